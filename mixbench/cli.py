@@ -1,0 +1,164 @@
+"""The verbs: each parses, calls one function, prints.  Heavy imports stay inside the verbs that need them."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mixbench.errors import RequestError
+
+EXIT_FAILED_TRIALS, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+set_option = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key, as often as needed.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mixbench")
+def cli() -> None:
+    """Compare Mixer-family vision models: accuracy, parameters, MACs and throughput, from one YAML suite."""
+
+
+@cli.command()
+@click.argument("suite")
+@click.option("--cluster", default="local", show_default=True, help="Where trials run: local or debug.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder  [default: runs/<suite>].")
+@click.option("--only", metavar="EXPR", help="Run a part of the plan: 'model=splitmixer_*,seed=0' (the rest stays pending).")
+@set_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
+@json_option
+def run(
+    suite: str, cluster: str, out: Path | None, only: str | None, assignments: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Run SUITE (a file, or the name of a bundled suite), or go on with it, and write its report."""
+    from mixbench.session import Session
+    from mixbench.suite import load
+
+    loaded, trials = load(suite, assignments)
+    session = Session(loaded, trials, cluster, out or Path("runs") / loaded.name, only)
+    if dry_run:
+        from mixbench.estimate import print_plan
+
+        print_plan(session, as_json)
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        counts = session.run_all(quiet=as_json)
+    except KeyboardInterrupt:
+        session.say_how_to_go_on(suite, assignments)
+        sys.exit(EXIT_INTERRUPTED)
+    if as_json:
+        click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
+    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] else 0)
+
+
+@cli.command()
+@click.argument("suite")
+@set_option
+@json_option
+def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Check SUITE and count its trials; every problem is named with its line."""
+    from mixbench.suite import load
+
+    loaded, trials = load(suite, assignments)
+    if as_json:
+        click.echo(json.dumps({"name": loaded.name, "trials": len(trials)}))
+    else:
+        click.echo(f"{suite} is good: {loaded.name}, {len(trials)} trials")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def status(run: Path, as_json: bool) -> None:
+    """Show how far the run in folder RUN is."""
+    from mixbench.results import collect
+    from mixbench.run import Run
+    from mixbench.status import print_status
+
+    print_status(Run(run), collect(Run(run)), as_json)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+def report(runs: tuple[Path, ...], as_json: bool) -> None:
+    """Write the tables and the page of each of RUNS anew, from whatever records there are."""
+    from mixbench.report import write
+    from mixbench.run import Run
+
+    written = [path for folder in runs for path in write(Run(folder))]
+    click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+@cli.command(name="list")
+@click.argument("what", type=click.Choice(["models", "suites", "datasets"]))
+@click.argument("pattern", default="*")
+@json_option
+def list_(what: str, pattern: str, as_json: bool) -> None:
+    """List models, suites or datasets whose names match PATTERN ('splitmixer_*')."""
+    from mixbench.listing import rows
+
+    _print_rows(rows(what, pattern), as_json, f"no {what} match {pattern!r}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override an argument: ratio=3/5.")
+@click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side  [default: the model's own].")
+@click.option("--num-classes", type=click.IntRange(min=1), help="Classes  [default: the model's own].")
+@json_option
+def profile(
+    model: str, assignments: tuple[str, ...], image_size: int | None, num_classes: int | None, as_json: bool
+) -> None:
+    """Count MODEL's parameters and multiply-accumulates, layer by layer."""
+    from mixbench.listing import profile_of
+
+    profile_of(model, assignments, image_size, num_classes, as_json)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check what a run needs on this machine: versions, device, data, DeepSpeed."""
+    from mixbench.doctor import checks
+
+    found = checks()
+    _print_rows([check.__dict__ for check in found], as_json, "")
+    sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED_TRIALS)
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool, none: str) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    elif not rows:
+        raise RequestError(none)
+    else:
+        from mixbench.listing import print_table
+
+        print_table(rows)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The entry point: a wrong request is one message and exit code 2, never a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_REQUEST)
+    except RequestError as error:
+        click.echo(f"mixbench: {error}", err=True)
+        sys.exit(EXIT_REQUEST)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(0)

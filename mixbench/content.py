@@ -1,0 +1,23 @@
+"""Where the content lives: models, suites, slurm, reports.
+
+Content is what a user edits.  In a checkout it lies beside the engine; a wheel carries a copy inside it.
+"""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def root() -> Path:
+    """The folder that holds the content folders: `$MIXBENCH_CONTENT`, else the checkout, else the wheel's copy."""
+    if chosen := os.environ.get("MIXBENCH_CONTENT"):
+        return Path(chosen).resolve()
+    if (_PACKAGE.parent / "pyproject.toml").is_file() and (_PACKAGE.parent / "models").is_dir():
+        return _PACKAGE.parent
+    return _PACKAGE / "_content"
+
+
+def content(folder: str) -> Path:
+    """The path of one content folder: "models", "suites", "slurm" or "reports"."""
+    return root() / folder

@@ -1,0 +1,76 @@
+"""What a run needs on this machine, checked one by one."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixbench.environment import device_name, installed
+
+
+@dataclass(frozen=True)
+class Check:
+    check: str
+    ok: bool
+    found: str
+
+
+def checks() -> list[Check]:
+    """Every check is made, whatever the others say."""
+    return [
+        Check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
+        *(Check(name, bool(installed(name)), installed(name) or "missing") for name in ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")),
+        _attempt("device", device_name),
+        _attempt("models", _models),
+        _attempt("DeepSpeed engine", _engine),
+        _attempt("fashion_mnist", _fashion_mnist),
+        Check("this folder is writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
+    ]
+
+
+def _attempt(name: str, action: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, action())
+    except Exception as error:  # whatever it is, it is what was found
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _models() -> str:
+    from mixbench.content import content
+    from mixbench.registry import list_models
+
+    return f"{len(list_models())} in {content('models')}"
+
+
+def _engine() -> str:
+    """One step of a tiny network through DeepSpeed, with gloo or NCCL."""
+    import tempfile
+
+    import torch
+
+    from mixbench.train import import_deepspeed
+    from mixbench.world import connect
+
+    with tempfile.TemporaryDirectory() as folder:
+        world = connect(Path(folder) / "meeting.json")
+        deepspeed = import_deepspeed()
+        network = torch.nn.Linear(4, 2).to(world.device)
+        engine, *_ = deepspeed.initialize(
+            model=network,
+            optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+            config={"train_batch_size": 8, "train_micro_batch_size_per_gpu": 8},
+            dist_init_required=False,
+        )
+        engine.backward(engine(torch.ones(8, 4, device=world.device)).sum())
+        engine.step()
+        engine.destroy()
+        backend = torch.distributed.get_backend()
+        torch.distributed.destroy_process_group()
+    return f"one training step with {backend}"
+
+
+def _fashion_mnist() -> str:
+    from mixbench.data.store import load
+
+    return f"{len(load('fashion_mnist').train.labels):,} + {len(load('fashion_mnist').test.labels):,} images"

@@ -1,0 +1,90 @@
+"""Where and with what something is measured: versions, device, machine, commit."""
+
+import os
+import platform
+import socket
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from mixbench.content import root
+from mixbench.record import Environment
+
+
+def environment() -> Environment:
+    """This process's environment, as every part of a record keeps it."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    commit, dirty = git_state()
+    return Environment(
+        mixbench_version=installed("mixbench"),
+        git_commit=commit,
+        git_dirty=dirty,
+        python_version=platform.python_version(),
+        torch_version=torch.__version__,
+        deepspeed_version=installed("deepspeed"),
+        cuda_version=(torch.version.cuda or "") if on_gpu else "",
+        driver=nvidia_driver() if on_gpu else "",
+        device=device_name(),
+        device_count=torch.cuda.device_count() if on_gpu else 1,
+        cores=usable_cores(),
+        threads=torch.get_num_threads(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        host=socket.gethostname(),
+        os=f"{platform.system()} {platform.release()}",
+    )
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor's with the number of cores that this process may use."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{cpu_name()} ({usable_cores()} cores)"
+
+
+def cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(package: str) -> str:
+    """The version of an installed package, empty where there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def git_state() -> tuple[str, bool]:
+    """The commit of the checkout that mixbench runs from, and whether anything in it was changed; ("", False) in a wheel."""
+    if not (root() / ".git").exists():
+        return "", False
+    commit = _output("git", "-C", str(root()), "rev-parse", "HEAD")
+    return commit, bool(_output("git", "-C", str(root()), "status", "--porcelain", "--untracked-files=no"))
+
+
+def nvidia_driver() -> str:
+    lines = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").splitlines()
+    return lines[0] if lines else ""
+
+
+def _output(*command: str) -> str:
+    """What a command prints; empty where it is missing or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,190 @@
+"""Trials → jobs → outcomes, through submitit: one path for `local` (processes) and `debug` (in this process).
+
+A GPU runs one trial at a time, a CPU one in all.  The trials of a device are packed into one job; where a job dies,
+the trial it was at is recorded as failed, and a new job takes the rest.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from mixbench.errors import RequestError
+from mixbench.record import DamagedRecord, Record
+from mixbench.run import Run
+from mixbench.trial import Trial
+from mixbench.worker import Job, timestamp, work
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 20
+FOREVER_MINUTES = 60 * 24 * 365
+CLUSTERS = ("local", "debug")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial that has come to its end, well or not."""
+
+    trial: Trial
+    record: Record
+
+
+@dataclass
+class Slot:
+    """A share of this machine that runs one trial at a time: its GPUs (none on a CPU), its trials, its job."""
+
+    gpus: tuple[str, ...]
+    trials: list[Trial] = field(default_factory=list)
+    job: Job | None = None
+    process: Any = None
+
+
+def launch(trials: list[Trial], cluster: str, run: Run) -> Iterator[Outcome]:
+    """Run the trials, yielding each as it ends.  Closing the iterator, or an exception, stops every job.
+
+    Raises RequestError where the cluster cannot run them.
+    """
+    _check(trials, cluster)
+    for trial in trials:
+        _reopen(trial, run)
+    for processes in sorted({trial.processes_per_node for trial in trials}):
+        same = [trial for trial in trials if trial.processes_per_node == processes]
+        slots = _slots(same, processes, gpu_names())
+        try:
+            yield from _drive(slots, cluster, run, processes)
+        finally:
+            for slot in slots:
+                _stop(slot, run)
+
+
+def _check(trials: list[Trial], cluster: str) -> None:
+    if cluster not in CLUSTERS:
+        raise RequestError(f"no cluster is called {cluster!r} (choose from {', '.join(CLUSTERS)})")
+    if nodes := max((trial.nodes for trial in trials), default=1) - 1:
+        raise RequestError(f"cluster {cluster!r} is this one machine; the suite asks for {nodes + 1} nodes a trial")
+    processes = max((trial.processes_per_node for trial in trials), default=1)
+    if cluster == "debug" and processes > 1:
+        raise RequestError(f"cluster 'debug' runs in one process; the suite asks for {processes}")
+    if 0 < len(gpu_names()) < processes:
+        raise RequestError(f"the suite asks for {processes} processes a trial; this machine has {len(gpu_names())} GPUs")
+
+
+def gpu_names() -> list[str]:
+    """This machine's GPUs as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    count = torch.cuda.device_count()
+    return given.split(",")[:count] if given else [str(index) for index in range(count)]
+
+
+def _reopen(trial: Trial, run: Run) -> None:
+    """A trial that failed in an earlier run is pending again; the parts that it has are kept."""
+    try:
+        record = run.record(trial.id)
+    except DamagedRecord:
+        return
+    if record is not None and record.status == "failed":
+        record.status, record.error, record.details.traceback = "pending", "", ""
+        run.write_record(record)
+
+
+def _slots(trials: list[Trial], processes: int, gpus: list[str]) -> list[Slot]:
+    """The trials dealt out to this machine's devices in turn."""
+    count = max(1, len(gpus) // processes)
+    slots = [Slot(tuple(gpus[i * processes : (i + 1) * processes])) for i in range(count)]
+    for index, trial in enumerate(trials):
+        slots[index % count].trials.append(trial)
+    return slots
+
+
+def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterator[Outcome]:
+    """Keep every slot busy until none has trials left; a job's end is waited for, a broken job is stopped."""
+    while any(slot.trials for slot in slots):
+        for slot in slots:
+            if slot.trials and slot.process is None:
+                _submit(slot, cluster, run, processes)
+            if slot.process is not None and slot.job is not None:
+                over = slot.process.done() or any(slot.job.folder.glob("error-*.txt"))
+                yield from _finished(slot, run)
+                if over or not slot.trials:
+                    _wait(slot, STOP_SECONDS if not slot.trials else 0)
+                    _stop(slot, run)
+                    yield from _finished(slot, run)
+                    if slot.trials:
+                        yield _blame(slot, run)
+                    slot.process = None
+        time.sleep(POLL_SECONDS)
+
+
+def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
+    """Start a job for all that is left of a slot's trials."""
+    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*")), default=0)
+    slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
+    slot.job.folder.mkdir(parents=True)
+    executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
+    executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
+    slot.process = executor.submit(work, slot.job)
+
+
+def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
+    """The slot's trials that have come to an end since it was last asked."""
+    for trial in list(slot.trials):
+        try:
+            record = run.record(trial.id)
+        except DamagedRecord:
+            continue
+        if record is not None and (record.status == "failed" or run.is_done(trial)):
+            slot.trials.remove(trial)
+            yield Outcome(trial, record)
+
+
+def _blame(slot: Slot, run: Run) -> Outcome:
+    """Record the trial that a dead job was at as failed; where it had none, the first."""
+    assert slot.job is not None
+    try:
+        current = slot.job.current_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        current = ""
+    trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
+    record = Record.pending(trial)
+    record.status, record.started_at, record.finished_at = "failed", timestamp(), timestamp()
+    record.details.traceback = _last_words(slot.job.folder)
+    last_line = (record.details.traceback.strip().splitlines() or ["it left no message"])[-1]
+    record.error = f"the process that measured it died: {last_line}"
+    run.write_record(record)
+    run.clear_progress(trial.id)
+    slot.trials.remove(trial)
+    return Outcome(trial, record)
+
+
+def _last_words(folder: Path) -> str:
+    """What a dead job's ranks said: the error of the rank that failed first, else the end of the error log."""
+    errors = sorted(folder.glob("error-*.txt"), key=lambda path: path.stat().st_mtime_ns)
+    logs = errors[:1] or sorted(folder.glob("*_log.err"))
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+
+
+def _stop(slot: Slot, run: Run) -> None:
+    """End a slot's job, if it still runs, and all its processes."""
+    if slot.process is None:
+        return
+    if isinstance(slot.process, submitit.LocalJob) and not slot.process.done():
+        slot.process.cancel()
+        _wait(slot, STOP_SECONDS)
+        if not slot.process.done():
+            os.kill(int(slot.process.job_id), signal.SIGKILL)
+    for trial in slot.trials:
+        run.clear_progress(trial.id)
+
+
+def _wait(slot: Slot, seconds: float) -> None:
+    """Until the slot's job has ended, or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not slot.process.done() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)

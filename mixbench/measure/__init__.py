@@ -1,0 +1,1 @@
+"""What is measured of a model: complexity, throughput, accuracy.  Each is a module."""

@@ -1,0 +1,186 @@
+"""Exact parameters and multiply-accumulates of a model, layer by layer.
+
+    python -m mixbench.measure.complexity        counts every model of the zoo anew into models/complexity.json
+"""
+
+import contextlib
+import copy
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from mixbench import registry
+from mixbench.content import content
+from mixbench.record import Complexity, Layer, write_atomically
+
+PTFLOPS_MACS_LIMIT = 200 * 10**9
+"""ptflops runs the model on the CPU: beyond this many MACs (about ten seconds on one core) it is left out."""
+
+MULTIPLYING = re.compile(r"(^|_)(conv\w*|deform|fft|mm|addmm|bmm|mv|addmv|dot|vdot|cdist|attention|lstm|gru)(_|$)")
+"""Names of the operators that do the work of a convolution, a matrix product or a Fourier transform."""
+
+
+def profile(name: str, **overrides: Any) -> Complexity:
+    """Count a registered model; `image_size`, `num_classes` and the rest as create_model takes them."""
+    arguments = registry.resolve(name, overrides)
+    with torch.device("meta"):
+        model = registry.create_model(name, **overrides)
+    return count(model, arguments["image_size"], arguments["in_chans"])
+
+
+def count(model: nn.Module, image_size: int, in_chans: int, *, ptflops: bool = True) -> Complexity:
+    """Count one image through the model in eval mode; the model itself is left alone, whatever its device.
+
+    MACs are half of FlopCounterMode's FLOPs: convolutions and matrix products.  Activations are their output
+    elements.  There is a row for each module that has no children, has parameters of its own or multiplies by itself,
+    in the order of first use; their sums are the totals.  `ptflops` asks for its figure too, which runs on the CPU.
+    """
+    twin = _twin(model, torch.device("meta"))
+    image = torch.empty(1, in_chans, image_size, image_size, device="meta")
+    with torch.no_grad(), _Operators() as operators, FlopCounterMode(display=False) as counter:
+        layers = _layers(twin, image, lambda: counter.get_total_flops() // 2)
+    macs = counter.get_total_flops() // 2
+    return Complexity(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=macs,
+        macs_ptflops=_ptflops(model, image_size, in_chans) if ptflops and macs <= PTFLOPS_MACS_LIMIT else None,
+        activations=operators.activations,
+        layers=layers,
+        uncounted=sorted(operators.uncounted),
+    )
+
+
+def _twin(model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy in eval mode on another device, with zeros for weights: nothing of the model's size is copied."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.zeros_like(parameter, device=device), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.zeros_like(buffer, device=device)
+    return copy.deepcopy(model, memo).eval()
+
+
+def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> list[Layer]:
+    """Run the model; what is multiplied between two calls or returns belongs to the innermost module that runs."""
+    names = {module: name for name, module in model.named_modules()}
+    running: list[nn.Module] = []
+    shapes: dict[nn.Module, tuple[list[int], list[int]]] = {}
+    macs: Counter[nn.Module] = Counter()
+    seen = 0
+
+    def attribute() -> None:
+        nonlocal seen
+        if running:
+            macs[running[-1]] += macs_so_far() - seen
+        seen = macs_so_far()
+
+    def enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        attribute()
+        running.append(module)
+        shapes.setdefault(module, (_shape(arguments), []))
+
+    def leave(module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
+        attribute()
+        running.pop()
+        shapes[module] = (shapes[module][0], shapes[module][1] or _shape(result))
+
+    for module in names:
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+    model(image)
+
+    params = dict(_own_params(model))
+    used = list(shapes) + [module for module in names if module not in shapes]
+    return [
+        Layer(
+            name=names[module],
+            type=type(module).__name__,
+            params=params[module],
+            macs=macs[module],
+            input_shape=shapes.get(module, ([], []))[0],
+            output_shape=shapes.get(module, ([], []))[1],
+        )
+        for module in used
+        if params[module] or macs[module] or (module in shapes and not any(module.children()))
+    ]
+
+
+def _own_params(model: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """Each module and the parameters that it holds itself; one held by two modules counts for the first."""
+    counted: set[int] = set()
+    for module in model.modules():
+        own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in counted]
+        counted.update(map(id, own))
+        yield module, sum(parameter.numel() for parameter in own)
+
+
+def _shape(value: Any) -> list[int]:
+    """The shape of the first tensor in there, without the batch's axis."""
+    while isinstance(value, tuple | list) and value:
+        value = value[0]
+    return list(value.shape[1:]) if isinstance(value, Tensor) else []
+
+
+class _Operators(TorchDispatchMode):
+    """Output elements of the operators that FlopCounterMode knows, names of those that it should know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activations = 0
+        self.uncounted: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        operator = func._overloadpacket
+        if operator in flop_registry:
+            self.activations += (out[0] if isinstance(out, tuple) else out).numel()
+        elif MULTIPLYING.search(operator.__name__):
+            self.uncounted.add(str(operator))
+        return out
+
+
+def _ptflops(model: nn.Module, image_size: int, in_chans: int) -> int | None:
+    """ptflops' MACs by its aten backend, None where it fails; it prints, and is kept silent."""
+    from ptflops import get_model_complexity_info
+
+    twin = _twin(model, torch.device("cpu"))
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        macs, _ = get_model_complexity_info(
+            twin, (in_chans, image_size, image_size), backend="aten", as_strings=False, print_per_layer_stat=False
+        )
+    return None if macs is None else int(macs)
+
+
+def zoo_table() -> str:
+    """models/complexity.json as it has to be: every model of the zoo at its native size, a line each."""
+    rows = []
+    for name in registry.list_models():
+        entry = registry.find(name)
+        if not entry.model_class.__module__.startswith("mixbench.zoo."):
+            continue
+        with torch.device("meta"):
+            model = registry.create_model(name)
+        image_size, in_chans = entry.arguments["image_size"], entry.arguments["in_chans"]
+        counts = count(model, image_size, in_chans, ptflops=False)
+        row = dict(family=entry.family, image_size=image_size, num_classes=entry.arguments["num_classes"])
+        row |= dict(params=counts.params, macs=counts.macs, reconstruction=entry.reconstruction)
+        rows.append(f"{json.dumps(name)}: {json.dumps(row)}")
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
+def complexity_file() -> Path:
+    return content("models") / "complexity.json"
+
+
+if __name__ == "__main__":
+    write_atomically(complexity_file(), zoo_table())
+    print(f"wrote {complexity_file()}")

@@ -1,0 +1,122 @@
+"""What the papers say: models/published.csv, a row per figure.
+
+Figures are compared only where all agrees: model, overrides, dataset, image size, pretraining, and for MACs the
+convention they were counted in.
+"""
+
+import csv
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mixbench.content import content
+from mixbench.errors import RequestError
+
+Pretraining = Literal["none", "in21k", "jft300m", "distilled"]
+Convention = Literal["splitmixer", "macs", "macs_no_depthwise", "macs_no_fft", "unknown"]
+UNITS = {"params": "million", "macs": "giga", "top1": "percent"}
+NOT_OVERRIDES = ("image_size", "in_chans", "num_classes")
+"""Arguments that the dataset gives: they have columns of their own."""
+
+
+def _parse_overrides(cell: Any) -> Any:
+    """"kernel_size=7,patch_size=7" as a dictionary of texts."""
+    if not isinstance(cell, str):
+        return cell
+    pairs = [pair.partition("=") for pair in cell.split(",") if pair]
+    if any(not (key and equals and value) for key, equals, value in pairs):
+        raise ValueError(f"{cell!r} is not written key=value,key=value")
+    return {key: value for key, _, value in pairs}
+
+
+class PublishedFigure(BaseModel):
+    """One figure as its source prints it.
+
+    `value` is in `unit`: params in millions, MACs in thousands of millions, top1 in percent; `printed` is its text,
+    whose decimals are the source's.  `qualifier` says where it is no exact figure.  Only top1 has a `pretraining`,
+    only MACs have a `convention`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    system: Annotated[str, Field(min_length=1)]
+    variant: str
+    dataset: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=1)]
+    num_classes: Annotated[int, Field(ge=1)]
+    overrides: Annotated[dict[str, str], BeforeValidator(_parse_overrides)]
+    figure: Literal["params", "macs", "top1"]
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    printed: str
+    unit: Literal["million", "giga", "percent"]
+    qualifier: Literal["", "more_than", "about"]
+    pretraining: Pretraining | Literal[""]
+    convention: Convention | Literal[""]
+    note: str
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "PublishedFigure":
+        if self.unit != UNITS[self.figure]:
+            raise ValueError(f"unit: {self.figure} is in {UNITS[self.figure]}, not in {self.unit}")
+        if bool(self.pretraining) != (self.figure == "top1"):
+            raise ValueError("pretraining: top1 has one, other figures have none")
+        if bool(self.convention) != (self.figure == "macs"):
+            raise ValueError("convention: macs has one, other figures have none")
+        return self
+
+
+def read(path: Path) -> list[PublishedFigure]:
+    """The rows of a file of published figures.  Raises RequestError with file:line for the first that is wrong."""
+    figures = []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, restkey="", restval="")
+        for row in rows:
+            try:
+                figures.append(PublishedFigure.model_validate(row | {"printed": row.get("value", "")}))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(key) for key in first["loc"][:1])
+                why = first["msg"].removeprefix("Value error, ")
+                raise RequestError(f"{path}:{rows.line_num}: {where + ': ' if where else ''}{why}") from error
+    return figures
+
+
+@cache
+def load() -> list[PublishedFigure]:
+    """All of models/published.csv, in its order: the paper that this suite began with first."""
+    return read(content("models") / "published.csv")
+
+
+def find(
+    model: str, overrides: Mapping[str, Any], dataset: str, image_size: int, pretraining: Pretraining = "none"
+) -> list[PublishedFigure]:
+    """The figures of exactly this model in exactly this setting, in the file's order.
+
+    `overrides` are those that differ from the variant's own arguments.
+    """
+    wanted = _comparable(overrides)
+    return [
+        figure
+        for figure in load()
+        if (figure.model, figure.dataset, figure.image_size) == (model, dataset, image_size)
+        and _comparable(figure.overrides) == wanted
+        and figure.pretraining in ("", pretraining)
+    ]
+
+
+def _comparable(overrides: Mapping[str, Any]) -> dict[str, Fraction | str]:
+    """Overrides without the dataset's part, 2/3 and "2/3" being one, and 7 and "7"."""
+    return {key: _number_or_text(value) for key, value in overrides.items() if key not in NOT_OVERRIDES}
+
+
+def _number_or_text(value: Any) -> Fraction | str:
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        return str(value)

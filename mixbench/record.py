@@ -1,0 +1,255 @@
+"""The record: what a trial leaves behind, one JSON file, versioned and self-describing.
+
+The fields of `Record` up to `error` are the columns of results.csv, in their order; `details` holds the rest.
+"""
+
+import json
+import os
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mixbench.trial import Measure, Trial
+
+SCHEMA_VERSION = 1
+Status = Literal["done", "failed", "running", "pending"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Layer(Frozen):
+    """One module that has parameters or multiplies: shapes without the batch's axis."""
+
+    name: str
+    type: str
+    params: int
+    macs: int
+    input_shape: list[int]
+    output_shape: list[int]
+
+
+class Complexity(Frozen):
+    """Exact counts for one image.  `uncounted` names the operators that no counter knows."""
+
+    params: int
+    macs: int
+    macs_ptflops: int | None
+    activations: int
+    layers: list[Layer]
+    uncounted: list[str] = []
+
+
+class Environment(Frozen):
+    """Where and with what something was measured."""
+
+    mixbench_version: str
+    git_commit: str = ""
+    git_dirty: bool = False
+    python_version: str
+    torch_version: str
+    deepspeed_version: str = ""
+    cuda_version: str = ""
+    driver: str = ""
+    device: str
+    device_count: int
+    cores: int
+    threads: int
+    memory_bytes: int
+    host: str
+    os: str
+
+
+class ThroughputSamples(Frozen):
+    """Raw timings: milliseconds a step, in the order they were taken."""
+
+    infer_step_ms: list[float]
+    train_step_ms: list[float]
+    warmup: int
+    interleaved_with: int
+
+
+class Epoch(Frozen):
+    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    test_loss: float
+    top1: float
+    top5: float
+    seconds: float
+
+
+class Curve(Frozen):
+    """All epochs.  The best epoch was chosen on the test set: it is optimistic, and stands here only."""
+
+    epochs: list[Epoch]
+    best_top1_optimistic: float
+    best_epoch: int
+    test_images: int
+
+
+class Details(BaseModel):
+    """What does not fit in a table's cell."""
+
+    trial: Trial
+    complexity: Complexity | None = None
+    throughput: ThroughputSamples | None = None
+    curve: Curve | None = None
+    environment: dict[Measure, Environment] = {}
+    traceback: str = ""
+
+
+class Record(BaseModel):
+    """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms."""
+
+    suite: str
+    trial_id: str
+    status: Status
+    model: str
+    label: str
+    family: str
+    dataset: str
+    image_size: int
+    seed: int
+    params: int | None = None
+    macs: int | None = None
+    flops: int | None = None
+    macs_ptflops: int | None = None
+    activations: int | None = None
+    recipe: str = ""
+    top1: float | None = None
+    top5: float | None = None
+    test_loss: float | None = None
+    train_loss: float | None = None
+    epochs: int | None = None
+    train_seconds: float | None = None
+    train_samples_per_sec: float | None = None
+    train_batch_size: int | None = None
+    infer_samples_per_sec: float | None = None
+    infer_batch_size: int | None = None
+    infer_step_ms_p50: float | None = None
+    infer_step_ms_p95: float | None = None
+    peak_memory_bytes: int | None = None
+    precision: str
+    memory_format: str
+    compiled: bool
+    nodes: int
+    world_size: int
+    device: str = ""
+    torch_version: str = ""
+    git_commit: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    flags: Annotated[list[str], Field(default_factory=list)]
+    error: str = ""
+
+    details: Details
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def pending(cls, trial: Trial) -> "Record":
+        """The record of a trial of which nothing is known yet."""
+        trains = not {"accuracy", "throughput"}.isdisjoint(trial.measure)
+        return cls(
+            suite=trial.suite,
+            trial_id=trial.id,
+            status="pending",
+            model=trial.display_name,
+            label=trial.label,
+            family=trial.family,
+            dataset=trial.dataset,
+            image_size=trial.arguments["image_size"],
+            seed=trial.seed,
+            recipe=trial.recipe.name if trains else "",
+            precision=trial.precision,
+            memory_format=trial.memory_format,
+            compiled=trial.compile,
+            nodes=trial.nodes,
+            world_size=trial.world_size,
+            train_batch_size=trial.recipe.global_batch_size if trains else None,
+            infer_batch_size=trial.infer_batch_size if "throughput" in trial.measure else None,
+            flags=[],
+            details=Details(trial=trial),
+        )
+
+    def add_complexity(self, part: Complexity) -> None:
+        self.details.complexity = part
+        self.params, self.macs, self.flops = part.params, part.macs, 2 * part.macs
+        self.macs_ptflops, self.activations = part.macs_ptflops, part.activations
+
+    def add_throughput(self, part: ThroughputSamples, peak_memory_bytes: int | None) -> None:
+        self.details.throughput = part
+        trial = self.details.trial
+        infer, train = median(part.infer_step_ms), median(part.train_step_ms)
+        self.infer_samples_per_sec = 1000 * trial.infer_batch_size * trial.world_size / infer
+        self.train_samples_per_sec = 1000 * trial.recipe.global_batch_size / train
+        self.infer_step_ms_p50, self.infer_step_ms_p95 = infer, percentile95(part.infer_step_ms)
+        self.peak_memory_bytes = peak_memory_bytes
+
+    def add_accuracy(self, part: Curve) -> None:
+        self.details.curve = part
+        last = part.epochs[-1]
+        self.top1, self.top5, self.test_loss, self.train_loss = last.top1, last.top5, last.test_loss, last.train_loss
+        self.epochs = last.epoch
+        self.train_seconds = sum(epoch.seconds for epoch in part.epochs)
+
+    def missing(self, measure: tuple[Measure, ...]) -> list[Measure]:
+        """The parts among `measure` that this record does not hold."""
+        parts = {
+            "complexity": self.details.complexity,
+            "throughput": self.details.throughput,
+            "accuracy": self.details.curve,
+        }
+        return [part for part in measure if parts[part] is None]
+
+
+def percentile95(values: list[float]) -> float:
+    """The 95th percentile, linear between the values."""
+    return quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
+
+
+COLUMNS = [name for name in Record.model_fields if name not in ("details", "schema_version")]
+
+
+class DamagedRecord(Exception):
+    """A record that cannot be read: truncated, foreign, or of another schema version."""
+
+
+def read_record(path: Path) -> Record:
+    """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        version = json.loads(text)["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedRecord(f"{path}: {where}: {first['msg']}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all: beside it first, then renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data.encode("utf-8") if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """A pydantic value as a JSON text for a file."""
+    return value.model_dump_json(indent=1) + "\n"

@@ -1,0 +1,196 @@
+"""The table of models: a name, its class, its arguments.
+
+    model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from fractions import Fraction
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from torch import nn
+
+from mixbench.errors import RequestError
+
+SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
+Model = TypeVar("Model", bound=type[nn.Module])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered variant.  `arguments` are complete: the class's defaults with the variant's on top."""
+
+    name: str
+    family: str
+    model_class: type[nn.Module]
+    arguments: dict[str, Any]
+    reconstruction: bool = False
+
+    @property
+    def overridable(self) -> list[str]:
+        return [name for name in self.arguments if name not in SHAPE_ARGUMENTS]
+
+
+_entries: dict[str, Entry] = {}
+
+
+def register_model(
+    *, variants: dict[str, dict[str, Any]], family: str | None = None, reconstruction: bool = False
+) -> Callable[[Model], Model]:
+    """Class decorator: each variant is a name and its arguments, its native image_size and num_classes among them.
+
+    `reconstruction` marks a model whose paper leaves its definition open.
+    Raises ValueError where a name is taken, an argument is not one of the class's, or the class has no `image_size`,
+    `in_chans` or `num_classes`.
+    """
+
+    def register(model_class: Model) -> Model:
+        parameters = inspect.signature(model_class).parameters
+        if missing := [key for key in SHAPE_ARGUMENTS if key not in parameters]:
+            raise ValueError(f"{model_class.__name__} has no argument {missing[0]!r}, which every model takes")
+        defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+        for name, arguments in variants.items():
+            if name in _entries:
+                raise ValueError(f"model {name!r} is registered twice: {_entries[name].model_class} and {model_class}")
+            if unknown := [key for key in arguments if key not in parameters]:
+                raise ValueError(f"model {name!r}: {model_class.__name__} has no argument {unknown[0]!r}")
+            complete = _coerce(name, model_class, defaults | arguments)
+            ordered = {key: complete[key] for key in parameters if key in complete}
+            _entries[name] = Entry(name, family or model_class.__name__, model_class, ordered, reconstruction)
+        return model_class
+
+    return register
+
+
+def create_model(name: str, **overrides: Any) -> nn.Module:
+    """Build a model; `image_size`, `in_chans`, `num_classes` and any argument of its class may be overridden.
+
+    Raises RequestError where the name, an argument or the combination of arguments is wrong.
+    """
+    entry = find(name)
+    arguments = resolve(name, overrides)
+    try:
+        return entry.model_class(**arguments)
+    except ValueError as error:
+        raise RequestError(f"{name}: {error}") from error
+
+
+def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The complete arguments of a model under these overrides, each of the type that its class declares."""
+    entry = find(name)
+    for key in overrides:
+        if key not in entry.arguments:
+            raise RequestError(f"{name} has no argument {key!r}{nearest(key, entry.overridable)}")
+    return entry.arguments | _coerce(name, entry.model_class, overrides)
+
+
+def find(name: str) -> Entry:
+    """The entry of a name.  Raises RequestError with the nearest names where there is none."""
+    _load_zoo()
+    if name not in _entries:
+        raise RequestError(f"no model is called {name!r}{nearest(name, _entries)}")
+    return _entries[name]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The registered names that match a shell pattern, in alphabetical order."""
+    _load_zoo()
+    return sorted(name for name in _entries if fnmatch(name, pattern))
+
+
+def is_model(name: str) -> bool:
+    """Whether a model is registered under this name."""
+    _load_zoo()
+    return name in _entries
+
+
+def load_plugin(path: Path) -> None:
+    """Run a Python file that registers models; a second call with the same file does nothing.
+
+    Raises RequestError where the file is missing or raises.
+    """
+    _load_zoo()
+    path = path.resolve()
+    module_name = "mixbench_plugin_" + path.as_posix().encode().hex()
+    if module_name in sys.modules:
+        return
+    if not path.is_file():
+        raise RequestError(f"no plugin file at {path}")
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"plugin {path} is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    before = dict(_entries)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        _entries.clear()
+        _entries.update(before)
+        raise RequestError(f"plugin {path} raises {type(error).__name__}: {error}") from error
+
+
+def nearest(word: str, choices: Any) -> str:
+    """" (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
+    names = [str(choice) for choice in choices]
+    if close := get_close_matches(str(word), names, n=3, cutoff=0.6):
+        return f" (did you mean {' or '.join(close)}?)"
+    return f" (choose from {', '.join(names)})" if 0 < len(names) <= 20 else ""
+
+
+_loaded = False
+
+
+def _load_zoo() -> None:
+    """Import every module of the zoo and every installed plugin, once."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    from mixbench import zoo
+
+    for module in pkgutil.iter_modules(zoo.__path__):
+        importlib.import_module(f"mixbench.zoo.{module.name}")
+    for entry_point in entry_points(group="mixbench.models"):
+        entry_point.load()
+
+
+def _fraction(value: Any) -> Fraction:
+    """YAML's 0.6 is the number that was written, not its nearest binary neighbour."""
+    try:
+        if isinstance(value, int | float | str | Fraction) and not isinstance(value, bool):
+            return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise ValueError("a fraction is a number such as 2/3 or 0.6")
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    if annotation is Fraction:
+        return TypeAdapter(Annotated[Fraction, BeforeValidator(_fraction)])
+    return TypeAdapter(annotation)
+
+
+def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as the constructor's annotations want them.  Raises RequestError for one that does not fit."""
+    hints = get_type_hints(model_class.__init__)
+    result = {}
+    for key, value in arguments.items():
+        try:
+            strict = None if hints.get(key) in (Fraction, float) else True
+            result[key] = _adapter(hints[key]).validate_python(value, strict=strict) if key in hints else value
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise RequestError(f"{name}: {key}: {value!r} does not fit ({why[:1].lower() + why[1:]})") from error
+    return result

@@ -1,0 +1,110 @@
+"""Numbers and names as a person reads them.  None, and what is not finite, becomes a dash or says so."""
+
+import math
+import re
+from datetime import datetime
+
+DASH = "–"
+MINUS = "−"
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+def text(value: object) -> str:
+    """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
+    plain = _ANSI.sub("", str(value)).replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in plain)
+
+
+def short(value: object, limit: int) -> str:
+    """One line of at most `limit` characters."""
+    line = " ".join(text(value).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def exact(value: float | None) -> str:
+    """Every digit, thousands separated: 65,219,072."""
+    return DASH if value is None else f"{value:,}"
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign, unless it rounds to nothing."""
+    if value is None or not math.isfinite(value):
+        return fixed(value, digits)
+    rounded = round(value, digits) + 0.0
+    sign = MINUS if rounded < 0 else "+" if rounded > 0 else ""
+    return f"{sign}{abs(rounded):,.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    """Exact up to a million, then three significant digits and a unit: 275,834; 65.2 M; 22.3 G."""
+    if value is None or abs(value) < 1e6:
+        return exact(value)
+    return scaled(value)
+
+
+def scaled(value: float) -> str:
+    """Three significant digits with a decimal prefix: 276 k, 65.2 M."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{_significant(value / size)} {prefix}"
+    return _significant(value)
+
+
+def tick(value: float) -> str:
+    """A round number of an axis: 5 M, not 5.00 M."""
+    number, _, prefix = scaled(value).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".strip()
+
+
+def rate(value: float | None) -> str:
+    """Images per second: three significant digits below a hundred, whole above."""
+    if value is None or not math.isfinite(value):
+        return fixed(value)
+    return _significant(value) if value < 100 else f"{value:,.0f}"
+
+
+def size(value: int | None) -> str:
+    """Bytes in binary units: 1.5 GiB."""
+    if value is None:
+        return DASH
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if value >= unit:
+            return f"{_significant(value / unit)} {name}"
+    return f"{value} B"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds):
+        return fixed(seconds)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def moment(iso: str) -> str:
+    """A record's time to the minute, with its offset; as it stands where it is no ISO time."""
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return text(iso) or DASH
+    offset = time.strftime("%z")
+    zone = " UTC" if offset == "+0000" else f" {offset[:3]}:{offset[3:]}" if offset else ""
+    return time.strftime("%Y-%m-%d %H:%M") + zone
+
+
+def _significant(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value) * 1.0005)))
+    return f"{value:,.{digits}f}"

@@ -1,0 +1,176 @@
+"""From a run folder to tables: results (a row per trial), summary (a row per model and dataset, over its seeds).
+
+Imports neither torch nor submitit; pandas and scipy only in `tables`, so that counting trials costs nothing.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from mixbench.errors import RequestError
+from mixbench.record import COLUMNS, DamagedRecord, Record, Status
+from mixbench.run import Run
+from mixbench.summary import NOT_IN_PLAN, SUMMARY_COLUMNS, Group, SummaryRow, groups
+from mixbench.trial import Trial
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DAMAGED = "damaged record"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Every trial's record, in the plan's order, then those no longer planned; and what could not be read."""
+
+    records: list[Record]
+    damaged: list[str]
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        found = Counter(record.status for record in self.records)
+        return {status: found[status] for status in get_args(Status)}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a report is made of.  `groups` are the summary's rows, in the same order."""
+
+    suite: str
+    suite_text: str
+    results: "DataFrame"
+    summary: "DataFrame"
+    groups: list[Group]
+    records: list[Record]
+    damaged: list[str]
+    counts: dict[Status, int]
+
+
+def collect(run: Run) -> Collected:
+    """Whatever records there are.  A trial without one is pending, or running where it shows progress.
+
+    Damaged files raise nothing: such a trial is pending, flagged, and the damage is listed.
+    Raises RequestError where this is no run folder.
+    """
+    planned = set(run.planned())
+    records: list[Record] = []
+    damaged: list[str] = []
+    for trial_id in dict.fromkeys(run.trial_ids()):
+        record, problems = _read(run, trial_id)
+        damaged += problems
+        if record is None:
+            continue
+        flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
+        if trial_id not in planned:
+            flags.append(NOT_IN_PLAN)
+        records.append(record.model_copy(update={"flags": list(dict.fromkeys(flags))}))
+    return Collected(records, damaged)
+
+
+def tables(run: Run) -> Tables:
+    """The tables of a run, finished or not.  Only reads.  Raises RequestError where this is no run folder."""
+    collected = collect(run)
+    rows = groups(collected.records)
+    return Tables(
+        suite=collected.records[0].suite if collected.records else run.folder.resolve().name,
+        suite_text=_text(run),
+        results=_frame([_cells(record) for record in collected.records], Record, COLUMNS),
+        summary=_frame([group.row.model_dump() for group in rows], SummaryRow, SUMMARY_COLUMNS),
+        groups=rows,
+        records=collected.records,
+        damaged=collected.damaged,
+        counts=collected.counts,
+    )
+
+
+def _read(run: Run, trial_id: str) -> tuple[Record | None, list[str]]:
+    """A trial's record as the plan now describes the trial, and what was wrong with its files."""
+    trial, record, problems = None, None, []
+    try:
+        trial = run.trial(trial_id)
+    except (RequestError, OSError, UnicodeDecodeError) as error:
+        problems.append(_without_folder(error, run))
+    try:
+        record = run.record(trial_id)
+        if record and record.trial_id != trial_id:
+            problems.append(f"trials/{trial_id}/record.json: it is the record of {record.trial_id}")
+            record = None
+    except (DamagedRecord, OSError) as error:
+        problems.append(_without_folder(error, run))
+    if trial is None and record is None:
+        return None, problems
+    return _current(run, trial, record), problems
+
+
+def _without_folder(error: Exception, run: Run) -> str:
+    """A report is passed on: it names files as they lie in the run's folder."""
+    return str(error).replace(f"{run.folder}/", "")
+
+
+def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
+    """The record with the names that the plan now gives, since none of them is part of the trial's identity."""
+    if record is None:
+        assert trial is not None
+        record = Record.pending(trial)
+    elif trial is not None:
+        pending = Record.pending(trial)
+        names = {name: getattr(pending, name) for name in ("suite", "model", "label", "family", "recipe")}
+        details = record.details.model_copy(update={"trial": trial})
+        record = record.model_copy(update=names | {"details": details})
+    if record.status != "done" and _in_progress(run, record.trial_id):
+        record = record.model_copy(update={"status": "running", "error": ""})
+    return record
+
+
+def _in_progress(run: Run, trial_id: str) -> bool:
+    """Whether progress was shown after the record was written: a failed trial that runs again is running."""
+    try:
+        progress = run.progress(trial_id)
+        record_file = run.record_file(trial_id)
+        written_at = record_file.stat().st_mtime if record_file.exists() else 0.0
+        return progress is not None and progress.updated_at >= written_at
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _warnings(record: Record) -> list[str]:
+    """What a reader of the numbers must know, and no record says of itself."""
+    flags = []
+    if any(isinstance(value, float) and not math.isfinite(value) for _, value in record):
+        flags.append("not finite")
+    if record.status == "done":
+        flags += [f"no {part} yet" for part in record.missing(record.details.trial.measure)]
+    return flags
+
+
+def _text(run: Run) -> str:
+    try:
+        return run.suite_file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cells(record: Record) -> dict[str, Any]:
+    return record.model_dump(include=set(COLUMNS)) | {"flags": ";".join(record.flags)}
+
+
+def _frame(rows: list[dict[str, Any]], model: type[BaseModel], columns: list[str]) -> "DataFrame":
+    """Exact types: an int stays an int where other rows are empty, an empty table has its columns."""
+    import pandas as pd
+
+    def dtype(annotation: Any) -> str:
+        kinds = set(get_args(annotation) or (annotation,))
+        for kind, name in ((bool, "boolean"), (int, "Int64"), (float, "float64")):
+            if kind in kinds:
+                return name
+        return "string"
+
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=dtype(model.model_fields[name].annotation))
+            for name in columns
+        }
+    )

@@ -1,0 +1,113 @@
+"""The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
+
+    suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json}  jobs/  results.csv  report.html
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from mixbench.errors import RequestError
+from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
+from mixbench.trial import Trial
+
+
+class Progress(BaseModel):
+    """What a trial is doing now, for whoever watches.  `done` and `total` count epochs or repeats."""
+
+    part: str
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    samples_per_sec: float | None = None
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.  Reading never changes it."""
+
+    folder: Path
+
+    @property
+    def suite_file(self) -> Path:
+        return self.folder / "suite.yaml"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.folder / "jobs"
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.folder / "trials" / trial_id
+
+    def record_file(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "record.json"
+
+    def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
+        """Freeze the suite, the order of its trials and each trial."""
+        for trial in trials:
+            write_atomically(self.trial_folder(trial.id) / "trial.json", to_json(trial))
+        write_atomically(self.suite_file, suite_text)
+        write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
+
+    def planned(self) -> list[str]:
+        """The ids of the trials in the plan, in its order.  Raises RequestError where this is no run folder."""
+        try:
+            return list(json.loads(self.plan_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise RequestError(f"{self.folder} is not a run folder: it has no {self.plan_file.name}") from None
+        except ValueError as error:
+            raise RequestError(f"{self.plan_file} is damaged: {error}") from None
+
+    def trial_ids(self) -> list[str]:
+        """The planned trials in order, then those that are no longer planned."""
+        planned = self.planned()
+        folders = {path.parent.name for path in self.folder.glob("trials/*/trial.json")}
+        return planned + sorted(folders - set(planned))
+
+    def trial(self, trial_id: str) -> Trial:
+        """Raises RequestError where trial.json is missing or damaged."""
+        path = self.trial_folder(trial_id) / "trial.json"
+        try:
+            return Trial.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RequestError(f"{self.folder} has no trial {trial_id}") from None
+        except ValidationError as error:
+            raise RequestError(f"{path} is damaged: {error}") from None
+
+    def record(self, trial_id: str) -> Record | None:
+        """The trial's record, or None where there is none.  Raises DamagedRecord."""
+        try:
+            return read_record(self.record_file(trial_id))
+        except FileNotFoundError:
+            return None
+
+    def write_record(self, record: Record) -> None:
+        write_atomically(self.record_file(record.trial_id), to_json(record))
+
+    def progress(self, trial_id: str) -> Progress | None:
+        try:
+            text = (self.trial_folder(trial_id) / "progress.json").read_text(encoding="utf-8")
+            return Progress.model_validate_json(text)
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write_progress(self, trial_id: str, progress: Progress) -> None:
+        write_atomically(self.trial_folder(trial_id) / "progress.json", to_json(progress))
+
+    def clear_progress(self, trial_id: str) -> None:
+        (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
+
+    def is_done(self, trial: Trial) -> bool:
+        """Whether every part asked of this trial is in a good record."""
+        try:
+            record = self.record(trial.id)
+        except DamagedRecord:
+            return False
+        return record is not None and record.status == "done" and not record.missing(trial.measure)

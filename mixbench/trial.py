@@ -1,0 +1,162 @@
+"""What is run: the recipe that trains a model, and the trial, one point of a suite, with its id."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Precision = Literal["fp32", "tf32", "bf16", "amp-bf16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Measure = Literal["complexity", "throughput", "accuracy"]
+
+
+def _number(value: Any) -> Any:
+    """A number as people write it: PyYAML reads 1e-3, without a point, as text."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Fraction01 = Annotated[Number, Field(ge=0, le=1)]
+Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Data from a person: unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Optimizer(Strict):
+    """torch's AdamW or SGD; `betas` and `eps` are AdamW's, `momentum` and `nesterov` are SGD's."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 0.001
+    weight_decay: NonNegative = 0.0
+    betas: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    momentum: Fraction01 = 0.0
+    nesterov: bool = False
+
+
+class Schedule(Strict):
+    """The learning rate over the run, as a share of the optimizer's.
+
+    piecewise_linear: through `points` (share of the run, share of lr); the default points are SplitMixer's.
+    cosine: linear warm-up over `warmup_epochs`, then half a cosine down to `final`.
+    """
+
+    name: Literal["piecewise_linear", "cosine", "constant"] = "piecewise_linear"
+    points: Annotated[tuple[Point, ...], Field(strict=False, min_length=2)] = (
+        (0.0, 0.0),
+        (0.4, 1.0),
+        (0.8, 0.05),
+        (1.0, 0.0),
+    )
+    warmup_epochs: NonNegative = 0.0
+    final: Fraction01 = 0.0
+
+
+class Augment(Strict):
+    """What happens to a training image on the device."""
+
+    flip: bool = False
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+
+
+class Recipe(Strict):
+    """How a model is trained.  A default is never changed: ids leave out what is at its default."""
+
+    name: str = "default"
+    epochs: Count = 100
+    global_batch_size: Count = 512
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    clip_grad_norm: NonNegative = 0.0
+    gradient_accumulation: Count = 1
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+
+
+class Throughput(Strict):
+    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
+
+    batch_sizes: tuple[Count, ...] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0)] = 3
+    repeats: Count = 20
+
+
+class Trial(BaseModel):
+    """One point of a suite: all that a process needs to know to measure it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    suite: str
+    model: str
+    overrides: dict[str, Any]
+    arguments: dict[str, Any]
+    label: str
+    family: str
+    dataset: str
+    seed: int
+    recipe: Recipe
+    precision: Precision
+    memory_format: MemoryFormat
+    compile: bool
+    infer_batch_size: int
+    nodes: int
+    processes_per_node: int
+    measure: tuple[Measure, ...]
+    throughput: Throughput
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.processes_per_node
+
+    @property
+    def display_name(self) -> str:
+        """The registry name, overrides in brackets: `splitmixer_i_256_8[ratio=3/5]`."""
+        return display_name(self.model, self.overrides)
+
+
+def display_name(model: str, overrides: dict[str, Any]) -> str:
+    inside = ",".join(f"{key}={overrides[key]}" for key in sorted(overrides))
+    return f"{model}[{inside}]" if inside else model
+
+
+def trial_id(
+    model: str,
+    overrides: dict[str, Any],
+    arguments: dict[str, Any],
+    dataset: str,
+    seed: int,
+    recipe: Recipe,
+    **points: Any,
+) -> str:
+    """`<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else."""
+    identity = {
+        "model": model,
+        "arguments": arguments,
+        "dataset": dataset,
+        "seed": seed,
+        "recipe": recipe.model_dump(mode="json", exclude={"name"}, exclude_defaults=True),
+        **points,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{file_name(display_name(model, overrides))[:120]}-{file_name(dataset)}-s{seed}-{digest[:8]}"
+
+
+def file_name(text: str) -> str:
+    """Text as a file name: whatever is outside [A-Za-z0-9_.-] becomes a full stop."""
+    return re.sub(r"[^A-Za-z0-9_.-]", ".", text)

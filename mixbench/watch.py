@@ -1,0 +1,116 @@
+"""What a person sees while a run goes on: a live display in a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mixbench.record import Record
+from mixbench.run import Progress, Run
+from mixbench.trial import Trial
+
+PLAIN_SECONDS = 10.0
+
+
+@dataclass
+class Watch:
+    """Follows a run by what its processes write to the run folder.  A context: it shows from entry to exit."""
+
+    run: Run
+    trials: list[Trial]
+    console: Console
+    ended: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _live: Live | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Watch":
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True)
+            self._live.start()
+        else:
+            self._thread = threading.Thread(target=self._print_now_and_then, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        if self._live is not None:
+            self._live.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def end(self, record: Record) -> None:
+        """A trial has ended: a line that stays."""
+        self.ended += 1
+        self.failed += record.status == "failed"
+        mark, style = ("✓", "green") if record.status == "done" else ("✗", "red")
+        line = Text.assemble((mark, style), f" {self.ended}/{len(self.trials)} {record.label}", (f" {_where(record)}", "dim"))
+        facts = _facts(record)
+        self.console.print(Text.assemble(line, "  ", facts), soft_wrap=True)
+
+    def render(self) -> RenderableType:
+        """The live display: the suite's bar, and what is being measured now."""
+        table = Table.grid(padding=(0, 1))
+        table.add_row(
+            ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=24),
+            Text(f"{self.ended}/{len(self.trials)} trials, {_clock(time.monotonic() - self.started)}{self.time_left()}"),
+        )
+        return Group(table, *(Text(describe(trial, progress), no_wrap=True, overflow="ellipsis") for trial, progress in self.running()))
+
+    def running(self) -> list[tuple[Trial, Progress]]:
+        """The trials that say they are being measured."""
+        pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials)
+        return [(trial, progress) for trial, progress in pairs if progress is not None]
+
+    def time_left(self) -> str:
+        """An estimate from the trials that have ended, none before there are two."""
+        if self.ended < 2:
+            return ""
+        seconds = (time.monotonic() - self.started) / self.ended * (len(self.trials) - self.ended)
+        return f", about {_clock(seconds)} left"
+
+    def _print_now_and_then(self) -> None:
+        while not self._stop.wait(PLAIN_SECONDS):
+            for trial, progress in self.running():
+                self.console.print(f"  {describe(trial, progress)}", soft_wrap=True, highlight=False, markup=False)
+
+
+def describe(trial: Trial, progress: Progress) -> str:
+    """`splitmixer_i_256_8 digits seed 0: epoch 3/12, loss 0.412, 5,210 images/s`."""
+    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": "throughput"}.get(
+        progress.part, progress.part
+    )
+    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+    speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
+    return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"
+
+
+def _where(record: Record) -> str:
+    return f"{record.dataset} seed {record.seed}"
+
+
+def _facts(record: Record) -> Text:
+    if record.status == "failed":
+        return Text(record.error, style="red")
+    facts = []
+    if record.top1 is not None:
+        facts.append(f"top-1 {record.top1:.2f} %")
+    if record.infer_samples_per_sec is not None:
+        facts.append(f"{record.infer_samples_per_sec:,.0f} images/s")
+    if record.params is not None:
+        facts.append(f"{record.params:,} params")
+    return Text(", ".join(facts))
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,237 @@
+"""What each rank of a job runs: measure the job's trials, one part of a record after the other."""
+
+import os
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixbench.errors import RequestError, TrialError
+from mixbench.record import Complexity, DamagedRecord, Epoch, Record
+from mixbench.run import Progress, Run
+from mixbench.trial import Measure, Trial
+
+if TYPE_CHECKING:
+    from mixbench.data.store import Splits
+    from mixbench.world import World
+
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launcher runs: these trials, one after the other, in the same processes."""
+
+    name: str
+    run: Run
+    trials: tuple[str, ...]
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return self.run.jobs / self.name
+
+    @property
+    def current_file(self) -> Path:
+        """Names the trial that is being touched: whose fault it is if the process dies."""
+        return self.folder / "current"
+
+    def error_file(self, rank: int) -> Path:
+        return self.folder / f"error-{rank}.txt"
+
+
+def work(job: Job) -> None:
+    """Run a job on this rank.  Trials that fail leave a record that says so; with several ranks the job ends there."""
+    import submitit
+
+    if job.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
+    place = submitit.JobEnvironment()
+    ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
+    try:
+        from mixbench.world import connect
+
+        world = connect(job.folder / "meeting.json", **ranks, local_size=place.num_tasks // place.num_nodes)
+        measure([job.run.trial(trial_id) for trial_id in job.trials], Desk(job, world))
+    except BaseException:
+        if ranks["size"] > 1:
+            job.error_file(ranks["rank"]).write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+def measure(trials: list[Trial], desk: "Desk") -> None:
+    """Measure what each trial still misses: counts, then speed side by side, then accuracy one by one."""
+    from mixbench.registry import load_plugin
+
+    for plugin in dict.fromkeys(plugin for trial in trials for plugin in trial.plugins):
+        load_plugin(Path(plugin))
+    for trial in trials:
+        desk.take(trial)
+    counts = _count(trials, desk)
+    _time([trial for trial in trials if desk.misses(trial, "throughput")], counts, desk)
+    _learn([trial for trial in trials if desk.misses(trial, "accuracy")], desk)
+    for trial in trials:
+        desk.finish(trial)
+
+
+def _count(trials: list[Trial], desk: "Desk") -> dict[str, Complexity]:
+    """Each trial's counts: all need them, to know what fits on a device together."""
+    from mixbench.measure import complexity
+
+    known: dict[str, Complexity] = {}
+    for trial in trials:
+        with desk.at(trial, "complexity"):
+            key = f"{trial.model} {sorted(trial.arguments.items())}"
+            if key not in known:
+                known[key] = complexity.profile(trial.model, **trial.arguments)
+            if desk.misses(trial, "complexity"):
+                desk.records[trial.id].add_complexity(known[key])
+                desk.save(trial, "complexity")
+            known[trial.id] = known[key]
+    return known
+
+
+def _time(trials: list[Trial], counts: dict[str, Complexity], desk: "Desk") -> None:
+    from mixbench.measure import throughput
+
+    def now(trial: Trial, done: int, total: int) -> None:
+        desk.progress(trial, "throughput", done, total)
+
+    for lot in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
+        for trial, samples, peak_memory in throughput.measure(lot, desk.world, now, desk.fail):
+            desk.records[trial.id].add_throughput(samples, peak_memory)
+            desk.save(trial, "throughput")
+
+
+def _learn(trials: list[Trial], desk: "Desk") -> None:
+    from mixbench.measure import accuracy
+
+    for trial in trials:
+        with desk.at(trial, "accuracy"):
+            data = desk.data(trial.dataset)
+            images = len(data.train.labels)
+
+            def report(epoch: Epoch, trial: Trial = trial, images: int = images) -> None:
+                speed = images / epoch.seconds
+                desk.progress(trial, "accuracy", epoch.epoch, trial.recipe.epochs, epoch.train_loss, speed)
+
+            desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
+            curve = accuracy.measure(trial, data, desk.world, report)
+            desk.records[trial.id].add_accuracy(curve)
+            desk.save(trial, "accuracy")
+            desk.finish(trial)
+
+
+class Desk:
+    """One job's records in the making: taken up, saved after each part, failed or finished.  Rank 0 writes."""
+
+    def __init__(self, job: Job, world: "World"):
+        from mixbench.environment import environment
+
+        self.job, self.world, self.run = job, world, job.run
+        self.records: dict[str, Record] = {}
+        self.environment = environment()
+        self._data: dict[str, Splits] = {}
+        self._current = ""
+        self._shown, self._shown_at = "", 0.0
+
+    def take(self, trial: Trial) -> None:
+        """Begin with what an earlier run left of this trial, else with nothing."""
+        try:
+            record = self.run.record(trial.id)
+        except DamagedRecord:
+            record = None
+        fresh = Record.pending(trial)
+        if record is not None:
+            kept = {name: value for name, value in record if name not in ("status", "error", "label", "suite", "recipe")}
+            fresh = fresh.model_copy(update=kept)
+            fresh.details.trial, fresh.details.traceback = trial, ""
+        fresh.started_at = fresh.started_at or timestamp()
+        self.records[trial.id] = fresh
+
+    def data(self, dataset: str) -> "Splits":
+        """Both splits on the device, kept for the trials that follow."""
+        from mixbench.data.store import Images, Splits, load
+
+        if dataset not in self._data:
+            splits, device = load(dataset), self.world.device
+            train, test = (Images(part.images.to(device), part.labels.to(device)) for part in (splits.train, splits.test))
+            self._data = {dataset: Splits(train, test)}
+        return self._data[dataset]
+
+    def misses(self, trial: Trial, part: Measure) -> bool:
+        record = self.records[trial.id]
+        return record.status == "pending" and part in record.missing(trial.measure)
+
+    def at(self, trial: Trial, part: Measure) -> "_Attempt":
+        """A context in which an exception is this trial's failure, not the job's."""
+        return _Attempt(self, trial, part)
+
+    def save(self, trial: Trial, part: Measure) -> None:
+        record = self.records[trial.id]
+        here = self.environment
+        record.details.environment[part] = here
+        record.device, record.torch_version, record.git_commit = here.device, here.torch_version, here.git_commit
+        if here.git_dirty and "uncommitted changes" not in record.flags:
+            record.flags.append("uncommitted changes")
+        if self.world.is_main:
+            self.run.write_record(record)
+
+    def finish(self, trial: Trial) -> None:
+        """The record is good where it holds every part that was asked for."""
+        record = self.records[trial.id]
+        if record.status == "pending" and not record.missing(trial.measure):
+            record.status, record.finished_at = "done", timestamp()
+            if self.world.is_main:
+                self.run.write_record(record)
+                self.run.clear_progress(trial.id)
+
+    def fail(self, trial: Trial, error: Exception) -> None:
+        """Note a failure and go on with the other trials; with several ranks, which must stay in step, end the job."""
+        if self.world.size > 1:
+            raise error
+        record = self.records[trial.id]
+        expected = isinstance(error, TrialError | RequestError)
+        record.status, record.finished_at = "failed", timestamp()
+        record.error = str(error) if expected else f"{type(error).__name__}: {error}"
+        record.details.traceback = "" if expected else "".join(traceback.format_exception(error))
+        self.run.write_record(record)
+        self.run.clear_progress(trial.id)
+
+    def progress(self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None) -> None:
+        """Say what is being done: at once in the job's `current` file, now and then for those who watch."""
+        if not self.world.is_main:
+            return
+        if trial.id != self._current:
+            self.job.current_file.write_text(trial.id, encoding="utf-8")
+            self._current = trial.id
+        moment = time.monotonic()
+        if part == "throughput" and moment - self._shown_at < PROGRESS_SECONDS:
+            return
+        if self._shown != trial.id:
+            self.run.clear_progress(self._shown)
+        state = Progress(part=part, done=done, total=total, loss=loss, samples_per_sec=speed, updated_at=time.time())
+        self.run.write_progress(trial.id, state)
+        self._shown, self._shown_at = trial.id, moment
+
+
+class _Attempt:
+    def __init__(self, desk: Desk, trial: Trial, part: Measure):
+        self.desk, self.trial, self.part = desk, trial, part
+
+    def __enter__(self) -> None:
+        self.desk.progress(self.trial, self.part, 0, 0)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, Exception):
+            self.desk.fail(self.trial, error)
+            return True
+        return False
+
+
+def timestamp() -> str:
+    """Now, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

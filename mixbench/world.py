@@ -1,0 +1,101 @@
+"""The processes that measure one trial together: who this one is, and what they say to each other."""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mixbench.record import write_atomically
+
+RENDEZVOUS_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that run a trial, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks."""
+        if self.size > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def max(self, values: Tensor) -> Tensor:
+        """The largest over all ranks, elementwise."""
+        if self.size > 1:
+            torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
+        return values
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Rank 0's buffers (BatchNorm's running statistics) everywhere."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+
+def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> World:
+    """Join the other ranks through torch.distributed, as DeepSpeed's engine wants it, one process included.
+
+    Rank 0 listens on a port that the kernel gives it and writes its address to the file `meeting`; the others read
+    it there, so that no port can be taken by someone else in between.  Raises TimeoutError.
+    """
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
+    if not torch.distributed.is_initialized():
+        store = _store(meeting, rank, size)
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(local_rank),
+            WORLD_SIZE=str(size),
+            MASTER_ADDR=store.host,
+            MASTER_PORT=str(store.port),
+        )
+        torch.distributed.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=store,
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(seconds=RENDEZVOUS_SECONDS),
+            device_id=device if on_gpu else None,
+        )
+    return World(rank, size, device)
+
+
+def _store(meeting: Path, rank: int, size: int) -> torch.distributed.TCPStore:
+    timeout = timedelta(seconds=RENDEZVOUS_SECONDS)
+    if rank == 0:
+        store = torch.distributed.TCPStore(
+            "localhost", 0, size, is_master=True, timeout=timeout, wait_for_workers=False
+        )
+        if size > 1:
+            write_atomically(meeting, json.dumps({"host": store.host, "port": store.port}))
+        return store
+    deadline = time.monotonic() + RENDEZVOUS_SECONDS
+    while not meeting.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"rank {rank} waited {RENDEZVOUS_SECONDS} s for rank 0's address in {meeting}")
+        time.sleep(0.05)
+    address = json.loads(meeting.read_text(encoding="utf-8"))
+    return torch.distributed.TCPStore(address["host"], address["port"], size, is_master=False, timeout=timeout)

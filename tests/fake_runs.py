@@ -1,0 +1,149 @@
+"""Run folders as a run leaves them, made through the project's own classes; the figures are invented, and plausible."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from mixbench.record import Complexity, Curve, Details, Environment, Epoch, Layer, Record, ThroughputSamples
+from mixbench.run import Run
+from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name
+
+# name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
+MODELS = [
+    ("convmixer_256_8", "ConvMixer", 594186, 148113920, 812.0),
+    ("splitmixer_i_256_8", "SplitMixer", 275834, 65219072, 1430.5),
+    ("splitmixer_ii_256_8", "SplitMixer", 175370, 39586304, 1891.0),
+    ("splitmixer_iii_256_8", "SplitMixer", 175370, 73140736, 1204.0),
+    ("splitmixer_iv_256_8", "SplitMixer", 307466, 73140736, 1187.0),
+    ("splitmixer_v_256_8", "SplitMixer", 508394, 124406272, 933.0),
+    ("stridemixer_iii_256_8", "StrideMixer", 175370, 73140736, 640.0),
+    ("mixer_s_4", "MlpMixer", 17_600_000, 1_120_000_000, 402.0),
+    ("resmlp_s12_4", "ResMlp", 15_100_000, 2_950_000_000, 201.0),
+]
+RECIPE = Recipe(name="default", epochs=25, optimizer=Optimizer(lr=0.05, weight_decay=0.005))
+ENVIRONMENT = Environment(
+    mixbench_version="0.1.0",
+    git_commit="1f0c2d3e4b5a69788796a5b4c3d2e1f00f1e2d3c",
+    git_dirty=False,
+    python_version="3.11.9",
+    torch_version="2.11.0",
+    deepspeed_version="0.19.2",
+    device="AMD EPYC 9V74 (2 cores)",
+    device_count=1,
+    cores=2,
+    threads=2,
+    memory_bytes=16 * 2**30,
+    host="bench-01",
+    os="Linux 6.1.0",
+)
+
+
+def trial(model: str = "splitmixer_i_256_8", seed: int = 0, **changes: Any) -> Trial:
+    """A trial on CIFAR-10; its id need only be unique here."""
+    known = {name: family for name, family, *_ in MODELS}
+    fields: dict[str, Any] = {
+        "suite": "cifar",
+        "model": model,
+        "overrides": {},
+        "arguments": {"image_size": 32, "in_chans": 3, "num_classes": 10},
+        "label": model,
+        "family": known.get(model, "Mixer"),
+        "dataset": "cifar10",
+        "seed": seed,
+        "recipe": RECIPE,
+        "precision": "fp32",
+        "memory_format": "contiguous",
+        "compile": False,
+        "infer_batch_size": 256,
+        "nodes": 1,
+        "processes_per_node": 1,
+        "measure": ("complexity", "throughput", "accuracy"),
+        "throughput": Throughput(),
+    } | changes
+    point = f"{fields['precision']}-b{fields['infer_batch_size']}-{fields['recipe'].epochs}"
+    fields.setdefault("id", f"{file_name(model)}-{fields['dataset']}-s{seed}-{point}")
+    return Trial(**fields)
+
+
+def done(trial: Trial, top1: float, **changes: Any) -> Record:
+    """The record of a trial that ended well."""
+    known = {name: rest for name, _, *rest in MODELS}
+    params, macs, speed = known.get(trial.model, (594186, 148113920, 800.0))
+    record = Record.pending(trial)
+    layer = Layer(name="head", type="Linear", params=params, macs=macs, input_shape=[256], output_shape=[10])
+    details = Details(
+        trial=trial,
+        complexity=Complexity(params=params, macs=macs, macs_ptflops=macs, activations=4_000_000, layers=[layer]),
+        throughput=ThroughputSamples(
+            infer_step_ms=[10.0] * 20, train_step_ms=[30.0] * 20, warmup=3, interleaved_with=8
+        ),
+        curve=curve(top1, trial.recipe.epochs),
+        environment={part: ENVIRONMENT for part in trial.measure},
+    )
+    measured: dict[str, Any] = {
+        "status": "done",
+        "params": params,
+        "macs": macs,
+        "flops": 2 * macs,
+        "macs_ptflops": macs,
+        "activations": 4_000_000,
+        "top1": top1,
+        "top5": 99.8,
+        "test_loss": 0.21,
+        "train_loss": 0.05,
+        "epochs": trial.recipe.epochs,
+        "train_seconds": 50000 * trial.recipe.epochs / speed * 3,
+        "train_samples_per_sec": speed / 3,
+        "train_batch_size": trial.recipe.global_batch_size,
+        "infer_samples_per_sec": speed,
+        "infer_batch_size": trial.infer_batch_size,
+        "infer_step_ms_p50": 1000 * trial.infer_batch_size / speed,
+        "infer_step_ms_p95": 1080 * trial.infer_batch_size / speed,
+        "peak_memory_bytes": 1_610_612_736,
+        "device": ENVIRONMENT.device,
+        "torch_version": ENVIRONMENT.torch_version,
+        "git_commit": ENVIRONMENT.git_commit,
+        "started_at": f"2026-11-20T09:{trial.seed:02d}:00+00:00",
+        "finished_at": f"2026-11-20T11:{trial.seed:02d}:30+00:00",
+        "details": details,
+    }
+    return record.model_copy(update=measured | changes)
+
+
+def curve(top1: float, epochs: int) -> Curve:
+    """A curve that rises to exactly `top1`."""
+    points = [
+        Epoch(
+            epoch=epoch,
+            lr=0.01,
+            train_loss=2.3 * math.exp(-epoch / 6),
+            test_loss=2.2 * math.exp(-epoch / 7) + 0.1,
+            top1=top1 - (top1 - 10) * math.exp(-5 * epoch / epochs) * (1 - epoch / epochs),
+            top5=99.8,
+            seconds=60.0,
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+    return Curve(epochs=points, best_top1_optimistic=top1 + 0.05, best_epoch=epochs - 1, test_images=10_000)
+
+
+def failed(trial: Trial, error: str, **changes: Any) -> Record:
+    return Record.pending(trial).model_copy(update={"status": "failed", "error": error} | changes)
+
+
+def write_run(folder: Path, trials: list[Trial], records: list[Record], suite_text: str = "name: cifar\n") -> Run:
+    run = Run(folder)
+    run.write_plan(suite_text, trials)
+    for record in records:
+        run.write_record(record)
+    return run
+
+
+def full_run(folder: Path, seeds: int = 2) -> Run:
+    """Nine models, each done with every seed."""
+    trials = [trial(model, seed) for seed in range(seeds) for model, *_ in MODELS]
+    accuracy = {model: 94.17 - 0.4 * index for index, (model, *_) in enumerate(MODELS)}
+    records = [done(each, accuracy[each.model] + 0.13 * each.seed * (1 + len(each.model) % 3)) for each in trials]
+    models = "\n".join(f"  - {model}" for model, *_ in MODELS)
+    text = f"# mixbench run suites/cifar.yaml: about 20 hours on one GPU\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
+    return write_run(folder, trials, records, text)

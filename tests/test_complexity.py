@@ -1,0 +1,281 @@
+"""Counts to the last digit: golden ones, closed forms, and models whose counts can be done by hand."""
+
+import copy
+import csv
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from mixbench.measure import complexity
+from mixbench.record import Complexity
+from mixbench.registry import create_model, find, list_models
+
+GOLDEN = Path(__file__).parent / "golden" / "counts.csv"
+
+
+def count(name: str, **overrides: Any) -> Complexity:
+    with torch.device("meta"):
+        model = create_model(name, **overrides)
+    arguments = find(name).arguments | overrides
+    return complexity.count(model, arguments["image_size"], arguments["in_chans"], ptflops=False)
+
+
+def golden_rows() -> Iterator[Any]:
+    with GOLDEN.open(newline="") as file:
+        for row in csv.DictReader(file):
+            yield pytest.param(row, id=f"{row['model']}[{row['overrides']}]-{row['num_classes']}")
+
+
+@pytest.mark.parametrize("row", list(golden_rows()))
+def test_counts_equal_those_of_the_authors_code(row: dict[str, str]) -> None:
+    overrides = {key: int(value) for key, value in (pair.split("=") for pair in row["overrides"].split(",") if pair)}
+    shape = {"image_size": int(row["image_size"]), "num_classes": int(row["num_classes"])}
+    counted = count(row["model"], **overrides, **shape)
+    assert (counted.params, counted.macs) == (int(row["params"]), int(row["macs"]))
+
+
+def conv_family(
+    mixers: list[list[tuple[int, int, int, int]]],
+    *,
+    dim: int = 256,
+    kernel_size: int = 5,
+    patch_size: int = 2,
+    image_size: int = 32,
+    num_classes: int = 10,
+    spatial: str = "split",
+) -> tuple[int, int]:
+    """Params and MACs of SplitMixer's relatives; a block's mixer: maps (inputs, outputs, weight sets, uses)."""
+    positions = (image_size // patch_size) ** 2
+    norm = 2 * dim
+    taps = [kernel_size, kernel_size] if spatial == "split" else [kernel_size**2]
+    params = 3 * patch_size**2 * dim + dim + norm + num_classes * (dim + 1)
+    macs = positions * 3 * patch_size**2 * dim + num_classes * dim
+    for mixer in mixers:
+        params += sum(dim * tap + dim + norm for tap in taps) + norm
+        params += sum(sets * (inputs + 1) * outputs for inputs, outputs, sets, _ in mixer)
+        macs += positions * sum(dim * tap for tap in taps)
+        macs += positions * sum(uses * inputs * outputs for inputs, outputs, _, uses in mixer)
+    return params, macs
+
+
+def one(width: int, uses: int = 1) -> tuple[int, int, int, int]:
+    return width, width, 1, uses
+
+
+def mlp_mixer(dim: int, depth: int, patch: int, token_dim: int, channel_dim: int, image: int) -> tuple[int, int]:
+    tokens, patch_inputs = (image // patch) ** 2, 3 * patch**2
+    mlp_weights = 2 * tokens * token_dim, 2 * dim * channel_dim
+    biases = tokens + token_dim + dim + channel_dim
+    params = patch_inputs * dim + dim + depth * (sum(mlp_weights) + biases + 4 * dim) + 2 * dim + 1000 * (dim + 1)
+    macs = tokens * patch_inputs * dim + depth * (dim * mlp_weights[0] + tokens * mlp_weights[1]) + 1000 * dim
+    return params, macs
+
+
+def resmlp(dim: int, depth: int, patch: int) -> tuple[int, int]:
+    tokens, patch_inputs = (224 // patch) ** 2, 3 * patch**2
+    block = tokens * (tokens + 1) + 8 * dim**2 + 5 * dim + 6 * dim
+    params = patch_inputs * dim + dim + depth * block + 2 * dim + 1000 * (dim + 1)
+    macs = tokens * patch_inputs * dim + depth * (dim * tokens**2 + tokens * 8 * dim**2) + 1000 * dim
+    return params, macs
+
+
+BIG = {"kernel_size": 9, "patch_size": 14, "image_size": 224, "num_classes": 1000}
+CLOSED_FORMS: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
+    ("splitmixer_i_256_8", {"ratio": Fraction(3, 5)}, conv_family([[one(153)]] * 8)),
+    ("splitmixer_i_256_8", {"ratio": Fraction(4, 7), "depth": 3}, conv_family([[one(146)]] * 3)),
+    ("splitmixer_i_256_8", {"ratio": Fraction(1, 2)}, conv_family([[one(128)]] * 8)),
+    ("splitmixer_v_256_8", {"ratio": Fraction(5, 9)}, conv_family([[one(142), one(142)]] * 8)),
+    ("splitmixer_ii_256_8", {"num_segments": 6}, conv_family([[one(42 + 4 * (i % 6 == 5))] for i in range(8)])),
+    ("splitmixer_ii_256_8", {"num_segments": 5}, conv_family([[one(51 + (i % 5 == 4))] for i in range(8)])),
+    ("splitmixer_iii_256_8", {"num_segments": 8}, conv_family([[one(32, uses=8)]] * 8)),
+    ("splitmixer_iv_256_8", {"num_segments": 5}, conv_family([[one(51)] * 4 + [one(52)]] * 8)),
+    ("splitmixer_i_256_8", {"channel_mixing": "full"}, conv_family([[one(256)]] * 8)),
+    ("splitmixer_i_256_8", {"spatial_mixing": "full"}, conv_family([[one(170)]] * 8, spatial="full")),
+    ("splitmixer_iii_256_8", {"spatial_mixing": "full"}, conv_family([[one(128, uses=2)]] * 8, spatial="full")),
+    (
+        "splitmixer_v_256_8",
+        {"channel_mixing": "full", "spatial_mixing": "full"},
+        conv_family([[one(256)]] * 8, spatial="full"),
+    ),
+    ("stridemixer_i_256_8", {}, conv_family([[(170, 128, 1, 2)]] * 8)),
+    ("stridemixer_i_256_8", {"ratio": Fraction(3, 4)}, conv_family([[(192, 128, 1, 2)]] * 8)),
+    ("stridemixer_iii_256_8", {"num_segments": 16}, conv_family([[one(16, uses=16)]] * 8)),
+    ("convmixer_256_8", {"depth": 5, "dim": 60}, conv_family([[one(60)]] * 5, dim=60, spatial="full")),
+    ("convmixer_1024_20_ks9_p14", {}, conv_family([[one(1024)]] * 20, dim=1024, spatial="full", **BIG)),
+    ("mixer_l32", {}, mlp_mixer(1024, 24, 32, 512, 4096, 224)),
+    ("mixer_h14", {}, mlp_mixer(1280, 32, 14, 640, 5120, 224)),
+    ("mixer_h14", {"image_size": 448}, mlp_mixer(1280, 32, 14, 640, 5120, 448)),
+    ("resmlp_s36", {}, resmlp(384, 36, 16)),
+    ("resmlp_b24", {}, resmlp(768, 24, 16)),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides", "expected"), CLOSED_FORMS, ids=lambda value: str(value).replace(" ", ""))
+def test_counts_equal_the_closed_form(name: str, overrides: dict[str, Any], expected: tuple[int, int]) -> None:
+    counted = count(name, **overrides)
+    assert (counted.params, counted.macs) == expected
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_rows_sum_to_the_totals(name: str) -> None:
+    counted = count(name)
+    assert sum(layer.params for layer in counted.layers) == counted.params
+    assert sum(layer.macs for layer in counted.layers) == counted.macs > 0
+    assert len({layer.name for layer in counted.layers}) == len(counted.layers)
+    assert counted.uncounted == []
+
+
+def test_the_shipped_table_is_a_fresh_count_of_every_model() -> None:
+    shipped = complexity.complexity_file().read_text()
+    assert shipped == complexity.zoo_table(), "run python -m mixbench.measure.complexity"
+    table = json.loads(shipped)
+    assert set(list_models("*_256_8")) <= set(table)
+    assert table["splitmixer_i_256_8"] == {
+        "family": "SplitMixer",
+        "image_size": 32,
+        "num_classes": 10,
+        "params": 275834,
+        "macs": 65219072,
+        "reconstruction": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("convmixer_256_8", 152.636),
+        ("splitmixer_i_256_8", 71.838),
+        ("splitmixer_ii_256_8", 46.205),
+        ("splitmixer_iii_256_8", 79.760),
+        ("splitmixer_iv_256_8", 79.760),
+    ],
+)
+def test_the_rows_suffice_for_the_splitmixer_authors_convention(name: str, millions: float) -> None:
+    """They add 1 per output element of a convolution or channel mixer, 1 of a GELU, 2 of a BatchNorm, the pool's
+    inputs and the head's bias; a BatchNorm follows each mixer and GELU."""
+    counted = count(name)
+    elements = sum(prod(layer.output_shape) for layer in counted.layers if layer.type == "BatchNorm2d")
+    pooled = sum(prod(layer.input_shape) for layer in counted.layers if layer.type == "AdaptiveAvgPool2d")
+    assert round((counted.macs + 4 * elements + pooled + 10) / 1e6, 3) == millions
+
+
+def prod(shape: list[int]) -> int:
+    return int(torch.Size(shape).numel())
+
+
+class Hand(nn.Module):
+    """A shared layer, a parameter of its own, a product of activations, a layer that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1, groups=2)
+        self.twice = nn.Linear(4, 4, bias=False)
+        self.same = self.twice
+        self.weight = nn.Parameter(torch.ones(3, 4))
+        self.idle = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:  # 1 2 4 4
+        x = self.conv(x).flatten(2).mT  # 1 16 4
+        x = self.same(self.twice(x)) @ x.mT  # 1 16 16
+        return (x.mean(2)[:, :4] @ self.weight.T).relu()  # 1 3
+
+
+def test_a_model_is_counted_as_by_hand() -> None:
+    counted = complexity.count(Hand(), image_size=4, in_chans=2)
+    conv, linear, own = 16 * 4 * 9, 2 * 16 * 4 * 4, 16 * 16 * 4 + 4 * 3
+    rows = {layer.name: (layer.type, layer.params, layer.macs) for layer in counted.layers}
+    assert rows == {
+        "": ("Hand", 12, own),
+        "conv": ("Conv2d", 40, conv),
+        "twice": ("Linear", 16, linear),
+        "idle": ("Linear", 9, 0),
+    }
+    assert (counted.params, counted.macs) == (77, conv + linear + own)
+    assert counted.activations == 4 * 16 + 2 * 16 * 4 + 16 * 16 + 3
+    shapes = {layer.name: (layer.input_shape, layer.output_shape) for layer in counted.layers}
+    assert shapes["conv"] == ([2, 4, 4], [4, 4, 4]) and shapes["twice"] == ([16, 4], [16, 4])
+    assert shapes[""] == ([2, 4, 4], [3]) and shapes["idle"] == ([], [])
+
+
+class Exotic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = deform_conv2d(x, torch.zeros(1, 18, *x.shape[2:], device=x.device), self.weight, padding=1)
+        x = torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:])
+        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear").sigmoid().mean((2, 3))
+
+
+def test_an_operator_that_no_counter_knows_is_named() -> None:
+    counted = complexity.count(Exotic(), image_size=8, in_chans=3)
+    assert counted.macs == 0
+    assert counted.uncounted == ["aten._fft_c2c", "aten._fft_c2r", "aten._fft_r2c", "torchvision.deform_conv2d"]
+
+
+@pytest.mark.parametrize("name", ["mixer_nano4", "splitmixer_iii_256_8"])
+def test_counting_leaves_the_model_alone(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name).train()
+    model.get_submodule("blocks.0").eval()
+    modes = [module.training for module in model.modules()]
+    before = copy.deepcopy(model.state_dict())
+    complexity.count(model, 32, 3)
+    assert [module.training for module in model.modules()] == modes
+    assert all(not tensor.is_meta and torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+def test_counting_copies_no_weights() -> None:
+    model = create_model("mixer_nano4")
+    twin = complexity._twin(model, torch.device("meta"))
+    assert all(tensor.is_meta for tensor in twin.state_dict().values())
+    assert [tensor.shape for tensor in twin.state_dict().values()] == [t.shape for t in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("name", [*list_models("*_256_8"), "mixer_nano4", "resmlp_s12", "convmixer_768_32"])
+def test_ptflops_agrees_within_five_percent(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    counted = complexity.profile(name)
+    assert counted.macs_ptflops is not None and counted.macs_ptflops != counted.macs
+    assert counted.macs_ptflops == pytest.approx(counted.macs, rel=0.05)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ptflops_is_left_out_of_a_model_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(complexity, "PTFLOPS_MACS_LIMIT", 75891967)
+    counted = complexity.profile("mixer_nano4")
+    assert (counted.macs, counted.macs_ptflops) == (75891968, None)
+
+
+class OnMetaOnly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            raise RuntimeError("not here")
+        out: Tensor = self.linear(x.mean((2, 3)))
+        return out
+
+
+def test_where_ptflops_fails_its_figure_is_empty_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = complexity.count(OnMetaOnly(), image_size=4, in_chans=3)
+    assert (counted.macs, counted.macs_ptflops) == (6, None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_profile_takes_what_create_model_takes() -> None:
+    counted = complexity.profile("splitmixer_i_256_8", ratio="3/5", num_classes=7, in_chans=1, image_size=16)
+    model = create_model("splitmixer_i_256_8", ratio="3/5", num_classes=7, in_chans=1, image_size=16)
+    assert counted.params == sum(parameter.numel() for parameter in model.parameters())
+    assert counted.layers[0].input_shape == [1, 16, 16] and counted.layers[-1].output_shape == [7]
