@@ -96,9 +96,7 @@ def _assign(document: Document, assignment: str) -> None:
         if isinstance(here, str) and path[index - 1 : index] == ("models",):
             raise RequestError(f"--set {assignment}: that model is a bare name; write it as {{name: {here}}} first")
     value = scalar(text)
-    if isinstance(here, dict):
-        here[path[-1]] = value
-    elif isinstance(here, list) and isinstance(path[-1], int) and path[-1] < len(here):
+    if isinstance(here, dict) or (isinstance(here, list) and isinstance(path[-1], int) and path[-1] < len(here)):
         here[path[-1]] = value
     else:
         raise RequestError(f"--set {assignment}: there is no {key!r} to set")

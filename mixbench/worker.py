@@ -3,7 +3,6 @@
 import os
 import time
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path

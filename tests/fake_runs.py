@@ -9,7 +9,7 @@ from mixbench.run import Run
 from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name
 
 # name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
-MODELS = [
+MODELS: list[tuple[str, str, int, int, float]] = [
     ("convmixer_256_8", "ConvMixer", 594186, 148113920, 812.0),
     ("splitmixer_i_256_8", "SplitMixer", 275834, 65219072, 1430.5),
     ("splitmixer_ii_256_8", "SplitMixer", 175370, 39586304, 1891.0),
@@ -67,7 +67,7 @@ def trial(model: str = "splitmixer_i_256_8", seed: int = 0, **changes: Any) -> T
 
 def done(trial: Trial, top1: float, **changes: Any) -> Record:
     """The record of a trial that ended well."""
-    known = {name: rest for name, _, *rest in MODELS}
+    known = {name: (params, macs, speed) for name, _, params, macs, speed in MODELS}
     params, macs, speed = known.get(trial.model, (594186, 148113920, 800.0))
     record = Record.pending(trial)
     layer = Layer(name="head", type="Linear", params=params, macs=macs, input_shape=[256], output_shape=[10])
@@ -78,7 +78,7 @@ def done(trial: Trial, top1: float, **changes: Any) -> Record:
             infer_step_ms=[10.0] * 20, train_step_ms=[30.0] * 20, warmup=3, interleaved_with=8
         ),
         curve=curve(top1, trial.recipe.epochs),
-        environment={part: ENVIRONMENT for part in trial.measure},
+        environment=dict.fromkeys(trial.measure, ENVIRONMENT),
     )
     measured: dict[str, Any] = {
         "status": "done",
@@ -145,5 +145,7 @@ def full_run(folder: Path, seeds: int = 2) -> Run:
     accuracy = {model: 94.17 - 0.4 * index for index, (model, *_) in enumerate(MODELS)}
     records = [done(each, accuracy[each.model] + 0.13 * each.seed * (1 + len(each.model) % 3)) for each in trials]
     models = "\n".join(f"  - {model}" for model, *_ in MODELS)
-    text = f"# mixbench run suites/cifar.yaml: about 20 hours on one GPU\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
+    text = (
+        f"# mixbench run suites/cifar.yaml: 20 GPU hours\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
+    )
     return write_run(folder, trials, records, text)

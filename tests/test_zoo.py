@@ -29,14 +29,17 @@ TO_TIMM = [
 ]
 
 
+timm_mixer: Any = MlpMixer
+
+
 def mixer(patch_size: int, depth: int, dim: int, image_size: int, num_classes: int) -> nn.Module:
-    shape = {"img_size": image_size, "num_classes": num_classes}
-    return MlpMixer(patch_size=patch_size, num_blocks=depth, embed_dim=dim, **shape)
+    layers = {"patch_size": patch_size, "num_blocks": depth, "embed_dim": dim}
+    return timm_mixer(**layers, img_size=image_size, num_classes=num_classes)
 
 
 def resmlp(patch_size: int, depth: int, dim: int, image_size: int) -> nn.Module:
-    layers = {"block_layer": ResBlock, "norm_layer": Affine, "mlp_ratio": 4}
-    return MlpMixer(patch_size=patch_size, num_blocks=depth, embed_dim=dim, img_size=image_size, **layers)
+    layers = {"patch_size": patch_size, "num_blocks": depth, "embed_dim": dim}
+    return timm_mixer(**layers, img_size=image_size, block_layer=ResBlock, norm_layer=Affine, mlp_ratio=4)
 
 
 # Ours, the arguments that make it small enough for a test, and timm's: its name, or where it has none its class.
@@ -97,7 +100,7 @@ def timms(source: Any, image_size: int) -> nn.Module:
         model: nn.Module = source()
         return model
     # A ConvMixer takes any image; the others have a weight for each pair of positions.
-    shape = {} if source.startswith("convmixer") else {"img_size": image_size}
+    shape: dict[str, Any] = {} if source.startswith("convmixer") else {"img_size": image_size}
     return timm.create_model(source, pretrained=False, **shape)
 
 
@@ -183,7 +186,8 @@ def test_mlp_mixer_begins_as_its_authors_do() -> None:
     model = create_model("mixer_s4", depth=1)
     state = model.state_dict()
     assert not state["head.weight"].any() and not any(value.any() for key, value in state.items() if "bias" in key)
-    for key, inputs in {"stem.proj": 48, "blocks.0.token_mlp.expand": 64, "blocks.0.channel_mlp.contract": 2048}.items():
+    inputs_of = {"stem.proj": 48, "blocks.0.token_mlp.expand": 64, "blocks.0.channel_mlp.contract": 2048}
+    for key, inputs in inputs_of.items():
         weight = state[f"{key}.weight"]
         assert weight.std().item() == pytest.approx(inputs**-0.5, rel=0.03)
         assert weight.abs().max() <= 2.2738 * inputs**-0.5  # cut at two standard deviations of the uncut normal

@@ -28,18 +28,35 @@ from mixbench.trial import file_name
 LOG_FROM = 8  # a log axis where the largest value is this many times the smallest
 MOST_LABELS = 16  # points named in one figure; the others say their names when pointed at
 MOST_CURVES = 48
+UP_LEFT, UP_RIGHT = "Better is up and to the left.", "Better is up and to the right."
 LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned there
     (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
     (5, 5, "left", "bottom"), (5, -5, "left", "top"), (-5, 5, "right", "bottom"), (-5, -5, "right", "top"),
 ]  # fmt: skip
 MOST_EPOCHS = 120  # points drawn of one curve
 
-# name, axis, what a reader calls one point's value
-PRICES: list[tuple[str, str, Callable[[SummaryRow], float | None], str]] = [
-    ("params", "parameters", lambda row: row.params, "parameters"),
-    ("macs", "MACs per image", lambda row: row.macs, "MACs"),
-    ("throughput", "inference throughput (images/s)", lambda row: row.infer_samples_per_sec, "images/s"),
-]
+
+@dataclass(frozen=True)
+class Price:
+    """What accuracy is set against: a column of the summary, its axis, and how a value is written."""
+
+    name: str
+    column: str
+    axis: str
+    unit: str
+    better: str
+    shown: Callable[[float], str]
+    tick: Callable[[float], str]
+
+
+PRICES = [
+    Price("params", "params", "parameters", "parameters", UP_LEFT, numbers.exact, numbers.tick),
+    Price("macs", "macs", "MACs per image", "MACs", UP_LEFT, numbers.exact, numbers.tick),
+    Price(
+        "throughput", "infer_samples_per_sec", "inference throughput (images/s)", "images/s", UP_RIGHT,
+        numbers.rate, numbers.rate_tick,
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,46 +84,58 @@ def figures(tables: Tables) -> list[Drawing]:
     return [drawing for drawing in drawings if drawing]
 
 
-def _scatter(groups: list[Group], look: dict[str, Look], prefix: str, price: tuple) -> Drawing | None:
-    kind, axis, value, unit = price
-    rows = [(name, group.row, value(group.row)) for name, group in zip(names(groups), groups, strict=True)]
-    rows = [(name, row, x) for name, row, x in rows if row.top1_mean is not None and x is not None and x > 0]
-    if len(rows) < 2:
+@dataclass(frozen=True)
+class Point:
+    """One row of the summary in one scatter."""
+
+    name: str
+    row: SummaryRow
+    x: float
+    top1: float
+
+
+def _scatter(groups: list[Group], look: dict[str, Look], prefix: str, price: Price) -> Drawing | None:
+    """None where fewer than two rows can be compared."""
+    points = [
+        Point(name, group.row, x, group.row.top1_mean)
+        for name, group in zip(names(groups), groups, strict=True)
+        if group.row.top1_mean is not None and (x := getattr(group.row, price.column))
+    ]
+    if len(points) < 2:
         return None
-    points = pd.DataFrame(
-        [{"name": name, "family": row.family, "x": x, "top1": row.top1_mean} for name, row, x in rows]
-    )
-    families = [family for family in look if (points["family"] == family).any()]
     figure = Figure(figsize=(4.5, 3.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for _, row, x in rows:
-        if row.top1_std is not None:
-            axes.errorbar(
-                [x], [row.top1_mean], yerr=[row.top1_std], fmt="none", ecolor=look[row.family].colour, elinewidth=1
-            )
+    families = _draw_points(axes, points, look)
+    _price_axis(axes, [point.x for point in points], price)
+    if len(families) > 1:
+        _legend(figure, families, look)
+    notes = [price.better]
+    if any(point.row.top1_std is not None for point in points):
+        notes.append("Bars: one standard deviation over seeds.")
+    if _label_points(figure, axes, points) < len(points):
+        notes.append("Point at a mark to read its name.")
+    name, dataset = f"{prefix}-{price.name}", points[0].row.dataset
+    title = f"{dataset}: accuracy against {price.axis}"
+    hover = [f"{point.name}: {_accuracy(point.row)}, {price.shown(point.x)} {price.unit}" for point in points]
+    return Drawing(name, dataset, title, " ".join(notes), svg(figure, name, title, {"points": hover}))
+
+
+def _draw_points(axes: Axes, points: list[Point], look: dict[str, Look]) -> list[str]:
+    """Marks and error bars.  Returns the families drawn."""
+    table = pd.DataFrame([{"family": point.row.family, "x": point.x, "top1": point.top1} for point in points])
+    families = [family for family in look if (table["family"] == family).any()]
+    for point in points:
+        if point.row.top1_std is not None:
+            colour = look[point.row.family].colour
+            axes.errorbar([point.x], [point.top1], yerr=[point.row.top1_std], fmt="none", ecolor=colour, elinewidth=1)
     sns.scatterplot(
-        points, x="x", y="top1", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
+        table, x="x", y="top1", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
         palette={family: look[family].colour for family in families}, legend=False, s=42, linewidth=0.5, edgecolor=INK,
         markers={family: look[family].marker for family in families}, zorder=3, gid="points",
     )  # fmt: skip
-    _price_axis(axes, points["x"].tolist(), axis, counts=kind != "throughput")
     axes.set_ylabel("top-1 accuracy (%)")
-    if len(families) > 1:
-        _legend(figure, families, look)
-    named = _label_points(figure, axes, rows)
-    title = f"{rows[0][1].dataset}: accuracy against {axis}"
-    hover = [
-        f"{name}: {_accuracy(row)}, {numbers.exact(x) if kind != 'throughput' else numbers.rate(x)} {unit}"
-        for name, row, x in rows
-    ]
-    name = f"{prefix}-{kind}"
-    notes = [f"Better is {'up and to the right' if kind == 'throughput' else 'up and to the left'}."]
-    if any(row.top1_std is not None for _, row, _ in rows):
-        notes.append("Bars: one standard deviation over seeds.")
-    if named < len(rows):
-        notes.append("Point at a mark to read its name.")
-    return Drawing(name, rows[0][1].dataset, title, " ".join(notes), svg(figure, name, title, {"points": hover}))
+    return families
 
 
 def _accuracy(row: SummaryRow) -> str:
@@ -114,8 +143,8 @@ def _accuracy(row: SummaryRow) -> str:
     return f"{numbers.fixed(row.top1_mean)}{spread} % ({seeds(row)})"
 
 
-def _price_axis(axes: Axes, values: list[float], label: str, counts: bool) -> None:
-    """Counts get decimal prefixes; images per second are read as they are."""
+def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
+    label = price.axis
     if max(values) >= LOG_FROM * min(values):
         axes.set_xscale("log")
         decades = math.log10(max(values) / min(values))
@@ -123,10 +152,8 @@ def _price_axis(axes: Axes, values: list[float], label: str, counts: bool) -> No
         axes.xaxis.set_minor_locator(NullLocator())
         label += ", log scale"
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: numbers.tick(value) if counts else numbers.exact(round(value)))
-    )
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.1)
     axes.set_xlabel(label)
@@ -144,25 +171,25 @@ def _legend(figure: Figure, families: list[str], look: dict[str, Look]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(families)), frameon=False, fontsize=8)
 
 
-def _label_points(figure: Figure, axes: Axes, rows: list[tuple[str, SummaryRow, float]]) -> int:
+def _label_points(figure: Figure, axes: Axes, points: list[Point]) -> int:
     """Name the points where there is room: the Pareto-optimal first, then the most accurate.  How many are named."""
     figure.draw_without_rendering()
-    spots = [axes.transData.transform((x, row.top1_mean)) for _, row, x in rows]
+    spots = [axes.transData.transform((point.x, point.top1)) for point in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
     room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
-    for name, row, x in sorted(rows, key=lambda item: (not item[1].pareto, -(item[1].top1_mean or 0)))[:MOST_LABELS]:
+    for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:
         for dx, dy, ha, va in LABEL_PLACES:
             text = axes.annotate(
-                numbers.short(name, 30), (x, row.top1_mean or 0), (dx, dy),
+                numbers.short(point.name, 30), (point.x, point.top1), (dx, dy),
                 textcoords="offset points", ha=ha, va=va, fontsize=7.5, in_layout=False,
             )  # fmt: skip
             box = text.get_window_extent()
-            if room.containsx(box.x0) and room.containsx(box.x1) and room.containsy(box.y0) and room.containsy(box.y1):
-                if not any(box.overlaps(other) for other in taken):
-                    taken.append(box)
-                    break
+            corners = box.corners()
+            if all(room.contains(x, y) for x, y in corners) and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
             text.remove()
-    return len(taken) - len(rows)
+    return len(taken) - len(points)
 
 
 def _curves(groups: list[Group], look: dict[str, Look], prefix: str) -> Drawing | None:
@@ -215,8 +242,8 @@ def _curve(group: Group) -> pd.DataFrame | None:
     ]
     if not epochs:
         return None
-    table = pd.DataFrame(epochs, columns=["epoch", "top1"]).groupby("epoch")["top1"]
-    curve = table.agg(mean="mean", low="min", high="max")
+    by_epoch = pd.DataFrame(epochs, columns=["epoch", "top1"]).groupby("epoch")["top1"]
+    curve = pd.DataFrame({"mean": by_epoch.mean(), "low": by_epoch.min(), "high": by_epoch.max()})
     step = math.ceil(len(curve) / MOST_EPOCHS)
     return curve.iloc[::-step].iloc[::-1]  # the last epoch is always kept
 

@@ -1,9 +1,10 @@
 """The tables as one page: no network, no script, every text from a user escaped."""
 
+import re
 from collections.abc import Sequence
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mixbench.content import content
 from mixbench.report import numbers, page
@@ -51,6 +52,12 @@ def _environment() -> Environment:
         seeds=seeds,
         dash=numbers.DASH,
     )
+    environment.filters["name"] = _name
     # What is printed without a filter is a user's too: control characters have no place in a page.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment
+
+
+def _name(value: str) -> Markup:
+    """A model's name, which may be broken where its parts meet."""
+    return Markup(re.sub(r"([_\[,])", r"\1<wbr>", str(escape(numbers.text(value)))))

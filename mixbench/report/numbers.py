@@ -64,6 +64,11 @@ def tick(value: float) -> str:
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".strip()
 
 
+def rate_tick(value: float) -> str:
+    """A round number of images per second: 2,000."""
+    return f"{value:,.10g}"
+
+
 def rate(value: float | None) -> str:
     """Images per second: three significant digits below a hundred, whole above."""
     if value is None or not math.isfinite(value):

@@ -1,8 +1,9 @@
 """What the page says, computed from the tables: its head, leaderboards, complexity and environments."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mixbench.record import Environment, Record
 from mixbench.report import numbers
@@ -13,6 +14,7 @@ from mixbench.summary import NOT_IN_PLAN, Group, SummaryRow
 if TYPE_CHECKING:
     from mixbench.published import PublishedFigure
 
+T = TypeVar("T")
 COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out
 
 
@@ -207,7 +209,7 @@ def _wants_accuracy(group: Group) -> bool:
     return any("accuracy" in record.details.trial.measure for record in group.records)
 
 
-def _unique(values) -> list:
+def _unique(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(value for value in values if value))
 
 

@@ -1,0 +1,330 @@
+"""CSV, figures and page: exact, escaped, self-contained, and never silent about what is missing."""
+
+import csv as stdlib_csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import pytest
+
+from mixbench.record import Details
+from mixbench.report import numbers, write
+from mixbench.report.csv import csv
+from mixbench.report.figures import figures
+from mixbench.report.html import html
+from mixbench.results import tables
+from mixbench.run import Progress, Run
+from tests.fake_runs import ENVIRONMENT, MODELS, done, failed, full_run, trial, write_run
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """The page's tags, its text, and the cells of every table by the table's caption."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._open: list[str] = []
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        if tag == "tr":
+            self._rows.append([])
+        if tag in ("td", "th"):
+            self._rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+        if tag == "table":
+            self.tables[" ".join(self._caption.split())] = [
+                [" ".join(cell.split()) for cell in row] for row in self._rows
+            ]
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+        if "caption" in self._open:
+            self._caption += data
+        elif "table" in self._open and self._rows and self._rows[-1]:
+            self._rows[-1][-1] += data
+
+    def table(self, caption: str) -> list[list[str]]:
+        return next(rows for name, rows in self.tables.items() if name.startswith(caption))
+
+
+def page(run: Run) -> Page:
+    return Page(html(tables(run)))
+
+
+def partial_run(folder: Path) -> Run:
+    """Done, failed, running, pending and damaged trials, and names meant to break a page."""
+    trials = [trial(seed=seed, label=EVIL, family="$x_1$ <b>") for seed in range(5)] + [
+        trial("mixer_s_4", label="_hidden")
+    ]
+    error = "RuntimeError: </script><img src=x onerror=alert(2)>\n\x1b[31mred\x1b[0m \x00"
+    traceback = Details(trial=trials[1], traceback="Traceback <most recent>")
+    records = [done(trials[0], 93.0), failed(trials[1], error, details=traceback), done(trials[5], 91.0)]
+    run = write_run(folder, trials, records, suite_text="name: x # </pre><script>alert(3)</script>\n")
+    run.write_progress(trials[2].id, Progress(part="accuracy", updated_at=4e9))
+    run.record_file(trials[4].id).write_text("{")
+    return run
+
+
+def test_write_leaves_the_advertised_files(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    names = [path.relative_to(run.folder).as_posix() for path in write(run)]
+    assert names == [
+        "results.csv",
+        "summary.csv",
+        "report.html",
+        "figures/1-cifar10-params.svg",
+        "figures/1-cifar10-macs.svg",
+        "figures/1-cifar10-throughput.svg",
+        "figures/1-cifar10-curves.svg",
+    ]
+    assert all((run.folder / name).stat().st_size > 500 for name in names)
+    assert len(pd.read_csv(run.folder / "results.csv")) == 18
+
+
+def test_csv_text_is_no_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    labels = ["=1+1", "+x", "-x", "@SUM(A1)", "a=b", "\t=1"]
+    trials = [trial(f"model_{index}", label=label) for index, label in enumerate(labels)]
+    records = [done(each, 90.0, test_loss=-0.25) for each in trials]
+    results = csv(tables(write_run(tmp_path, trials, records)).results)
+    cells = list(stdlib_csv.DictReader(io.StringIO(results)))
+    assert [row["label"] for row in cells] == ["'=1+1", "'+x", "'-x", "'@SUM(A1)", "a=b", "'\t=1"]
+    assert {row["test_loss"] for row in cells} == {"-0.25"}
+    assert {row["macs"] for row in cells} == {"148113920"}
+
+
+def test_csv_is_empty_where_nothing_was_measured(tmp_path: Path) -> None:
+    found = tables(write_run(tmp_path, [trial()], []))
+    (result,) = stdlib_csv.DictReader(io.StringIO(csv(found.results)))
+    assert {result[name] for name in ("params", "top1", "device", "error", "infer_samples_per_sec")} == {""}
+    (row,) = stdlib_csv.DictReader(io.StringIO(csv(found.summary)))
+    assert (row["n_seeds"], row["top1_mean"], row["pareto"]) == ("0", "", "")
+
+
+def test_leaderboard_is_sorted_and_shows_spread_interval_and_published(tmp_path: Path) -> None:
+    trials = [trial(name, seed) for seed in (0, 1) for name in ("splitmixer_ii_256_8", "splitmixer_i_256_8")]
+    top1 = {("splitmixer_ii_256_8", 0): 92.0, ("splitmixer_ii_256_8", 1): 92.2}
+    top1 |= {("splitmixer_i_256_8", 0): 97.0, ("splitmixer_i_256_8", 1): 98.0}
+    run = write_run(tmp_path, trials, [done(each, top1[each.model, each.seed]) for each in trials])
+    _, first, second = page(run).table("cifar10")
+    assert first[0].startswith("splitmixer_i_256_8")
+    assert first[1:9] == [
+        "97.50 ± 0.71",
+        "± 6.35",
+        "2",
+        "◆yes",
+        "275,834",
+        "65.2 M",
+        "93.911",
+        "+3.59",
+    ]  # 1: the source
+    assert first[9:] == ["1,430", "477", "1.50 GiB"]
+    assert second[0].startswith("splitmixer_ii_256_8")
+    assert second[1:3] == ["92.10 ± 0.14", "± 1.27"]
+    exact = [attributes.get("title") for _, attributes in page(run).tags]
+    assert "65,219,072" in exact
+
+
+def test_a_single_seed_is_shown_as_one(tmp_path: Path) -> None:
+    found = page(write_run(tmp_path, [trial()], [done(trial(), 93.5)]))
+    _, line = found.table("cifar10")
+    assert line[1:4] == ["93.50", "single seed", "1"]
+    assert "1 row with a single seed: no spread can be given." in found.text
+
+
+def test_published_figures_are_cited_with_convention_and_source(tmp_path: Path) -> None:
+    found = page(write_run(tmp_path, [trial()], [done(trial(), 93.5)]))
+    _, line = found.table("Published figures")
+    assert line == ["splitmixer_i_256_8", "SplitMixer-I 256/8", "93.91", "0.28", "0.0718", "splitmixer", "–", "1"]
+    assert "arXiv:2207.10255" in found.text
+
+
+def test_everything_from_users_is_escaped(tmp_path: Path) -> None:
+    found = page(partial_run(tmp_path))
+    assert not [tag for tag, _ in found.tags if tag in ("script", "img", "b")]
+    for text in (EVIL, "</script><img src=x onerror=alert(2)>", "red", "Traceback <most recent>", "</pre><script>"):
+        assert text in found.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", found.text)
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    text = html(tables(full_run(tmp_path / "run")))
+    found = Page(text)
+    assert not [tag for tag, _ in found.tags if tag in ("link", "script", "iframe", "img")]
+    references = [
+        value
+        for _, attributes in found.tags
+        for name, value in attributes.items()
+        if name in ("href", "src", "xlink:href")
+    ]
+    assert all((value or "").startswith("#") for value in references)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique_and_references_lead_somewhere(tmp_path: Path) -> None:
+    trials = [trial(name, dataset=dataset) for dataset in ("cifar10", "cifar100") for name, *_ in MODELS]
+    found = page(
+        write_run(
+            tmp_path,
+            trials,
+            [done(each, 90.0 + index) for index, each in enumerate(trials[:9])]
+            + [done(each, 70.0) for each in trials[9:]],
+        )
+    )
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 100
+    targets = {
+        (value or "")[1:] for _, attributes in found.tags for name, value in attributes.items() if name.endswith("href")
+    }
+    assert targets <= set(ids)
+
+
+def test_tables_are_semantic(tmp_path: Path) -> None:
+    found = page(full_run(tmp_path / "run"))
+    count = [tag for tag, _ in found.tags].count
+    assert count("table") == count("caption") == 5
+    assert all(attributes.get("scope") in ("col", "row") for tag, attributes in found.tags if tag == "th")
+
+
+def test_what_is_missing_is_said_and_failures_stand_first(tmp_path: Path) -> None:
+    text = page(partial_run(tmp_path)).text
+    for sentence in ("2 of 6 trials done", "1 trial failed.", "1 trial still running.", "2 trials not run yet."):
+        assert sentence in " ".join(text.split())
+    assert "1 file cannot be read" in text
+    assert text.index("RuntimeError") < text.index("best mean accuracy first")
+
+
+def test_every_trial_is_listed_with_its_status(tmp_path: Path) -> None:
+    listed = page(partial_run(tmp_path)).table("Every trial")[1:]
+    assert [line[1] for line in listed] == ["done", "failed", "running", "pending", "pending", "done"]
+    assert listed[4][-1] == "damaged record"
+
+
+@pytest.mark.parametrize("trials", [[], [trial()]])
+def test_a_run_without_records_has_a_page(tmp_path: Path, trials: list) -> None:
+    run = write_run(tmp_path, trials, [])
+    found = page(run)
+    assert f"0 of {len(trials)} trial" in " ".join(found.text.split())
+    assert ("no trials yet" in found.text) == (not trials)
+    assert [path.name for path in write(run)] == ["results.csv", "summary.csv", "report.html"]
+
+
+def test_counters_that_differ_by_more_than_five_percent_are_marked(tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("splitmixer_i_256_8", "splitmixer_ii_256_8")]
+    records = [
+        done(trials[0], 93.0, macs_ptflops=65219072 * 106 // 100),
+        done(trials[1], 93.0, macs_ptflops=39586304 * 104 // 100),
+    ]
+    _, small, large = page(write_run(tmp_path, trials, records)).table("Counts for one image")
+    assert (small[5], small[-1]) == ("+4.00", "none")
+    assert (large[5], large[-1]) == ("+6.00", "none check")
+
+
+def test_uncommitted_changes_are_pointed_out(tmp_path: Path) -> None:
+    each = trial()
+    record = done(each, 93.0)
+    dirty = ENVIRONMENT.model_copy(update={"git_dirty": True})
+    details = record.details.model_copy(update={"environment": {"accuracy": dirty}})
+    rows = page(write_run(tmp_path, [each], [record.model_copy(update={"details": details})])).table(
+        "Where it was measured"
+    )
+    assert rows[-1] == ["Uncommitted changes", "yes: the commit alone does not reproduce these results"]
+
+
+def test_settings_that_vary_are_named_beside_the_model(tmp_path: Path) -> None:
+    trials = [trial(precision="fp32"), trial(precision="bf16")]
+    lines = page(write_run(tmp_path, trials, [done(each, 93.0) for each in trials])).table("cifar10")[1:]
+    assert [line[0].split()[-1] for line in lines] == ["fp32", "bf16"]
+
+
+def test_figures_are_the_same_every_time_and_leave_no_state(tmp_path: Path) -> None:
+    found = tables(full_run(tmp_path / "run"))
+    before = dict(matplotlib.rcParams)
+    first, second = figures(found), figures(found)
+    assert [drawing.svg for drawing in first] == [drawing.svg for drawing in second]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
+    drawing = figures(tables(full_run(tmp_path / "run")))[0]
+    titles = [element.text or "" for element in ET.fromstring(drawing.svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert titles[0] == "cifar10: accuracy against parameters"
+    assert [title.split(":")[0] for title in titles[1:]] == [name for name, *_ in MODELS]
+    assert titles[2] == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
+
+
+def test_figures_stand_hostile_names(tmp_path: Path) -> None:
+    names = [EVIL, "$\\frac{1}", "_hidden", "نموذج 模型", "x" * 300, "a\x00b\x1b[31m"]
+    trials = [trial(f"model_{index}", label=name, family=name) for index, name in enumerate(names)]
+    drawings = figures(tables(write_run(tmp_path, trials, [done(each, 90.0 + each.seed) for each in trials])))
+    assert len(drawings) == 4
+    for drawing in drawings:
+        text = "".join(ET.fromstring(drawing.svg).itertext())
+        assert EVIL in text and "_hidden" in text and "x" * 60 in text
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", text)
+
+
+def test_a_family_has_one_colour_in_every_figure(tmp_path: Path) -> None:
+    trials = [trial(name) for name, *_ in MODELS]
+    found = tables(
+        write_run(tmp_path, trials, [done(each, 90.0) for each in trials if each.model != "convmixer_256_8"])
+    )
+    drawings = figures(found)
+    blue = "#0173b2"  # ConvMixer's, which has no point
+    assert len(drawings) == 4
+    assert not [drawing.name for drawing in drawings if blue in drawing.svg]
+
+
+def test_a_page_of_a_hundred_trials_is_small(tmp_path: Path) -> None:
+    trials = [trial(f"model_{index}", seed, family=f"Family {index % 12}") for seed in range(3) for index in range(34)]
+    records = [done(each, 90.0 + index * 7 % 50 / 10) for index, each in enumerate(trials)]
+    assert len(html(tables(write_run(tmp_path, trials, records)))) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (numbers.count(275834), "275,834"),
+        (numbers.count(65219072), "65.2 M"),
+        (numbers.count(22273814528), "22.3 G"),
+        (numbers.count(999_999_999), "1.00 G"),
+        (numbers.count(None), "–"),
+        (numbers.exact(65219072), "65,219,072"),
+        (numbers.signed(-0.444), "−0.44"),
+        (numbers.signed(0.5), "+0.50"),
+        (numbers.signed(-0.001), "0.00"),
+        (numbers.rate(1430.5), "1,430"),
+        (numbers.rate(99.96), "100"),
+        (numbers.rate(3.14159), "3.14"),
+        (numbers.tick(5_000_000), "5 M"),
+        (numbers.size(1_610_612_736), "1.50 GiB"),
+        (numbers.duration(59.96), "60.0 s"),
+        (numbers.duration(3725), "1 h 02 min"),
+        (numbers.moment("2026-11-20T09:00:00+00:00"), "2026-11-20 09:00 UTC"),
+        (numbers.moment("yesterday"), "yesterday"),
+        (numbers.fixed(float("nan")), "nan"),
+        (numbers.short("a\n b" * 9, 7), "a ba b…"),
+    ],
+)
+def test_numbers_read_as_a_person_writes_them(shown: str, expected: str) -> None:
+    assert shown == expected
