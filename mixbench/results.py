@@ -120,18 +120,15 @@ def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
         names = {name: getattr(pending, name) for name in ("suite", "model", "label", "family", "recipe")}
         details = record.details.model_copy(update={"trial": trial})
         record = record.model_copy(update=names | {"details": details})
-    if record.status != "done" and _in_progress(run, record.trial_id):
-        record = record.model_copy(update={"status": "running", "error": ""})
+    # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
+    if record.status == "pending" and _in_progress(run, record.trial_id):
+        record = record.model_copy(update={"status": "running"})
     return record
 
 
 def _in_progress(run: Run, trial_id: str) -> bool:
-    """Whether progress was shown after the record was written: a failed trial that runs again is running."""
     try:
-        progress = run.progress(trial_id)
-        record_file = run.record_file(trial_id)
-        written_at = record_file.stat().st_mtime if record_file.exists() else 0.0
-        return progress is not None and progress.updated_at >= written_at
+        return run.progress(trial_id) is not None
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -145,7 +145,5 @@ def full_run(folder: Path, seeds: int = 2) -> Run:
     accuracy = {model: 94.17 - 0.4 * index for index, (model, *_) in enumerate(MODELS)}
     records = [done(each, accuracy[each.model] + 0.13 * each.seed * (1 + len(each.model) % 3)) for each in trials]
     models = "\n".join(f"  - {model}" for model, *_ in MODELS)
-    text = (
-        f"# mixbench run suites/cifar.yaml: 20 GPU hours\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
-    )
+    text = f"# mixbench run suites/cifar.yaml: 20 GPU hours\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
     return write_run(folder, trials, records, text)

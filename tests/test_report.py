@@ -251,6 +251,18 @@ def test_uncommitted_changes_are_pointed_out(tmp_path: Path) -> None:
     assert rows[-1] == ["Uncommitted changes", "yes: the commit alone does not reproduce these results"]
 
 
+def test_what_is_true_of_every_trial_is_said_once(tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("splitmixer_i_256_8", "splitmixer_ii_256_8")]
+    records = [
+        done(trials[0], 93.0, flags=["uncommitted changes"]),
+        done(trials[1], 92.0, flags=["uncommitted changes", "odd"]),
+    ]
+    found = page(write_run(tmp_path, trials, records))
+    assert "Every trial that ran: uncommitted changes." in found.text
+    assert [line[0].split(" SplitMixer ")[-1] for line in found.table("cifar10")[2:]] == ["odd"]
+    assert "uncommitted" not in str(found.table("cifar10"))
+
+
 def test_settings_that_vary_are_named_beside_the_model(tmp_path: Path) -> None:
     trials = [trial(precision="fp32"), trial(precision="bf16")]
     lines = page(write_run(tmp_path, trials, [done(each, 93.0) for each in trials])).table("cifar10")[1:]
@@ -274,14 +286,16 @@ def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
 
 
 def test_figures_stand_hostile_names(tmp_path: Path) -> None:
-    names = [EVIL, "$\\frac{1}", "_hidden", "نموذج 模型", "x" * 300, "a\x00b\x1b[31m"]
-    trials = [trial(f"model_{index}", label=name, family=name) for index, name in enumerate(names)]
-    drawings = figures(tables(write_run(tmp_path, trials, [done(each, 90.0 + each.seed) for each in trials])))
+    names = [EVIL, "$\\frac{1}$", "_hidden", "نموذج 模型", "x" * 300, "a\x00b\x1b[31m"]
+    trials = [trial(f"model_{index}", label=name, family=f"{name}~") for index, name in enumerate(names)]
+    records = [done(each, 90.0 + index) for index, each in enumerate(trials)]
+    drawings = figures(tables(write_run(tmp_path, trials, records)))
     assert len(drawings) == 4
     for drawing in drawings:
         text = "".join(ET.fromstring(drawing.svg).itertext())
         assert EVIL in text and "_hidden" in text and "x" * 60 in text
         assert not re.search(r"[\x00-\x08\x0b-\x1f]", text)
+    assert all("_hidden~" in "".join(ET.fromstring(drawing.svg).itertext()) for drawing in drawings[:3])
 
 
 def test_a_family_has_one_colour_in_every_figure(tmp_path: Path) -> None:

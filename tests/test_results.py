@@ -165,13 +165,14 @@ def test_devices_are_never_averaged(tmp_path: Path) -> None:
 
 
 def test_a_trial_without_a_record_is_pending_or_running(tmp_path: Path) -> None:
-    trials = [trial(seed=seed) for seed in range(4)]
-    run = write_run(tmp_path, trials, [failed(trials[2], "died"), failed(trials[3], "died")])
-    run.write_progress(trials[1].id, Progress(part="accuracy", updated_at=0.0))
-    run.write_progress(trials[2].id, Progress(part="accuracy", updated_at=0.0))  # left behind by what died
-    run.write_progress(trials[3].id, Progress(part="accuracy", updated_at=4e9))  # it runs again
-    assert [record.status for record in collect(run).records] == ["pending", "running", "failed", "running"]
-    assert collect(run).records[3].error == ""
+    trials = [trial(seed=seed) for seed in range(5)]
+    in_part = done(trials[2], 90.0, status="pending")
+    run = write_run(tmp_path, trials, [in_part, failed(trials[3], "died"), done(trials[4], 90.0)])
+    for each in trials[1:]:  # what died may leave its progress behind
+        run.write_progress(each.id, Progress(part="accuracy", updated_at=0.0))
+    assert [record.status for record in collect(run).records] == ["pending", "running", "running", "failed", "done"]
+    (run.trial_folder(trials[1].id) / "progress.json").write_bytes(b"\xff")
+    assert collect(run).records[1].status == "pending"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def _legend(figure: Figure, families: list[str], look: dict[str, Look]) -> None:
         Line2D(
             [], [], linestyle="none", marker=look[family].marker, markersize=6, color=look[family].colour,
             markeredgecolor=INK, markeredgewidth=0.5,
-            label="\N{ZERO WIDTH SPACE}" + numbers.short(family, 24),  # matplotlib hides what begins with _
+            label=numbers.short(family, 24),
         )
         for family in families
     ]  # fmt: skip

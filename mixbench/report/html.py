@@ -21,7 +21,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=page.head(tables),
-        boards=page.boards(tables.groups),
+        boards=page.boards(tables),
         failures=[record for record in tables.records if record.status == "failed"],
         scatters=[drawing for drawing in drawings if not drawing.name.endswith("-curves")],
         curves=[drawing for drawing in drawings if drawing.name.endswith("-curves")],

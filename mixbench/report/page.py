@@ -130,6 +130,7 @@ def missing(tables: Tables) -> list[str]:
         (short, f"{_many(len(short), 'row')} of the leaderboard with fewer seeds than planned."),
         (single, f"{_many(len(single), 'row')} with a single seed: no spread can be given."),
         (unplanned, f"{_many(unplanned, 'trial')} no longer in the plan: shown under Trials, not in the leaderboard."),
+        *((True, f"Every trial that ran: {flag}.") for flag in common_flags(tables.records)),
         (
             tables.damaged,
             f"{_many(len(tables.damaged), 'file')} cannot be read; running the suite again replaces what is damaged:",
@@ -138,15 +139,22 @@ def missing(tables: Tables) -> list[str]:
     return [sentence for holds, sentence in sentences if holds] + [numbers.short(text, 400) for text in tables.damaged]
 
 
-def boards(groups: list[Group]) -> list[Board]:
+def common_flags(records: list[Record]) -> list[str]:
+    """What is true of every trial that ran: said once, not in every row."""
+    ran = [record for record in records if record.status in ("done", "failed")]
+    return [flag for flag in (ran[0].flags if len(ran) > 1 else []) if all(flag in record.flags for record in ran)]
+
+
+def boards(tables: Tables) -> list[Board]:
     """A leaderboard for each dataset, in the suite's order."""
+    said = common_flags(tables.records)
     return [
-        _board(dataset, [group for group in groups if group.row.dataset == dataset])
-        for dataset in _unique(group.row.dataset for group in groups)
+        _board(dataset, [group for group in tables.groups if group.row.dataset == dataset], said)
+        for dataset in _unique(group.row.dataset for group in tables.groups)
     ]
 
 
-def _board(dataset: str, groups: list[Group]) -> Board:
+def _board(dataset: str, groups: list[Group], said: list[str]) -> Board:
     sources = _unique(figure.source for group in groups for figure in group.published)
     citations: dict[tuple[str, str, int], Citation] = {}
     for group in groups:
@@ -155,7 +163,7 @@ def _board(dataset: str, groups: list[Group]) -> Board:
             known = citations.setdefault(key, Citation(*key, {}))
             known.figures.setdefault(figure.figure, figure)
     lines = [
-        Line(group.row, apart, _seeds(group), _flags(group), _source(group, sources))
+        Line(group.row, apart, _seeds(group), _flags(group, said), _source(group, sources))
         for group, apart in zip(groups, settings(groups), strict=True)
     ]
     lines.sort(key=lambda line: -(line.row.top1_mean if line.row.top1_mean is not None else float("-inf")))
@@ -170,9 +178,9 @@ def _source(group: Group, sources: list[str]) -> int | None:
     return None
 
 
-def _flags(group: Group) -> list[str]:
+def _flags(group: Group, said: list[str]) -> list[str]:
     """What went wrong, with how many of the trials it concerns; what has not run yet shows in the seeds."""
-    found = Counter(flag for record in group.records for flag in record.flags)
+    found = Counter(flag for record in group.records for flag in record.flags if flag not in said)
     found["failed"] = sum(record.status == "failed" for record in group.records)
     total = len(group.records)
     return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]

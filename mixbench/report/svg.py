@@ -52,11 +52,11 @@ def svg(figure: Figure, name: str, title: str, points: dict[str, list[str]] | No
     buffer = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg")
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(buffer.getvalue())
-    for unwanted in ("metadata", "defs"):  # the second is a style for all of the page
+    for unwanted in ("metadata", "defs"):  # the date, which differs every time, and a style for all of the page
         for child in root.findall(f"{{{_SVG}}}{unwanted}"):
             if unwanted == "metadata" or child.find(f"{{{_SVG}}}style") is not None:
                 root.remove(child)

@@ -1,0 +1,30 @@
+"""What every test runs under: one thread, seeded; a skip for a missing package fails where all must be there."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every process that a test starts inherits it
+
+from collections.abc import Generator  # noqa: E402
+
+import pytest  # noqa: E402
+
+REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With MIXBENCH_REQUIRE_ALL=1, as in CI, a test that would be skipped fails: something is not installed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(REQUIRE_ALL):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but {REQUIRE_ALL} is set: {report.longrepr}"
+    return report

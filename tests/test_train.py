@@ -1,0 +1,172 @@
+"""Training through DeepSpeed: the same result at any world size, the schedules, the recipe's way to DeepSpeed."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mixbench.data.datasets import find_dataset
+from mixbench.data.loader import TrainLoader
+from mixbench.data.store import load
+from mixbench.registry import create_model
+from mixbench.train import deepspeed_config, lr_share, make_optimizer
+from mixbench.trial import Augment, Optimizer, Recipe, Schedule, Trial
+from tests.trials import RECIPE, SMALL, plan_trials
+
+TIMEOUT = 120
+
+
+def run_ranks(folder: Path, trial: Trial, size: int) -> list[dict[str, Any]]:
+    """What each of `size` processes has after training the trial."""
+    folder.mkdir()
+    (folder / "trial.json").write_text(trial.model_dump_json())
+    command = [sys.executable, str(Path(__file__).with_name("ranks.py")), str(folder / "trial.json"), str(folder)]
+    logs = [open(folder / f"rank{rank}.log", "w") for rank in range(size)]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(size)], stdout=log, stderr=log)
+        for rank, log in enumerate(logs)
+    ]
+    try:
+        codes = [process.wait(TIMEOUT) for process in processes]
+    finally:
+        for process, log in zip(processes, logs, strict=True):
+            process.kill()
+            log.close()
+    assert codes == [0] * size, "\n".join((folder / f"rank{rank}.log").read_text() for rank in range(size))
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("zero_stage", "accumulation", "optimizer"),
+    [  # AdamW's usual eps of 1e-8 would turn the last digit of a vanishing gradient into a whole step
+        (0, 1, RECIPE["optimizer"]),
+        (1, 1, {"name": "adamw", "lr": 0.001, "eps": 1e-4}),
+        (0, 5, RECIPE["optimizer"]),
+    ],
+    ids=["zero0-sgd", "zero1-adamw", "accumulation"],
+)
+def test_two_processes_train_to_the_weights_of_one_without_batchnorm(
+    tmp_path: Path, zero_stage: int, accumulation: int, optimizer: dict[str, Any]
+) -> None:
+    recipe = RECIPE | {"clip_grad_norm": 1.0, "optimizer": optimizer}
+    [one] = plan_trials(tmp_path, recipe=recipe)
+    split = recipe | {"zero_stage": zero_stage, "gradient_accumulation": accumulation}
+    [two] = plan_trials(tmp_path, recipe=split, resources={"processes_per_node": 2})
+    [alone] = run_ranks(tmp_path / "one", one, 1)
+    first, second = run_ranks(tmp_path / "two", two, 2)
+    assert largest_difference(first["trained"], second["trained"]) == 0
+    assert largest_difference(first["trained"], alone["trained"]) < 1e-5
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+    assert first["scores"] == second["scores"] == pytest.approx(alone["scores"], abs=1e-3)
+
+
+def test_two_processes_with_batchnorm_train_to_a_reference_that_normalises_each_shard(tmp_path: Path) -> None:
+    [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], resources={"processes_per_node": 2})
+    first, second = run_ranks(tmp_path / "two", trial, 2)
+    reference = train_in_shards(trial, shards=2)
+    weights = [name for name, _ in create_model(trial.model, **trial.arguments).named_parameters()]
+    of_first = {name: first["trained"][name] for name in weights}
+    assert largest_difference(of_first, {name: second["trained"][name] for name in weights}) == 0
+    assert largest_difference(of_first, {name: reference[name] for name in weights}) < 1e-5
+    running = [name for name in reference if name.endswith("running_mean")]
+    assert largest_difference({n: first["trained"][n] for n in running}, {n: second["trained"][n] for n in running}) > 1e-4
+    assert largest_difference({n: first["trained"][n] for n in running}, {n: reference[n] for n in running}) < 1e-5
+    assert largest_difference(first["after"], second["after"]) == 0, "both evaluate with rank 0's running statistics"
+    assert first["scores"] == second["scores"]
+
+
+def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
+    """Plain PyTorch: each shard through the model on its own, running statistics of the first shard only."""
+    torch.manual_seed(trial.seed)
+    model = create_model(trial.model, **trial.arguments).train()
+    data, recipe = load(trial.dataset).train, trial.recipe
+    loaders = [
+        TrainLoader(data, find_dataset(trial.dataset), recipe.augment, recipe.global_batch_size, rank, shards)
+        for rank in range(shards)
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=recipe.optimizer.momentum)
+    steps = len(loaders[0])
+    for step, batches in enumerate(zip(*(loader.epoch(trial.seed, 0) for loader in loaders), strict=True)):
+        optimizer.param_groups[0]["lr"] = recipe.optimizer.lr * lr_share(recipe.schedule, step, steps, steps)
+        optimizer.zero_grad()
+        for rank, (images, labels) in enumerate(batches):
+            kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            (F.cross_entropy(model(images), labels) / shards).backward()
+            if rank:
+                for name, buffer in model.named_buffers():
+                    buffer.copy_(kept[name])
+        optimizer.step()
+    return model.state_dict()
+
+
+def test_bf16_and_autocast_train_and_evaluate(tmp_path: Path) -> None:
+    recipe = RECIPE | {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}}
+    for precision in ("bf16", "amp-bf16"):
+        [trial] = plan_trials(tmp_path, recipe=recipe, precision=precision)
+        [alone] = run_ranks(tmp_path / precision, trial, 1)
+        assert alone["losses"][1] < alone["losses"][0] < 3
+        assert alone["scores"][1] > 30, "top-1 % after two epochs is far above chance"
+
+
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 0.025), (19, 0.5), (39, 1.0), (59, 0.525), (79, 0.05), (89, 0.025), (99, 0.0)]
+)
+def test_the_default_schedule_is_splitmixers_up_by_two_fifths_down_to_a_twentieth_by_four_fifths(
+    step: int, share: float
+) -> None:
+    assert lr_share(Schedule(), step, steps=100, steps_per_epoch=10) == pytest.approx(share)
+
+
+def test_cosine_warms_up_linearly_then_falls_to_its_final_share() -> None:
+    schedule = Schedule(name="cosine", warmup_epochs=2, final=0.1)
+    shares = [lr_share(schedule, step, 100, 10) for step in range(100)]
+    assert shares[:3] == pytest.approx([0.05, 0.1, 0.15]) and shares[19] == shares[20] == 1
+    assert shares[60] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert shares[99] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 79 / 80)))
+    assert all(later < earlier for earlier, later in zip(shares[20:], shares[21:], strict=False))
+
+
+def test_constant_stays_at_one() -> None:
+    assert {lr_share(Schedule(name="constant"), step, 10, 5) for step in range(10)} == {1.0}
+
+
+def test_the_recipe_reaches_deepspeeds_configuration() -> None:
+    recipe = Recipe(global_batch_size=96, gradient_accumulation=3, clip_grad_norm=0.5, zero_stage=2)
+    config = deepspeed_config(recipe, "bf16", world_size=4)
+    assert config["train_batch_size"] == 96 and config["train_micro_batch_size_per_gpu"] == 8
+    assert config["gradient_accumulation_steps"] == 3 and config["gradient_clipping"] == 0.5
+    assert config["zero_optimization"] == {"stage": 2} and config["bf16"] == {"enabled": True}
+
+
+def test_optimizers_take_every_option_of_the_recipe() -> None:
+    model = torch.nn.Linear(2, 2)
+    sgd = make_optimizer(Optimizer(name="sgd", lr=0.3, momentum=0.8, nesterov=True, weight_decay=0.1), model)
+    assert isinstance(sgd, torch.optim.SGD)
+    assert {key: sgd.defaults[key] for key in ("lr", "momentum", "nesterov", "weight_decay")} == {
+        "lr": 0.3,
+        "momentum": 0.8,
+        "nesterov": True,
+        "weight_decay": 0.1,
+    }
+    adamw = make_optimizer(Optimizer(lr=0.2, betas=(0.5, 0.6), eps=1e-3, weight_decay=0.4), model)
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert {key: adamw.defaults[key] for key in ("lr", "betas", "eps", "weight_decay")} == {
+        "lr": 0.2,
+        "betas": (0.5, 0.6),
+        "eps": 1e-3,
+        "weight_decay": 0.4,
+    }
+
+
+def test_augmentation_is_off_by_default() -> None:
+    assert Recipe().augment == Augment(flip=False, crop_padding=0)
