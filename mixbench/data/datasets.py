@@ -30,8 +30,8 @@ DATASETS = {
             classes=10,
             train_images=1437,
             test_images=360,
-            mean=(0.3053,),
-            std=(0.3761,),
+            mean=(0.3054,),
+            std=(0.3760,),
             source="scikit-learn's load_digits (UCI optical digits, test part); stratified 80/20 split, random_state 0",
         ),
         Dataset(

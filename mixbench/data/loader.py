@@ -84,7 +84,7 @@ class Normalize:
         return (images - self.mean) / self.std
 
 
-def test_batches(
+def evaluation_batches(
     data: Images, dataset: Dataset, batch_size: int, rank: int, world_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This rank's share of the split, every world_size-th image: over all ranks each image exactly once."""

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from mixbench.data.datasets import find_dataset
-from mixbench.data.loader import TrainLoader, test_batches
+from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
 from mixbench.record import Curve, Epoch
@@ -64,7 +64,7 @@ def evaluate(engine: Any, trial: Trial, test: Images, world: World) -> tuple[flo
     world.broadcast_buffers(engine.module)
     sums = torch.zeros(4, dtype=torch.float64, device=world.device)  # loss, top-1, top-5, images
     dataset = find_dataset(trial.dataset)
-    for images, labels in test_batches(test, dataset, EVALUATION_BATCH, world.rank, world.size):
+    for images, labels in evaluation_batches(test, dataset, EVALUATION_BATCH, world.rank, world.size):
         logits = engine(as_input(images, trial)).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         sums[0] += F.cross_entropy(logits, labels, reduction="sum").double()

@@ -1,0 +1,243 @@
+"""Launching through submitit: local and debug take one path; what fails, dies or is stopped leaves the rest intact."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixbench.errors import RequestError
+from mixbench.launch import launch
+from mixbench.record import Record
+from mixbench.run import Run
+from mixbench.suite import load
+from mixbench.trial import Trial
+from tests.trials import SMALL, write_suite
+
+DEADLINE = 120
+CLUSTERS = ["local", "debug"]
+
+FAULTY = '''
+"""Models that go wrong while they are trained."""
+import os
+import torch
+from torch import nn
+from mixbench.registry import register_model
+
+
+@register_model(family="Faulty", variants={"raises": dict(fault="raise"), "dies": dict(fault="die"), "hangs": dict(fault="hang")})
+class Faulty(nn.Module):
+    def __init__(self, fault: str, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):
+        super().__init__()
+        self.fault = fault
+        self.head = nn.Linear(in_chans * image_size**2, num_classes)
+
+    def forward(self, x):
+        if self.training and x.device.type != "meta":
+            if self.fault == "raise":
+                raise RuntimeError("a tensor of the wrong size <b>&")
+            if self.fault == "die":
+                os._exit(7)
+            torch.distributed.barrier() if torch.distributed.get_rank() else None
+            open(os.environ["HANGING"], "w").close()
+            while True:
+                pass
+        return self.head(x.flatten(1))
+'''
+
+
+def prepare(folder: Path, **keys: Any) -> tuple[list[Trial], Run]:
+    """A run folder with its plan written, its name full of what breaks shells."""
+    (folder / "faulty.py").write_text(FAULTY)
+    suite, trials = load(str(write_suite(folder, **keys)))
+    run = Run(folder / "a run's \"folder\", $HOME; ünïcode 🙂")
+    run.write_plan(suite.text, trials)
+    return trials, run
+
+
+def run_all(trials: list[Trial], cluster: str, run: Run) -> dict[str, Record]:
+    return {outcome.trial.label: outcome.record for outcome in launch(trials, cluster, run)}
+
+
+@pytest.fixture(params=CLUSTERS)
+def cluster(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_trial_becomes_a_complete_record(cluster: str, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, seeds=[0, 1])
+    assert len(run_all(trials, cluster, run)) == 1, "both seeds have one label"
+    for trial in trials:
+        record = run.record(trial.id)
+        assert record is not None and record.status == "done" and record.error == ""
+        assert record.missing(("complexity", "throughput", "accuracy")) == []
+        assert record.params and record.macs and record.flops == 2 * record.macs
+        assert record.details.throughput is not None and record.details.curve is not None
+        assert len(record.details.throughput.infer_step_ms) == len(record.details.throughput.train_step_ms) == 3
+        middle = sorted(record.details.throughput.infer_step_ms)[1]
+        assert record.infer_samples_per_sec == pytest.approx(8 * 1000 / middle)
+        assert record.details.throughput.interleaved_with == 1, "the two seeds were timed in turn"
+        assert record.details.curve.test_images == 360
+        assert record.top1 is not None and record.top5 is not None and 10 < record.top1 <= record.top5
+        assert record.started_at <= record.finished_at and record.torch_version and record.device
+        assert set(record.details.environment) == {"complexity", "throughput", "accuracy"}
+        assert run.progress(trial.id) is None
+
+
+def test_local_and_debug_train_to_the_same_figures(tmp_path: Path) -> None:
+    found = []
+    for name in CLUSTERS:
+        (tmp_path / name).mkdir()
+        trials, run = prepare(tmp_path / name, measure=["accuracy"])
+        [record] = run_all(trials, name, run).values()
+        found.append((trials[0].id, record.top1, record.test_loss, record.train_loss))
+    assert found[0] == found[1]
+
+
+def test_a_failing_trial_is_recorded_with_its_reason_and_the_others_go_on(cluster: str, tmp_path: Path) -> None:
+    wild = SMALL["convmixer"] | {"label": "wild", "recipe": {"optimizer": {"lr": 1e30}}}
+    models = ["raises", wild, SMALL["mixer"]]
+    keys = {"models": models, "plugins": ["faulty.py"], "measure": ["complexity", "accuracy"]}
+    trials, run = prepare(tmp_path, **keys)
+    records = run_all(trials, cluster, run)
+    assert records["raises"].status == "failed"
+    assert records["raises"].error == "RuntimeError: a tensor of the wrong size <b>&"
+    assert "in forward" in records["raises"].details.traceback
+    assert records["raises"].params == 650, "what was measured before it failed is kept"
+    assert records["wild"].status == "failed" and re.fullmatch(
+        r"the training loss is (nan|inf) in epoch 1 of 1, lr \d.*", records["wild"].error
+    )
+    assert records["wild"].details.traceback == ""
+    assert [record.status for label, record in records.items() if label.startswith("mixer")] == ["done"]
+
+
+def test_a_trial_that_kills_its_process_is_blamed_and_a_new_process_takes_the_rest(tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, models=["dies", SMALL["mixer"]], plugins=["faulty.py"], seeds=[0, 1])
+    run_all(trials, "local", run)
+    records = {trial.id: run.record(trial.id) for trial in trials}
+    status = {trial_id: record.status for trial_id, record in records.items() if record is not None}
+    assert [status[trial.id] for trial in trials] == ["failed", "done", "failed", "done"]
+    assert all("process that measured it died" in r.error for r in records.values() if r and r.status == "failed")
+    assert len(list(run.jobs.iterdir())) == 3, "a job for all, and a new one after each death"
+
+
+def test_what_is_done_is_not_measured_again_and_a_missing_part_is_added(cluster: str, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, measure=["complexity", "accuracy"])
+    [first] = run_all(trials, cluster, run).values()
+    assert run.is_done(trials[0]) and first.infer_samples_per_sec is None
+    more, run = prepare(tmp_path, measure=["complexity", "throughput", "accuracy"])
+    assert [trial.id for trial in more] == [trials[0].id] and not run.is_done(more[0])
+    [second] = run_all(more, cluster, run).values()
+    assert second.details.curve == first.details.curve, "the training was kept, not repeated"
+    assert second.infer_samples_per_sec is not None and run.is_done(more[0])
+
+
+def test_a_failed_trial_is_run_again_with_the_next_launch(cluster: str, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, measure=["accuracy"])
+    failed = Record.pending(trials[0]).model_copy(update={"status": "failed", "error": "the node was lost"})
+    run.write_record(failed)
+    [record] = run_all(trials, cluster, run).values()
+    assert record.status == "done" and record.error == ""
+
+
+def test_two_local_processes_share_a_trial(tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, resources={"processes_per_node": 2})
+    [record] = run_all(trials, "local", run).values()
+    assert record.status == "done" and record.world_size == 2, record.error
+    assert record.details.curve is not None and record.details.curve.test_images == 360
+    one, run_of_one = prepare(tmp_path / "one" if (tmp_path / "one").mkdir() is None else tmp_path)
+    [alone] = run_all(one, "local", run_of_one).values()
+    assert record.trial_id != alone.trial_id
+    assert record.test_loss == pytest.approx(alone.test_loss, abs=1e-4)
+
+
+def test_when_one_of_two_processes_raises_the_trial_fails_with_its_reason_soon(tmp_path: Path) -> None:
+    keys = {"models": ["raises", SMALL["mixer"]], "plugins": ["faulty.py"], "resources": {"processes_per_node": 2}}
+    trials, run = prepare(tmp_path, measure=["accuracy"], **keys)
+    began = time.monotonic()
+    records = run_all(trials, "local", run)
+    assert records["raises"].status == "failed" and "a tensor of the wrong size" in records["raises"].error
+    assert "in forward" in records["raises"].details.traceback
+    assert [record.status for label, record in records.items() if label.startswith("mixer")] == ["done"]
+    assert time.monotonic() - began < 100
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "message"),
+    [
+        ({}, "slurm/none.yaml", "no cluster is called"),
+        ({"resources": {"nodes": 2}}, "local", "asks for 2 nodes"),
+        ({"resources": {"processes_per_node": 2}}, "debug", "runs in one process"),
+    ],
+)
+def test_a_cluster_that_cannot_run_the_suite_is_refused(
+    keys: dict[str, Any], name: str, message: str, tmp_path: Path
+) -> None:
+    trials, run = prepare(tmp_path, **keys)
+    with pytest.raises(RequestError, match=message):
+        next(launch(trials, name, run))
+    assert not run.jobs.exists()
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {DEADLINE} s for {what}"
+        time.sleep(0.05)
+
+
+def processes_that_mention(text: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(f"{path.parent.name}: {command}")
+    return found
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goes_on(
+    interrupt: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    suite = write_suite(tmp_path, models=[SMALL["mixer"], "hangs"], plugins=["faulty.py"], measure=["accuracy"])
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(tmp_path / "run")]
+    hanging = tmp_path / "hanging"
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"HANGING": str(hanging)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: hanging.exists() or process.poll() is not None, "the second trial to begin")
+        # Ctrl-C in a terminal reaches the whole process group; kill reaches one process
+        (os.killpg if interrupt == signal.SIGINT else os.kill)(process.pid, interrupt)
+        _, errors = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "1 of 2 trials are finished and kept" in errors and "Traceback" not in errors
+    wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
+    assert not list(tmp_path.glob("run/trials/*/progress.json"))
+
+    (tmp_path / "faulty.py").write_text(FAULTY.replace("while True:", "while False:"))
+    again = subprocess.run(
+        [*command, "--json"], env=os.environ | {"HANGING": str(hanging)}, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"] == {"done": 2, "failed": 0, "running": 0, "pending": 0}
+
+
