@@ -1,8 +1,10 @@
 """The verbs: each parses, calls one function, prints.  Heavy imports stay inside the verbs that need them."""
 
 import json
+import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,11 +15,18 @@ from mixbench.errors import RequestError
 EXIT_FAILED_TRIALS, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
-set_option = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key, as often as needed.")
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the suite, such as recipe.epochs=1 or models.0.ratio=3/5, as if the file said so: "
+    "a model's or dataset's own recipe still wins over the suite's.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="mixbench")
+@click.version_option(package_name="mixbench", prog_name="mixbench")
 def cli() -> None:
     """Compare Mixer-family vision models: accuracy, parameters, MACs and throughput, from one YAML suite."""
 
@@ -26,14 +35,23 @@ def cli() -> None:
 @click.argument("suite")
 @click.option("--cluster", default="local", show_default=True, help="Where trials run: local or debug.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder  [default: runs/<suite>].")
-@click.option("--only", metavar="EXPR", help="Run a part of the plan: 'model=splitmixer_*,seed=0' (the rest stays pending).")
+@click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
 @json_option
 def run(
-    suite: str, cluster: str, out: Path | None, only: str | None, assignments: tuple[str, ...], dry_run: bool, as_json: bool
+    suite: str,
+    cluster: str,
+    out: Path | None,
+    only: str | None,
+    assignments: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Run SUITE (a file, or the name of a bundled suite), or go on with it, and write its report."""
+    """Run SUITE, or go on with it, and report.
+
+    SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
+    """
     from mixbench.session import Session
     from mixbench.suite import load
 
@@ -48,7 +66,7 @@ def run(
     try:
         counts = session.run_all(quiet=as_json)
     except KeyboardInterrupt:
-        session.say_how_to_go_on(suite, assignments)
+        click.echo(session.how_to_go_on(), err=True)
         sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
@@ -60,7 +78,7 @@ def run(
 @set_option
 @json_option
 def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Check SUITE and count its trials; every problem is named with its line."""
+    """Check SUITE; name every problem and its line."""
     from mixbench.suite import load
 
     loaded, trials = load(suite, assignments)
@@ -86,7 +104,10 @@ def status(run: Path, as_json: bool) -> None:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 def report(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Write the tables and the page of each of RUNS anew, from whatever records there are."""
+    """Write the tables and the page of RUNS anew.
+
+    They are made from whatever records there are, at any moment of a run.
+    """
     from mixbench.report import write
     from mixbench.run import Run
 
@@ -99,10 +120,16 @@ def report(runs: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("pattern", default="*")
 @json_option
 def list_(what: str, pattern: str, as_json: bool) -> None:
-    """List models, suites or datasets whose names match PATTERN ('splitmixer_*')."""
+    """List models, suites or datasets.
+
+    PATTERN picks names, as in a shell: 'splitmixer_*'.
+    """
     from mixbench.listing import rows
 
-    _print_rows(rows(what, pattern), as_json, f"no {what} match {pattern!r}")
+    found = rows(what, pattern)
+    if not found and not as_json:
+        raise RequestError(f"no {what} match {pattern!r}; `mixbench list {what}` shows all")
+    _print_rows(found, as_json)
 
 
 @cli.command()
@@ -114,7 +141,10 @@ def list_(what: str, pattern: str, as_json: bool) -> None:
 def profile(
     model: str, assignments: tuple[str, ...], image_size: int | None, num_classes: int | None, as_json: bool
 ) -> None:
-    """Count MODEL's parameters and multiply-accumulates, layer by layer."""
+    """Count MODEL's parameters and MACs by layer.
+
+    MACs are multiply-accumulates of one image through the model.
+    """
     from mixbench.listing import profile_of
 
     profile_of(model, assignments, image_size, num_classes, as_json)
@@ -123,23 +153,23 @@ def profile(
 @cli.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check what a run needs on this machine: versions, device, data, DeepSpeed."""
+    """Check what a run needs on this machine."""
     from mixbench.doctor import checks
 
     found = checks()
-    _print_rows([check.__dict__ for check in found], as_json, "")
+    facts = [asdict(check) for check in found]
+    _print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
     sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED_TRIALS)
 
 
-def _print_rows(rows: list[dict[str, Any]], as_json: bool, none: str) -> None:
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    from mixbench.terminal import console, print_table
+
     if as_json:
         click.echo(json.dumps(rows, indent=1))
-    elif not rows:
-        raise RequestError(none)
     else:
-        from mixbench.listing import print_table
-
-        print_table(rows)
+        shown = [{key.replace("_", " "): value for key, value in row.items() if value is not False} for row in rows]
+        print_table(shown, console())
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -149,9 +179,7 @@ def _interrupt(*_: object) -> NoReturn:
 def main() -> None:
     """The entry point: a wrong request is one message and exit code 2, never a traceback."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        cli(prog_name="mixbench", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_REQUEST)
@@ -160,5 +188,10 @@ def main() -> None:
         sys.exit(EXIT_REQUEST)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)
+    except BrokenPipeError:  # whoever read the output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"mixbench: {error.filename}: {error.strerror}", err=True)
+        sys.exit(EXIT_REQUEST)

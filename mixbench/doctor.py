@@ -2,11 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixbench.environment import device_name, installed
+
+PACKAGES = ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,31 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Every check is made, whatever the others say."""
-    return [
-        Check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
-        *(Check(name, bool(installed(name)), installed(name) or "missing") for name in ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")),
-        _attempt("device", device_name),
-        _attempt("models", _models),
-        _attempt("DeepSpeed engine", _engine),
-        _attempt("fashion_mnist", _fashion_mnist),
-        Check("this folder is writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
-    ]
+    """Every check is made, whatever the others say.  What libraries print meanwhile goes to stderr."""
+    with _stdout_as_stderr():
+        return [
+            Check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
+            *(Check(name, bool(installed(name)), installed(name) or "missing") for name in PACKAGES),
+            _attempt("device", device_name),
+            _attempt("models", _models),
+            _attempt("DeepSpeed engine", _engine),
+            _attempt("data", _data),
+            Check("writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
+        ]
+
+
+@contextmanager
+def _stdout_as_stderr() -> Iterator[None]:
+    """Also for what C++ prints: the file descriptor itself is turned."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _attempt(name: str, action: Callable[[], str]) -> Check:
@@ -70,7 +88,10 @@ def _engine() -> str:
     return f"one training step with {backend}"
 
 
-def _fashion_mnist() -> str:
-    from mixbench.data.store import load
+def _data() -> str:
+    """What is on this machine; nothing is fetched for a check."""
+    from mixbench.data.store import DEBIAN_FASHION_MNIST, data_root
 
-    return f"{len(load('fashion_mnist').train.labels):,} + {len(load('fashion_mnist').test.labels):,} images"
+    folders = (DEBIAN_FASHION_MNIST, data_root() / "FashionMNIST" / "raw")
+    found = next((str(folder) for folder in folders if folder.is_dir()), "not here; a run that needs it fetches it")
+    return f"digits: in scikit-learn; fashion_mnist: {found}"

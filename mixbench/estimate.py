@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from mixbench.data.datasets import find_dataset
-from mixbench.listing import print_table
-from mixbench.record import DamagedRecord
+from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.session import Session
+from mixbench.terminal import console, print_table
 from mixbench.trial import Trial
 
 TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
@@ -18,45 +18,54 @@ TRAINING_COST = 3  # a training step is about three forward passes: forward, and
 def print_plan(session: Session, as_json: bool) -> None:
     """One row per trial; then the totals."""
     macs = _macs(session.chosen)
-    rows = [_row(trial, macs[trial.id], session.run) for trial in session.chosen]
+    records = {trial.id: _record(trial, session.run) for trial in session.chosen}
+    speeds = _speeds(session.chosen, records)
+    rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(_alike(trial))) for trial in session.chosen]
     work = sum(row["train_macs"] for row in rows)
-    known = [row["hours"] for row in rows if row["hours"] is not None]
     if as_json:
         click.echo(json.dumps({"suite": session.suite.name, "trials": rows, "train_macs": work}, indent=1))
         return
-    print_table(
-        [
-            {
-                "model": row["label"],
-                "dataset": row["dataset"],
-                "seed": row["seed"],
-                "epochs": row["epochs"],
-                "MACs/image": row["macs"],
-                "training MACs": f"{row['train_macs']:.2e}",
-                "state": row["state"],
-            }
-            for row in rows
-        ]
-    )
-    hours = f", {sum(known):.2f} device-hours of training for the {len(known)} whose speed was measured" if known else ""
-    click.echo(f"\n{len(rows)} trials, {work:.2e} MACs of training (epochs × images × MACs × {TRAINING_COST}){hours}")
+    shown = ("dataset", "seed", "epochs", "state")
+    table = [
+        {"model": row["label"]}
+        | {key: row[key] for key in shown}
+        | {"MACs/image": row["macs"], "training MACs": f"{row['train_macs']:.2e}"}
+        for row in rows
+    ]
+    print_table(table, console())
+    click.echo(f"\n{len(rows)} trials, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
+    if known := [row["hours"] for row in rows if row["hours"] is not None]:
+        click.echo(f"about {sum(known):.2f} device-hours of training in the {len(known)} trials whose speed is known")
 
 
-def _row(trial: Trial, macs: int, run: Run) -> dict[str, Any]:
-    trains = "accuracy" in trial.measure
-    images = find_dataset(trial.dataset).train_images
-    epochs = trial.recipe.epochs if trains else 0
+def _record(trial: Trial, run: Run) -> Record | None:
     try:
-        record = run.record(trial.id)
+        return run.record(trial.id)
     except DamagedRecord:
-        record = None
-    speed = record.train_samples_per_sec if record else None
+        return None
+
+
+def _alike(trial: Trial) -> str:
+    """What trials have in common that differ in their seed alone: they are equally fast."""
+    return trial.model_dump_json(exclude={"id", "seed"})
+
+
+def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str, float]:
+    """Training images a second, where any seed's was measured."""
+    speeds = ((_alike(trial), record.train_samples_per_sec) for trial in trials if (record := records[trial.id]))
+    return {alike: speed for alike, speed in speeds if speed}
+
+
+def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
+    images = find_dataset(trial.dataset).train_images
+    epochs = trial.recipe.epochs if "accuracy" in trial.measure else 0
+    complete = record is not None and not record.missing(trial.measure)
     return {
         "trial_id": trial.id,
         "label": trial.label,
         "dataset": trial.dataset,
         "seed": trial.seed,
-        "state": "done" if run.is_done(trial) else record.status if record else "new",
+        "state": "new" if record is None else "pending" if record.status == "done" and not complete else record.status,
         "epochs": epochs,
         "images": images,
         "macs": macs,

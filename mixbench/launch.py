@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from mixbench.worker import Job, timestamp, work
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20
 FOREVER_MINUTES = 60 * 24 * 365
+# How long libgomp's threads spin before they sleep, for the processes started here.  Beside one busy process on two
+# cores a step of the quick suite took 650 ms with the default, 113 ms with this; alone 22 ms with either.
+SPIN_COUNT = "10000"
 CLUSTERS = ("local", "debug")
 
 
@@ -50,6 +54,7 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Iterator[Outcome]:
     Raises RequestError where the cluster cannot run them.
     """
     _check(trials, cluster)
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for trial in trials:
         _reopen(trial, run)
     for processes in sorted({trial.processes_per_node for trial in trials}):
@@ -71,7 +76,9 @@ def _check(trials: list[Trial], cluster: str) -> None:
     if cluster == "debug" and processes > 1:
         raise RequestError(f"cluster 'debug' runs in one process; the suite asks for {processes}")
     if 0 < len(gpu_names()) < processes:
-        raise RequestError(f"the suite asks for {processes} processes a trial; this machine has {len(gpu_names())} GPUs")
+        raise RequestError(
+            f"the suite asks for {processes} processes a trial; this machine has {len(gpu_names())} GPUs"
+        )
 
 
 def gpu_names() -> list[str]:
@@ -129,7 +136,21 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     slot.job.folder.mkdir(parents=True)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
-    slot.process = executor.submit(work, slot.job)
+    with _stderr_to(slot.job.folder / "controller.err"):
+        slot.process = executor.submit(work, slot.job)
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Let what is started here write its errors to a file: submitit's controller would greet Ctrl-C with a traceback."""
+    ours = os.dup(2)
+    try:
+        with open(path, "ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:

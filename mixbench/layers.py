@@ -75,8 +75,8 @@ class PatchTokens(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(in_chans, dim, patch_size, stride=patch_size)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 H W
-        return self.proj(x).flatten(2).mT                          # B N C
+    def forward(self, x: Tensor) -> Tensor:  # B 3 H W
+        return self.proj(x).flatten(2).mT  # B N C
 
 
 class MLP(nn.Module):
@@ -103,7 +103,7 @@ def then_act_norm(conv: nn.Module, dim: int, act: Activation) -> nn.Sequential:
 
 
 def conv_stem(in_chans: int, dim: int, patch_size: int, act: Activation) -> nn.Sequential:
-    return then_act_norm(nn.Conv2d(in_chans, dim, patch_size, stride=patch_size), dim, act)      # B C H W
+    return then_act_norm(nn.Conv2d(in_chans, dim, patch_size, stride=patch_size), dim, act)  # B C H W
 
 
 def full_spatial(dim: int, kernel_size: int, act: Activation) -> Residual:

@@ -1,152 +1,144 @@
-"""A suite's trials, in their order.  Pure: nothing is read, written or started.
+"""A suite's trials, in their order.  Pure but for the suite's plugins, which are loaded: nothing is written or started.
 
 The order puts seeds outside and models inside, so that a run cut short has compared all models on fewer seeds.
 """
 
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+import torch
 
 from mixbench.data.datasets import Dataset, find_dataset
 from mixbench.errors import RequestError
-from mixbench.registry import SHAPE_ARGUMENTS, find, nearest, resolve
-from mixbench.schema import ModelSpec, Suite
+from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, nearest, resolve
+from mixbench.schema import ModelSpec, Suite, dotted
 from mixbench.trial import Recipe, Trial, display_name, trial_id
 from mixbench.yamltext import KeyPath
 
 Problem = tuple[KeyPath, str]
+"""What is wrong, with the path of the key it lies in."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as one dataset needs it."""
+    """A model as one dataset needs it.  `overrides` are those that differ from the variant's own arguments."""
 
-    spec: ModelSpec
+    label: str
+    model: str
     family: str
     overrides: dict[str, Any]
     arguments: dict[str, Any]
     dataset: Dataset
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A model trained by a recipe on a dataset, each by its place in the suite: what a seed makes a trial of."""
+
+    datasets: int
+    recipe: int
+    models: int
+    subject: Subject
+    trained_by: Recipe
+
+
 def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
-    """The trials, and what is wrong with the suite: each problem with the path of the key it lies in."""
-    problems: list[Problem] = []
-    _load_plugins(suite, problems)
-    subjects = {
-        (d, m): _subject(suite, m, d, problems) for d in range(len(suite.datasets)) for m in range(len(suite.models))
-    }
-    recipes = {
-        (d, m, r): _recipe(suite, subject, (d, m, r), problems)
-        for (d, m), subject in subjects.items()
-        for r in range(len(suite.recipe))
-    }
-    trials: dict[str, Trial] = {}
-    for (d, m, r), trial in _points(suite, subjects, recipes):
-        if trial.id in trials:
-            twin = trials[trial.id].label
-            problems.append((("models", m), f"{trial.label!r} on {trial.dataset} is the same trial as {twin!r}"))
-            break
-        trials[trial.id] = trial
-    return list(trials.values()), list(dict.fromkeys(problems))
+    """The trials, or all that is wrong with the suite."""
+    subjects, problems = fit(suite)
+    cells = list(_cells(suite, subjects))
+    problems += [problem for cell in cells for problem in _batch_problems(suite, cell)]
+    problems += _confusions(cells)
+    return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
 
-def _points(suite: Suite, subjects: dict, recipes: dict) -> Iterator[tuple[tuple[int, int, int], Trial]]:
-    axes = (suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes, suite.seeds)
-    for d, r, *point, m in product(
-        range(len(suite.datasets)), range(len(suite.recipe)), *axes, range(len(suite.models))
-    ):
-        subject, recipe = subjects[d, m], recipes[d, m, r]
-        if subject is not None and recipe is not None:
-            yield (d, m, r), _trial(suite, subject, recipe, *point)
-
-
-def _trial(
-    suite: Suite,
-    subject: Subject,
-    recipe: Recipe,
-    precision: Any,
-    memory_format: Any,
-    compile_: bool,
-    batch_size: int,
-    seed: int,
-) -> Trial:
-    points = dict(
-        precision=precision,
-        memory_format=memory_format,
-        compile=compile_,
-        infer_batch_size=batch_size,
-        nodes=suite.resources.nodes,
-        processes_per_node=suite.resources.processes_per_node,
-    )
-    identity = (subject.spec.name, subject.overrides, subject.arguments, subject.dataset.name, seed, recipe)
-    return Trial(
-        id=trial_id(*identity, **points),
-        suite=suite.name,
-        model=subject.spec.name,
-        overrides=subject.overrides,
-        arguments=subject.arguments,
-        label=subject.spec.label or display_name(subject.spec.name, subject.overrides),
-        family=subject.family,
-        dataset=subject.dataset.name,
-        seed=seed,
-        recipe=recipe,
-        measure=suite.measure,
-        throughput=suite.throughput,
-        plugins=tuple(str(path) for path in suite.plugin_paths()),
-        **points,
-    )
-
-
-def _load_plugins(suite: Suite, problems: list[Problem]) -> None:
-    from mixbench.registry import load_plugin
-
-    for index, path in enumerate(suite.plugin_paths()):
+def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
+    """Each model on each dataset, and what does not fit."""
+    problems = list(_plugin_problems(suite))
+    datasets: dict[int, Dataset] = {}
+    for d, asked in enumerate(suite.datasets):
         try:
-            load_plugin(path)
+            datasets[d] = find_dataset(asked.name)
         except RequestError as error:
-            problems.append((("plugins", index), str(error)))
+            problems.append((("datasets", d, "name"), str(error)))
+    subjects: dict[tuple[int, int], Subject] = {}
+    for m, spec in enumerate(suite.models):
+        wrong = list(_entry_problems(spec, ("models", m)))
+        fitting, misfits = _subjects(spec, ("models", m), datasets)
+        if not wrong:
+            subjects |= {(d, m): subject for d, subject in fitting.items()}
+        problems += wrong + misfits
+    return subjects, problems
 
 
-def _subject(suite: Suite, m: int, d: int, problems: list[Problem]) -> Subject | None:
-    """The model built on torch's meta device for the shape of the dataset: whatever does not fit shows there."""
-    import torch
+def _plugin_problems(suite: Suite) -> Iterator[Problem]:
+    for index, plugin in enumerate(suite.plugins):
+        try:
+            load_plugin(Path(plugin))
+        except RequestError as error:
+            yield ("plugins", index), str(error)
 
-    spec, path = suite.models[m], ("models", m)
-    try:
-        dataset = find_dataset(suite.datasets[d].name)
-    except RequestError as error:
-        problems.append((("datasets", d, "name"), str(error)))
-        return None
-    for key in spec.overrides:
-        if key in SHAPE_ARGUMENTS:
-            problems.append(((*path, key), f"{key} is the dataset's, not the model's: take it out"))
-            return None
-    shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
+
+def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
+    """What is wrong with a model's name and overrides, each taken by itself."""
     try:
         entry = find(spec.name)
     except RequestError as error:
-        problems.append(((*path, "name"), str(error)))
-        return None
+        yield (*path, "name"), str(error)
+        return
     for key, value in spec.overrides.items():
-        try:
-            resolve(spec.name, {key: value})
-        except RequestError as error:
-            problems.append(((*path, key), str(error)))
+        if key in SHAPE_ARGUMENTS:
+            yield (*path, key), f"{key} is given by the dataset, not by the model: take it out"
+        elif key not in entry.overridable:
+            hint = nearest(key, [*entry.overridable, "label", "recipe"])
+            yield (*path, key), f"{spec.name} has no argument {key!r}{hint}"
+        else:
+            try:
+                resolve(spec.name, {key: value})
+            except RequestError as error:
+                yield (*path, key), str(error)
+
+
+def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> tuple[dict[int, Subject], list[Problem]]:
+    """The model on each dataset, as far as its overrides are known.  A misfit is named with its datasets."""
     try:
-        arguments = resolve(spec.name, spec.overrides | shape)
+        entry = find(spec.name)
+        known = {key: value for key, value in spec.overrides.items() if key in entry.overridable}
+        resolve(spec.name, known)
+    except RequestError:
+        return {}, []  # _entry_problems has named it
+    subjects, misfits = {}, dict[str, list[str]]()
+    for d, dataset in datasets.items():
+        shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
+        arguments = resolve(spec.name, known | shape)
+        if misfit := _misfit(entry, arguments):
+            misfits.setdefault(misfit, []).append(dataset.name)
+            continue
+        plain = {key: _plain(value) for key, value in arguments.items()}
+        overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
+        label = spec.label or display_name(spec.name, overrides)
+        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, dataset)
+    problems = []
+    for misfit, names in misfits.items():
+        where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"
+        guilty = [(*path, key) for key in known if re.search(rf"\b{re.escape(key)}\b", misfit)]
+        problems.append(((guilty or [path])[0], f"{spec.name}{where}: {misfit}"))
+    return subjects, problems
+
+
+def _misfit(entry: Entry, arguments: dict[str, Any]) -> str:
+    """What a model says against its arguments when built on torch's meta device, which costs no memory."""
+    try:
         with torch.device("meta"):
             entry.model_class(**arguments)
-    except RequestError:
-        return None  # the loop above has named it
     except ValueError as error:
-        problems.append((path, f"{spec.name} on {dataset.name} ({dataset.image_size}×{dataset.image_size}): {error}"))
-        return None
-    overrides = {key: _plain(arguments[key]) for key in spec.overrides if arguments[key] != entry.arguments[key]}
-    return Subject(spec, entry.family, overrides, {key: _plain(value) for key, value in arguments.items()}, dataset)
+        return str(error)
+    except Exception as error:  # a plugin's model may raise anything
+        return f"cannot be built: {type(error).__name__}: {error}"
+    return ""
 
 
 def _plain(value: Any) -> Any:
@@ -154,44 +146,24 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
-def _recipe(suite: Suite, subject: Subject | None, at: tuple[int, int, int], problems: list[Problem]) -> Recipe | None:
-    """The suite's recipe with the dataset's and then the model's merged over it."""
-    d, m, r = at
-    alone = not isinstance(suite.document.data.get("recipe"), list)
-    layers: list[tuple[KeyPath, dict[str, Any]]] = [
-        (("models", m, "recipe"), suite.models[m].recipe),
+def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[Cell]:
+    """Each subject with each recipe: the suite's, with the dataset's and then the model's merged over it."""
+    for d, r, m in product(range(len(suite.datasets)), range(len(suite.recipe)), range(len(suite.models))):
+        if (d, m) not in subjects:
+            continue
+        merged: dict[str, Any] = {}
+        for _, recipe in _recipes(suite, d, r, m):
+            merged = merge(merged, recipe.model_dump(exclude_unset=True))
+        yield Cell(d, r, m, subjects[d, m], Recipe.model_validate(merged))
+
+
+def _recipes(suite: Suite, d: int, r: int, m: int) -> list[tuple[KeyPath, Recipe]]:
+    """The recipes that are merged, the lowest first, and where they stand."""
+    return [
+        (("recipe", r), suite.recipe[r]),
         (("datasets", d, "recipe"), suite.datasets[d].recipe),
-        (("recipe",) if alone else ("recipe", r), suite.recipe[r]),
+        (("models", m, "recipe"), suite.models[m].recipe),
     ]
-    merged: dict[str, Any] = {}
-    for _, layer in reversed(layers):
-        merged = merge(merged, layer)
-    try:
-        recipe = Recipe.model_validate(merged)
-    except ValidationError as error:
-        for item in error.errors():
-            inside = tuple(item["loc"])
-            owner = next((path for path, layer in layers if _holds(layer, inside)), layers[-1][0])
-            problems.append(((*owner, *inside), explain(Recipe, item)))
-        return None
-    share = suite.resources.nodes * suite.resources.processes_per_node * recipe.gradient_accumulation
-    owner = next((path for path, layer in layers if "global_batch_size" in layer), layers[-1][0])
-    where = (*owner, "global_batch_size")
-    if recipe.global_batch_size % share:
-        whole = f"{share} (processes × gradient accumulation)"
-        problems.append((where, f"global_batch_size {recipe.global_batch_size} is not a multiple of {whole}"))
-    if subject and "accuracy" in suite.measure and recipe.global_batch_size > subject.dataset.train_images:
-        images = f"{subject.dataset.train_images} training images of {subject.dataset.name}"
-        problems.append((where, f"global_batch_size {recipe.global_batch_size} is larger than the {images}"))
-    return recipe
-
-
-def _holds(layer: Any, path: KeyPath) -> bool:
-    for key in path[:2]:
-        if not isinstance(layer, dict) or key not in layer:
-            return False
-        layer = layer[str(key)]
-    return True
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -203,37 +175,77 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def explain(model: type[BaseModel], error: Any) -> str:
-    """One of pydantic's errors in a person's words, with the nearest valid choice."""
-    *outer, key = error["loc"] or ("",)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(str(key), _fields(model, outer))}"
-    if error["type"] == "missing":
-        return f"key {key!r} is missing"
-    if error["type"] == "literal_error":
-        choices = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{key}: {error['input']!r} is not one of {', '.join(choices)}{_did_you_mean(error['input'], choices)}"
-    message = error["msg"].removeprefix("Value error, ").replace("Input should", "should").replace("Tuple", "the list")
-    given = json.dumps(error["input"], default=str)
-    return f"{key}: {message}" + (f", not {given}" if len(given) < 80 else "")
+def _batch_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
+    """A batch must be dealt out evenly to all processes, and the training set must fill it once."""
+    batch = cell.trained_by.global_batch_size
+    recipes = _recipes(suite, cell.datasets, cell.recipe, cell.models)
+    owners = [path for path, recipe in recipes if "global_batch_size" in recipe.model_fields_set]
+    where = (*(owners or [("recipe", cell.recipe)])[-1], "global_batch_size")
+    processes, steps = suite.resources.nodes * suite.resources.processes_per_node, cell.trained_by.gradient_accumulation
+    if batch % (processes * steps):
+        factors = f"{processes} processes × {steps} accumulation steps"
+        yield where, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
+    dataset = cell.subject.dataset
+    if "accuracy" in suite.measure and batch > dataset.train_images:
+        images = f"the {dataset.train_images} training images of {dataset.name}"
+        yield where, f"global_batch_size {batch} is more than {images}"
 
 
-def _did_you_mean(word: Any, choices: list[str]) -> str:
-    hint = nearest(str(word), choices)
-    return hint if "did you mean" in hint else ""
+def _confusions(cells: list[Cell]) -> Iterator[Problem]:
+    """Cells that are the same, or that a table could not tell apart."""
+    same: dict[Any, Cell] = {}
+    alike: dict[Any, Cell] = {}
+    for cell in cells:
+        subject, recipe = cell.subject, cell.trained_by
+        identity = (subject.model, *subject.arguments.values(), subject.dataset, recipe.model_copy(update={"name": ""}))
+        title = (subject.label, subject.dataset, recipe.name)
+        first, namesake = same.setdefault(identity, cell), alike.setdefault(title, cell)
+        if first is not cell:
+            path, other, _ = _difference(cell, first)
+            yield path, f"{dotted(path)} gives the same trials as {other} ({subject.label} on {subject.dataset.name})"
+        elif namesake is not cell:
+            path, other, advice = _difference(cell, namesake)
+            yield path, f"a table could not tell {dotted(path)} from {other} ({subject.label}, {recipe.name}): {advice}"
 
 
-def _fields(model: type[BaseModel], path: list[str | int]) -> list[str]:
-    """The keys that are valid at this place of a schema."""
-    for key in path:
-        if isinstance(key, str) and key in model.model_fields:
-            inner = [kind for kind in _models_in(model.model_fields[key].annotation)]
-            model = inner[0] if inner else model
-    return list(model.model_fields)
+def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
+    """The path of the first part in which two cells differ, that of the other's, and what would tell them apart."""
+    advice = {
+        "models": "give it a label of its own",
+        "datasets": "give its recipe a name of its own",
+        "recipe": "give it a name of its own",
+    }
+    for kind, hint in advice.items():
+        here, there = getattr(cell, kind), getattr(other, kind)
+        if here != there:
+            return (kind, here), f"{kind}.{there}", hint
+    raise AssertionError("two cells at the same place")
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models_in(argument)
+def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
+    resources = dict(nodes=suite.resources.nodes, processes_per_node=suite.resources.processes_per_node)
+    shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
+    axes = (suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
+    keys = ("precision", "memory_format", "compile", "infer_batch_size")
+    tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
+    for seed, models, values in product(suite.seeds, tables, product(*axes)):
+        for cell in models:
+            yield _trial(cell, seed, dict(zip(keys, values, strict=True)) | resources, shared)
+
+
+def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any]) -> Trial:
+    subject = cell.subject
+    names = (subject.model, subject.overrides, subject.arguments, subject.dataset.name)
+    return Trial(
+        id=trial_id(*names, seed, cell.trained_by, **point),
+        model=subject.model,
+        overrides=subject.overrides,
+        arguments=subject.arguments,
+        label=subject.label,
+        family=subject.family,
+        dataset=subject.dataset.name,
+        seed=seed,
+        recipe=cell.trained_by,
+        **point,
+        **shared,
+    )

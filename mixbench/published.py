@@ -24,7 +24,7 @@ NOT_OVERRIDES = ("image_size", "in_chans", "num_classes")
 
 
 def _parse_overrides(cell: Any) -> Any:
-    """"kernel_size=7,patch_size=7" as a dictionary of texts."""
+    """ "kernel_size=7,patch_size=7" as a dictionary of texts."""
     if not isinstance(cell, str):
         return cell
     pairs = [pair.partition("=") for pair in cell.split(",") if pair]

@@ -18,7 +18,7 @@ Status = Literal["done", "failed", "running", "pending"]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
 class Layer(Frozen):
@@ -106,6 +106,8 @@ class Details(BaseModel):
 
 class Record(BaseModel):
     """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     suite: str
     trial_id: str

@@ -1,6 +1,6 @@
 """The table of models: a name, its class, its arguments.
 
-    model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
+model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
 """
 
 import importlib
@@ -142,7 +142,7 @@ def load_plugin(path: Path) -> None:
 
 
 def nearest(word: str, choices: Any) -> str:
-    """" (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
+    """ " (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
     names = [str(choice) for choice in choices]
     if close := get_close_matches(str(word), names, n=3, cutoff=0.6):
         return f" (did you mean {' or '.join(close)}?)"

@@ -1,6 +1,6 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
-    suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json}  jobs/  results.csv  report.html
+suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json}  jobs/  results.csv  report.html
 """
 
 import json

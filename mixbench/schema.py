@@ -1,30 +1,33 @@
-"""What a suite file may hold: its keys, their types and their defaults."""
+"""What a suite file may hold: its keys, their types and their defaults; and in words what is wrong with one."""
 
-from pathlib import Path
+import json
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 
-from mixbench.trial import Count, Measure, MemoryFormat, Precision, Strict, Throughput
-from mixbench.yamltext import Document
+from mixbench.registry import nearest
+from mixbench.trial import Count, Measure, MemoryFormat, Precision, Recipe, Strict, Throughput
+from mixbench.yamltext import KeyPath
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _as_entry(value: Any) -> Any:
+def as_entry(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
 class ModelSpec(Strict):
-    """A model by name.  Any other key overrides an argument of that model."""
+    """A model by name.  Any other key overrides an argument of that model; its recipe is merged over all others."""
 
     model_config = ConfigDict(extra="allow")
 
     name: str
     label: str | None = None
-    recipe: dict[str, Any] = {}
+    recipe: Recipe = Recipe()
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -35,7 +38,7 @@ class DatasetSpec(Strict):
     """A dataset by name; its recipe is merged over the suite's."""
 
     name: str
-    recipe: dict[str, Any] = {}
+    recipe: Recipe = Recipe()
 
 
 class Resources(Strict):
@@ -46,52 +49,102 @@ class Resources(Strict):
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+AsList = BeforeValidator(as_list)
+AsEntry = BeforeValidator(as_entry)
+OneOrMore = Field(strict=False, min_length=1)
 
 
 class Suite(Strict):
     """A suite file.  Where a list is wanted, one value will do."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", max_length=100)]
+    base: str = ""
     description: str = ""
-    models: tuple[Annotated[ModelSpec, BeforeValidator(_as_entry)], ...] = Field(strict=False, min_length=1)
-    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_as_entry)], ...] = Field(strict=False, min_length=1)
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_list)] = Field(default=(0,), strict=False, min_length=1)
-    measure: Annotated[tuple[Measure, ...], BeforeValidator(_as_list)] = Field(
-        default=("complexity", "throughput", "accuracy"), strict=False, min_length=1
-    )
-    recipe: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_list)] = Field(
-        default=({},), strict=False, min_length=1
-    )
+    models: Annotated[tuple[Annotated[ModelSpec, AsEntry], ...], AsList, OneOrMore]
+    datasets: Annotated[tuple[Annotated[DatasetSpec, AsEntry], ...], AsList, OneOrMore]
+    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore] = (0,)
+    measure: Annotated[tuple[Measure, ...], AsList, OneOrMore] = ("complexity", "throughput", "accuracy")
+    recipe: Annotated[tuple[Recipe, ...], AsList, OneOrMore] = (Recipe(),)
     throughput: Throughput = Throughput()
     resources: Resources = Resources()
-    precision: Annotated[tuple[Precision, ...], BeforeValidator(_as_list)] = Field(default=("fp32",), strict=False)
-    memory_format: Annotated[tuple[MemoryFormat, ...], BeforeValidator(_as_list)] = Field(
-        default=("contiguous",), strict=False
-    )
-    compile: Annotated[tuple[bool, ...], BeforeValidator(_as_list)] = Field(default=(False,), strict=False)
-    plugins: tuple[str, ...] = Field(default=(), strict=False)
+    precision: Annotated[tuple[Precision, ...], AsList, OneOrMore] = ("fp32",)
+    memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore] = ("contiguous",)
+    compile: Annotated[tuple[bool, ...], AsList, OneOrMore] = (False,)
+    plugins: Annotated[tuple[str, ...], AsList, Field(strict=False)] = ()
 
-    _document: Document = PrivateAttr(default_factory=lambda: Document("suite", {}))
     _text: str = PrivateAttr(default="")
 
-    @field_validator("seeds", "measure", "precision", "memory_format", "compile")
+    @field_validator("seeds", "measure", "precision", "memory_format", "compile", "plugins")
     @classmethod
     def _no_repetition(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        if repeated := list(dict.fromkeys(str(value) for value in values if values.count(value) > 1)):
             raise ValueError(f"{', '.join(repeated)} is given more than once")
         return values
-
-    @property
-    def document(self) -> Document:
-        """Where each key stands."""
-        return self._document
 
     @property
     def text(self) -> str:
         """The whole suite as a YAML text that stands alone."""
         return self._text
 
-    def plugin_paths(self) -> list[Path]:
-        """The plugin files; a relative path starts at the suite file."""
-        folder = Path(self._document.source).parent
-        return [(folder / plugin).resolve() for plugin in self.plugins]
+
+WANTED = {
+    "string_type": "text is wanted",
+    "int_type": "a whole number is wanted",
+    "float_type": "a number is wanted",
+    "bool_type": "true or false is wanted",
+    "tuple_type": "a list is wanted",
+    "model_type": "a mapping (key: value) is wanted",
+    "finite_number": "a finite number is wanted",
+    "string_pattern_mismatch": "only a–z, 0–9, _ and - are wanted",
+}
+
+
+def explain(error: Any, path: KeyPath) -> str:
+    """One of pydantic's errors about a Suite in a person's words, with the nearest valid choice.
+
+    `path` is where it lies in the file, which may name one model where the schema has a list.
+    """
+    kind, given, inside, key = error["type"], error["input"], dotted(path[:-1]), dotted(path)
+    if kind == "extra_forbidden":
+        valid = _fields(Suite, error["loc"][:-1])
+        return f"{inside}: unknown key {path[-1]!r}".removeprefix(": ") + nearest(str(path[-1]), valid)
+    if kind == "missing":
+        named = f"key {path[-1]!r} is missing" if isinstance(path[-1], str) else f"value {path[-1]} is missing"
+        return f"{inside}: {named}".removeprefix(": ")
+    if kind == "too_short":
+        return f"{key}: at least {_some(error['ctx']['min_length'])} wanted"
+    if kind == "too_long":
+        return f"{key}: at most {_some(error['ctx']['max_length'])} wanted"
+    if kind == "value_error":
+        return f"{key}: {error['ctx']['error']}"
+    shown = json.dumps(given, default=str, ensure_ascii=False)
+    shown = shown if len(shown) < 80 else "this"
+    if kind == "literal_error":
+        choices = re.findall("'([^']*)'", error["ctx"]["expected"])
+        return f"{key}: {shown} is not one of {', '.join(choices)}"
+    said = error["msg"].replace("Input should be", "it must be").replace("String should", "it must")
+    return f"{key}: {WANTED.get(kind, said)}, not {shown}"
+
+
+def dotted(path: KeyPath) -> str:
+    """A key as `--set` names it: models.0.ratio."""
+    return ".".join(map(str, path))
+
+
+def _some(count: int) -> str:
+    return "one is" if count == 1 else f"{count} are"
+
+
+def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The keys that are valid at this place of a schema."""
+    for key in path:
+        if isinstance(key, str) and key in model.model_fields:
+            model = next(_models_in(model.model_fields[key].annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)

@@ -1,5 +1,8 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
+import shlex
+from collections.abc import Generator
+from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -7,11 +10,12 @@ import yaml
 from rich.console import Console
 
 from mixbench.errors import RequestError
-from mixbench.launch import launch
+from mixbench.launch import CLUSTERS, Outcome, launch
 from mixbench.registry import nearest
 from mixbench.results import collect
 from mixbench.run import Run
 from mixbench.schema import Suite
+from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
 
@@ -19,13 +23,15 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 
 
 class Session:
-    """Raises RequestError where the folder holds another suite, or `only` is not an expression or matches nothing."""
+    """Raises RequestError where the cluster is unknown, the folder holds something else, or `only` matches nothing."""
 
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str, folder: Path, only: str | None):
+        if cluster not in CLUSTERS:
+            raise RequestError(f"--cluster: no cluster is called {cluster!r}{nearest(cluster, CLUSTERS)}")
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
-        self.chosen = select(trials, only) if only else trials
+        self.chosen = trials if only is None else select(trials, only)
         if self.run.suite_file.exists():
             _refuse_another(self.run, suite)
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -39,44 +45,51 @@ class Session:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen."""
         from mixbench.data.store import require
 
-        console = Console(quiet=quiet)
+        out = console(quiet=quiet)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
             for dataset in sorted({trial.dataset for trial in todo}):
                 require(dataset)
         self.run.write_plan(self.suite.text, self.trials)
-        console.print(f"{self.suite.name}: {len(todo)} of {len(self.chosen)} trials to run, in {self.run.folder}", soft_wrap=True)
+        kept = len(self.chosen) - len(todo)
+        already = f" ({kept} are done already)" if kept else ""
+        out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
         if todo:
-            with Watch(self.run, todo, console) as watch:
-                for outcome in launch(todo, self.cluster, self.run):
+            with Watch(self.run, todo, out) as watch, closing(self._outcomes(todo)) as outcomes:
+                for outcome in outcomes:
                     watch.end(outcome.record)
-        return self._report(console)
+        return self._report(out)
 
-    def _report(self, console: Console) -> dict[str, int]:
+    def _outcomes(self, todo: list[Trial]) -> Generator[Outcome, None, None]:
+        """A generator that can be closed: then launch stops its jobs, before the interpreter gets to it by itself."""
+        yield from launch(todo, self.cluster, self.run)
+
+    def _report(self, out: Console) -> dict[str, int]:
         from mixbench.report import write
-        from mixbench.status import summary_table
+        from mixbench.status import print_summary
 
         written = write(self.run)
-        console.print(summary_table(self.run, console.width))
-        console.print(f"\nreport: {next(path for path in written if path.suffix == '.html')}", soft_wrap=True)
+        records = collect(self.run).records
+        out.print()
+        print_summary(records, out)
+        out.print(f"\nreport: {next(path for path in written if path.suffix == '.html')}", soft_wrap=True)
         chosen = {trial.id for trial in self.chosen}
         counts = {"done": 0, "failed": 0, "running": 0, "pending": 0}
-        for record in collect(self.run).records:
+        for record in records:
             if record.trial_id in chosen:
                 counts[record.status] += 1
         if counts["failed"]:
-            console.print(f"[red]{counts['failed']} trials failed;[/] the same command runs them again")
+            failed = f"{_trials(counts['failed'])} failed; the same command tries again"
+            out.print(failed, style="red", soft_wrap=True)
         return counts
 
-    def say_how_to_go_on(self, name: str, assignments: tuple[str, ...]) -> None:
-        """After Ctrl-C: what is kept, and the command that goes on."""
-        left = len(self.unfinished())
-        console = Console(stderr=True)
-        console.print(
-            f"\nstopped; {len(self.chosen) - left} of {len(self.chosen)} trials are finished and kept in {self.run.folder}.\n"
-            f"The same command goes on with the other {left}; `mixbench report {self.run.folder}` shows what is there.",
-            soft_wrap=True,
-            highlight=False,
+    def how_to_go_on(self) -> str:
+        """After Ctrl-C: what is kept, and what goes on."""
+        left, all_ = len(self.unfinished()), _trials(len(self.chosen))
+        return (
+            f"\nstopped: {len(self.chosen) - left} of {all_} done; what was measured is kept in {self.run.folder}.\n"
+            f"The same command goes on with the other {left}.  To see what there is so far:\n"
+            f"  mixbench report {shlex.quote(str(self.run.folder))}"
         )
 
 
@@ -85,17 +98,22 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
     chosen = trials
     for term in expression.split(","):
         key, sign, pattern = (part.strip() for part in term.partition("="))
-        if not sign or key not in ONLY_KEYS:
-            hint = nearest(key, ONLY_KEYS)
-            raise RequestError(f"--only {expression}: {term.strip()!r} is not key=pattern{hint}")
-        chosen = [trial for trial in chosen if fnmatch(_text(trial, key), pattern)]
+        if not sign:
+            raise RequestError(f"--only {expression}: {term.strip()!r} is not written key=pattern, such as seed=0")
+        if key not in ONLY_KEYS:
+            raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, ONLY_KEYS)}")
+        chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
     if not chosen:
-        raise RequestError(f"--only {expression} matches none of the {len(trials)} trials")
+        raise RequestError(f"--only {expression} matches none of the {_trials(len(trials))}")
     return chosen
 
 
 def _text(trial: Trial, key: str) -> str:
     return trial.recipe.name if key == "recipe" else str(getattr(trial, key))
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def _refuse_another(run: Run, suite: Suite) -> None:
@@ -104,4 +122,5 @@ def _refuse_another(run: Run, suite: Suite) -> None:
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
         name = None
     if name != suite.name:
-        raise RequestError(f"{run.folder} holds the run of suite {name!r}, not of {suite.name!r}; choose another with --out")
+        whose = f"the run of suite {name!r}" if name else "a suite.yaml that cannot be read"
+        raise RequestError(f"{run.folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")

@@ -2,74 +2,86 @@
 
 import json
 from statistics import mean, stdev
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from mixbench.results import Collected, collect
+from mixbench.record import Record
+from mixbench.results import Collected
 from mixbench.run import Run
+from mixbench.summary import NOT_IN_PLAN
+from mixbench.terminal import console, print_table
 from mixbench.watch import describe
+
+WIDE = 110
+POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size", "infer_batch_size", "world_size")
+"""What trials of one model on one dataset may differ in besides their seed: a column where they do."""
 
 
 def print_status(run: Run, collected: Collected, as_json: bool) -> None:
-    counts = collected.counts
     if as_json:
         trials = [
             {"trial_id": record.trial_id, "status": record.status, "top1": record.top1, "error": record.error}
             for record in collected.records
         ]
-        click.echo(json.dumps({"run": str(run.folder), "counts": counts, "trials": trials}, indent=1))
+        facts = {"run": str(run.folder), "counts": collected.counts, "trials": trials, "damaged": collected.damaged}
+        click.echo(json.dumps(facts, indent=1))
         return
-    console = Console(highlight=False)
-    console.print(summary_table(run, console.width))
+    print_summary(collected.records, console())
     for record in collected.records:
         if record.status == "running" and (progress := run.progress(record.trial_id)):
-            console.print(f"now: {describe(record.details.trial, progress)}", markup=False, soft_wrap=True)
+            click.echo(f"now: {describe(record.details.trial, progress)}")
         if record.status == "failed":
-            console.print(f"failed: {record.trial_id}: {record.error}", markup=False, soft_wrap=True)
+            click.echo(f"failed: {record.trial_id}: {record.error}")
     for damage in collected.damaged:
-        console.print(f"damaged: {damage}", markup=False, soft_wrap=True)
-    console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no trials")
+        click.echo(f"damaged: {damage}")
+    counts = [f"{count} {status}" for status, count in collected.counts.items() if count]
+    if left_out := sum(NOT_IN_PLAN in record.flags for record in collected.records):
+        counts.append(f"{left_out} of them no longer in the plan")
+    click.echo(", ".join(counts) or "no trials")
 
 
-def summary_table(run: Run, width: int) -> Table:
-    """A line per model and dataset: how many trials are done, accuracy over seeds, counts, speed."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", overflow="fold")
-    table.add_column("dataset")
-    for heading in ("done", "top-1 %", "params", "MACs", *(["infer img/s", "train img/s"] if width >= 100 else [])):
-        table.add_column(heading, justify="right")
-    cells: dict[tuple[str, str, str], list] = {}
-    for record in collect(run).records:
-        cells.setdefault((record.label, record.dataset, record.recipe), []).append(record)
-    for (label, dataset, _), records in cells.items():
-        done = [record for record in records if record.status == "done"]
-        top1 = [record.top1 for record in done if record.top1 is not None]
-        row = [
-            label,
-            dataset,
-            f"{len(done)}/{len(records)}",
-            _accuracy(top1),
-            _count(records[0].params),
-            _count(records[0].macs),
-            _speed([record.infer_samples_per_sec for record in done]),
-            _speed([record.train_samples_per_sec for record in done]),
-        ]
-        table.add_row(*row[: len(table.columns)])
-    return table
+def print_summary(records: list[Record], to: Console) -> None:
+    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room."""
+    planned = [record for record in records if NOT_IN_PLAN not in record.flags]
+    varied = [key for key in POINT if _differs(key, planned)]
+    cells: dict[tuple[Any, ...], list[Record]] = {}
+    for record in planned:
+        key = (record.label, record.dataset, *(getattr(record, each) for each in varied))
+        cells.setdefault(key, []).append(record)
+    rows = []
+    for (label, dataset, *point), alike in cells.items():
+        done = [record for record in alike if record.status == "done"]
+        row = {"model": label, "dataset": dataset}
+        row |= {key.replace("_", " "): value for key, value in zip(varied, point, strict=True)}
+        row |= {"done": f"{len(done)}/{len(alike)}", "top-1 %": _accuracy(done)}
+        row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
+        if to.width >= WIDE:
+            row |= {"infer img/s": _speed(done, "infer"), "train img/s": _speed(done, "train")}
+        rows.append(row)
+    if rows:
+        print_table(rows, to)
 
 
-def _accuracy(values: list[float]) -> str:
+def _differs(key: str, records: list[Record]) -> bool:
+    """Whether trials of one model on one dataset differ in this."""
+    points = {(record.label, record.dataset, getattr(record, key)) for record in records}
+    return len(points) > len({(label, dataset) for label, dataset, _ in points})
+
+
+def _accuracy(records: list[Record]) -> str:
+    values = [record.top1 for record in records if record.top1 is not None]
     if len(values) > 1:
         return f"{mean(values):.2f} ± {stdev(values):.2f}"
     return f"{values[0]:.2f} (1 seed)" if values else ""
 
 
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _first(values: Any) -> int | None:
+    return next((value for value in values if value is not None), None)
 
 
-def _speed(values: list[float | None]) -> str:
+def _speed(records: list[Record], step: str) -> int | None:
+    values = [getattr(record, f"{step}_samples_per_sec") for record in records]
     known = [value for value in values if value is not None]
-    return f"{mean(known):,.0f}" if known else ""
+    return round(mean(known)) if known else None

@@ -1,9 +1,8 @@
 """A suite file → a Suite and its trials, or all that is wrong with it at once, each with file:line.
 
-    suite, trials = load("quick")
+suite, trials = load("quick")
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,15 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.content import content
-from mixbench.data.datasets import find_dataset
 from mixbench.errors import RequestError
-from mixbench.plan import Problem, explain, merge, plan
-from mixbench.registry import find, nearest
-from mixbench.schema import Suite
-from mixbench.trial import Recipe, Trial
-from mixbench.yamltext import Document, KeyPath, read, scalar
+from mixbench.plan import Problem, fit, merge, plan
+from mixbench.registry import nearest
+from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, dotted, explain
+from mixbench.trial import Trial
+from mixbench.yamltext import Document, KeyPath, parse, parse_value, read
+
+BATCH_KEYS = {"recipe", "resources", "measure"}
+"""The keys that decide how large a batch may be."""
 
 
 def load(name: str, assignments: tuple[str, ...] = ()) -> tuple[Suite, list[Trial]]:
@@ -25,36 +26,43 @@ def load(name: str, assignments: tuple[str, ...] = ()) -> tuple[Suite, list[Tria
 
     Raises RequestError whose text lists every problem, one a line, each with file:line.
     """
-    path = find_suite(name)
-    document = _with_base(read(path))
+    document = _with_base(_read(find_suite(name)))
     for assignment in assignments:
         _assign(document, assignment)
-    suite, problems = _validate(document)
-    trials: list[Trial] = []
-    if suite is not None:
-        as_given = not assignments and "base" not in document.data
-        suite._document = document
-        suite._text = path.read_text(encoding="utf-8") if as_given else _dump(document, path, assignments)
-        trials, more = plan(suite)
-        problems += more
-    if problems or suite is None:
-        lines = dict.fromkeys(f"{document.place(path)}: {message}" for path, message in problems)
-        raise RequestError("\n".join(lines))
+    try:
+        suite = Suite.model_validate(document.data)
+    except ValidationError as error:
+        raise _refusal(document, _all_problems(document, error)) from None
+    suite._text = _frozen(document, assignments)
+    trials, problems = plan(suite)
+    if problems:
+        raise _refusal(document, problems)
     return suite, trials
 
 
 def find_suite(name: str) -> Path:
-    """The file that `suites/x.yaml` or `x` means: a path as it is, else a bundled suite.  Raises RequestError."""
-    if Path(name).exists():
-        return Path(name)
-    bundled = content("suites") / f"{Path(name).stem}.yaml"
-    if bundled.is_file() and name in (bundled.stem, bundled.name, f"suites/{bundled.name}"):
+    """The file that `suites/x.yaml` or `x` means: a file as it is, else a bundled suite.  Raises RequestError."""
+    path = Path(name)
+    bundled = content("suites") / f"{path.stem}.yaml"
+    if not path.is_file() and bundled.is_file() and name in (path.stem, bundled.name, f"suites/{bundled.name}"):
         return bundled
-    raise RequestError(f"no suite at {name}{nearest(Path(name).stem, bundled_suites())}")
+    if path.exists():
+        return path
+    raise RequestError(f"no suite at {name}{nearest(path.stem, bundled_suites())}")
 
 
 def bundled_suites() -> list[str]:
     return sorted(path.stem for path in content("suites").glob("*.yaml"))
+
+
+def _read(path: Path) -> Document:
+    """A suite's document, its plugins as whole paths: a relative one starts at the suite file."""
+    document = read(path)
+    plugins = document.data.get("plugins", [])
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else []):
+        if isinstance(plugin, str):
+            plugins[index] = str((path.parent / plugin).resolve())
+    return document
 
 
 def _with_base(document: Document) -> Document:
@@ -62,54 +70,23 @@ def _with_base(document: Document) -> Document:
     if "base" not in document.data:
         return document
     where = document.place(("base",))
-    if not isinstance(document.data["base"], str):
+    name = document.data.pop("base")
+    del document.places[("base",)]
+    if not isinstance(name, str):
         raise RequestError(f"{where}: base: the path of a suite file is wanted")
     if "name" not in document.data:
         raise RequestError(f"{where}: a suite with a base needs a name of its own")
     try:
-        base = read(Path(document.source).parent / document.data["base"])
+        base = _read(Path(document.source).parent / name)
     except RequestError as error:
         raise RequestError(f"{where}: base: {error}") from None
     if "base" in base.data:
         raise RequestError(f"{base.place(('base',))}: a base may not have a base itself")
-    merged = merge(base.data, document.data)
     replaced = [path for path in document.places if path and not isinstance(_at(document.data, path), dict)]
-    places = {
-        path: place
-        for path, place in base.places.items()
-        if not any(path[: len(other)] == other for other in replaced)
+    kept = {
+        path: place for path, place in base.places.items() if not any(path[: len(other)] == other for other in replaced)
     }
-    return Document(document.source, merged, places | document.places)
-
-
-def _assign(document: Document, assignment: str) -> None:
-    """`recipe.epochs=1`: the same as writing it in the file."""
-    key, sign, text = assignment.partition("=")
-    if not sign or not key:
-        raise RequestError(f"--set {assignment}: key=value is wanted, such as recipe.epochs=1")
-    path: KeyPath = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-    here: Any = document.data
-    for index, part in enumerate(path[:-1]):
-        if isinstance(here, dict) and part not in here:
-            here[part] = {}
-        here = _step(here, part, assignment)
-        if isinstance(here, str) and path[index - 1 : index] == ("models",):
-            raise RequestError(f"--set {assignment}: that model is a bare name; write it as {{name: {here}}} first")
-    value = scalar(text)
-    if isinstance(here, dict) or (isinstance(here, list) and isinstance(path[-1], int) and path[-1] < len(here)):
-        here[path[-1]] = value
-    else:
-        raise RequestError(f"--set {assignment}: there is no {key!r} to set")
-    for stale in [old for old in document.places if old[: len(path)] == path]:
-        del document.places[stale]
-    document.places[path] = f"--set {assignment}"
-
-
-def _step(here: Any, part: str | int, assignment: str) -> Any:
-    try:
-        return here[part]
-    except (KeyError, IndexError, TypeError):
-        raise RequestError(f"--set {assignment}: there is no {part!r} inside") from None
+    return Document(document.source, merge(base.data, document.data), document.text, kept | document.places)
 
 
 def _at(data: Any, path: KeyPath) -> Any:
@@ -118,41 +95,108 @@ def _at(data: Any, path: KeyPath) -> Any:
     return data
 
 
-def _validate(document: Document) -> tuple[Suite | None, list[Problem]]:
-    """The suite, and the problems of its schema; where there are any, names and recipes are checked all the same."""
-    data = {key: value for key, value in document.data.items() if key != "base"}
-    try:
-        return Suite.model_validate(data), []
-    except ValidationError as error:
-        problems = [(tuple(item["loc"]), explain(Suite, item)) for item in error.errors()]
-    for kind, check in (("models", find), ("datasets", find_dataset)):
-        for index, entry in enumerate(_list(data.get(kind))):
-            name = entry.get("name") if isinstance(entry, dict) else entry
-            if isinstance(name, str):
-                problems += _complaint((kind, index, "name"), check, name)
-    for index, recipe in enumerate(_list(data.get("recipe"))):
-        if isinstance(recipe, dict):
-            path: KeyPath = ("recipe", index) if isinstance(data["recipe"], list) else ("recipe",)
-            try:
-                Recipe.model_validate(recipe)
-            except ValidationError as error:
-                problems += [((*path, *item["loc"]), explain(Recipe, item)) for item in error.errors()]
-    return None, problems
+def _assign(document: Document, assignment: str) -> None:
+    """`recipe.epochs=1`: the same as writing it in the file.  Raises RequestError."""
+    source = f"--set {assignment}"
+    key, sign, text = assignment.partition("=")
+    if not sign or not all(key.split(".")):
+        raise RequestError(f"{source}: key=value is wanted, such as recipe.epochs=1")
+    if key == "base":
+        raise RequestError(f"{source}: a base is named in the file alone")
+    value = parse_value(text, source)
+    path: KeyPath = ()
+    here: Any = document.data
+    *outer, last = key.split(".")
+    for part in outer:
+        step = _step(here, part, path, source)
+        path = (*path, step)
+        if isinstance(here, dict):
+            here.setdefault(step, {})
+        if path[:1] in (("models",), ("datasets",)) and len(path) == 2 and isinstance(here[step], str):
+            here[step] = {"name": here[step]}
+        here = here[step]
+    step = _step(here, last, path, source)
+    here[step] = value
+    path = (*path, step)
+    for stale in [place for place in document.places if place[: len(path)] == path]:
+        del document.places[stale]
+    document.places[path] = source
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _step(here: Any, part: str, path: KeyPath, source: str) -> str | int:
+    """The key or index that a part of a dotted key means in a mapping or a list."""
+    if isinstance(here, dict):
+        return part
+    if not isinstance(here, list):
+        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {here!r}")
+    if part not in map(str, range(len(here))):
+        raise RequestError(f"{source}: {dotted(path)} is a list: write {dotted((*path, 0))} to {len(here) - 1}")
+    return int(part)
 
 
-def _complaint(path: KeyPath, check: Callable[[str], Any], name: str) -> list[Problem]:
-    try:
-        check(name)
-    except RequestError as error:
-        return [(path, str(error))]
-    return []
+def _refusal(document: Document, problems: list[Problem]) -> RequestError:
+    """All problems in one error, in the order of the lines."""
+    placed = {(document.place(_as_written(path, document.data)), message) for path, message in problems}
+    lines = [f"{place}: {message}" for place, message in sorted(placed, key=_reading_order)]
+    return RequestError("\n".join([f"{len(lines)} problems", *lines] if len(lines) > 1 else lines))
 
 
-def _dump(document: Document, path: Path, assignments: tuple[str, ...]) -> str:
+def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
+    file, _, line = placed[0].rpartition(":")
+    return (file, int(line), placed[1]) if line.isdecimal() else (placed[0], 0, placed[1])
+
+
+def _as_written(path: KeyPath, data: Any) -> KeyPath:
+    """A path in a Suite as it is in the file, where one value may stand for a list, and a name for a mapping."""
+    written: KeyPath = ()
+    for key in path:
+        if isinstance(key, int) and not isinstance(data, list) and len(written) == 1:
+            continue
+        written = (*written, key)
+        known = key in data if isinstance(data, dict) else isinstance(data, list) and int(key) < len(data)
+        data = data[key] if known else None
+    return written
+
+
+def _all_problems(document: Document, error: ValidationError) -> list[Problem]:
+    """The schema's problems, and those that the plan finds in the sound rest of the document."""
+    errors = [item for item in error.errors() if not _is_consequence(item)]
+    wrong = [item["loc"] for item in errors]
+    problems = [(item["loc"], explain(item, _as_written(item["loc"], document.data))) for item in errors]
+    suite, origin = _sound_part(document.data, wrong)
+    incomplete = any(len(origin[kind]) < len(as_list(document.data.get(kind, []))) for kind in origin)
+    blurred = incomplete or any(BATCH_KEYS & set(path) for path in wrong)
+    more = fit(suite)[1] if blurred else plan(suite)[1]
+    return problems + [
+        ((path[0], origin[str(path[0])][int(path[1])], *path[2:]) if path[0] in origin else path, message)
+        for path, message in more
+    ]
+
+
+def _is_consequence(item: Any) -> bool:
+    """pydantic calls a list too short where its items are wrong."""
+    return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
+
+
+def _sound_part(data: dict[str, Any], wrong: list[KeyPath]) -> tuple[Suite, dict[str, list[int]]]:
+    """A suite of what is not wrong in the data, and where its models and datasets stood there."""
+    rest = {key: value for key, value in data.items() if key not in {path[0] for path in wrong}}
+    rest = {"name": "any"} | rest | {"models": ["any"], "datasets": ["any"]}
+    sound: dict[str, dict[int, Any]] = {"models": {}, "datasets": {}}
+    for kind, spec in (("models", ModelSpec), ("datasets", DatasetSpec)):
+        for index, entry in enumerate(map(as_entry, as_list(data.get(kind, [])))):
+            bad = {path[2:3] for path in wrong if path[:2] == (kind, index)}
+            if () not in bad and ("name",) not in bad:
+                good = {key: value for key, value in entry.items() if (key,) not in bad}
+                sound[kind][index] = spec.model_validate(good)
+    specs = {kind: tuple(found.values()) for kind, found in sound.items()}
+    return Suite.model_validate(rest).model_copy(update=specs), {kind: list(found) for kind, found in sound.items()}
+
+
+def _frozen(document: Document, assignments: tuple[str, ...]) -> str:
+    """The file's own text where that is all there is to it, else the same suite written out."""
+    if parse(document.text, document.source).data == document.data:
+        return document.text
     how = "".join(f" --set {assignment}" for assignment in assignments)
-    data = {key: value for key, value in document.data.items() if key != "base"}
-    return f"# {path.name}{how}\n" + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    header = " ".join(f"# {Path(document.source).name}{how}".split())
+    return f"{header}\n" + yaml.safe_dump(document.data, sort_keys=False, allow_unicode=True)

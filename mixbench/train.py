@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -114,7 +115,7 @@ def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) ->
 
 
 def _interpolate(points: tuple[tuple[float, float], ...], at: float) -> float:
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
+    for (left, low), (right, high) in pairwise(points):
         if at <= right:
             return low + (high - low) * (at - left) / (right - left) if right > left else high
     return points[-1][1]

@@ -25,7 +25,6 @@ class Watch:
     trials: list[Trial]
     console: Console
     ended: int = 0
-    failed: int = 0
     started: float = field(default_factory=time.monotonic)
     _live: Live | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -50,24 +49,24 @@ class Watch:
     def end(self, record: Record) -> None:
         """A trial has ended: a line that stays."""
         self.ended += 1
-        self.failed += record.status == "failed"
         mark, style = ("✓", "green") if record.status == "done" else ("✗", "red")
-        line = Text.assemble((mark, style), f" {self.ended}/{len(self.trials)} {record.label}", (f" {_where(record)}", "dim"))
-        facts = _facts(record)
-        self.console.print(Text.assemble(line, "  ", facts), soft_wrap=True)
+        what = f" {self.ended}/{len(self.trials)} {record.label}"
+        where = (f" {record.dataset} seed {record.seed}", "dim")
+        self.console.print(Text.assemble((mark, style), what, where, "  ", _facts(record)), soft_wrap=True)
 
     def render(self) -> RenderableType:
         """The live display: the suite's bar, and what is being measured now."""
-        table = Table.grid(padding=(0, 1))
-        table.add_row(
-            ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=24),
-            Text(f"{self.ended}/{len(self.trials)} trials, {_clock(time.monotonic() - self.started)}{self.time_left()}"),
-        )
-        return Group(table, *(Text(describe(trial, progress), no_wrap=True, overflow="ellipsis") for trial, progress in self.running()))
+        bar = ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=min(24, self.console.width // 4))
+        clock = f"{_clock(time.monotonic() - self.started)}{self.time_left()}"
+        head = Table.grid(padding=(0, 1))
+        head.add_row(bar, Text(f"{self.ended}/{len(self.trials)} trials, {clock}"))
+        lines = (Text(describe(*each), no_wrap=True, overflow="ellipsis") for each in self.running())
+        return Group(head, *lines)
 
     def running(self) -> list[tuple[Trial, Progress]]:
-        """The trials that say they are being measured."""
-        pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials)
+        """The trials that say they are being measured: of however many, only those that a job is at are looked at."""
+        current = {path.read_text(encoding="utf-8", errors="replace") for path in self.run.jobs.glob("*/current")}
+        pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
         return [(trial, progress) for trial, progress in pairs if progress is not None]
 
     def time_left(self) -> str:
@@ -80,7 +79,7 @@ class Watch:
     def _print_now_and_then(self) -> None:
         while not self._stop.wait(PLAIN_SECONDS):
             for trial, progress in self.running():
-                self.console.print(f"  {describe(trial, progress)}", soft_wrap=True, highlight=False, markup=False)
+                self.console.print(Text(f"  {describe(trial, progress)}"), soft_wrap=True)
 
 
 def describe(trial: Trial, progress: Progress) -> str:
@@ -91,10 +90,6 @@ def describe(trial: Trial, progress: Progress) -> str:
     loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
     speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
     return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"
-
-
-def _where(record: Record) -> str:
-    return f"{record.dataset} seed {record.seed}"
 
 
 def _facts(record: Record) -> Text:

@@ -145,7 +145,9 @@ class Desk:
             record = None
         fresh = Record.pending(trial)
         if record is not None:
-            kept = {name: value for name, value in record if name not in ("status", "error", "label", "suite", "recipe")}
+            kept = {
+                name: value for name, value in record if name not in ("status", "error", "label", "suite", "recipe")
+            }
             fresh = fresh.model_copy(update=kept)
             fresh.details.trial, fresh.details.traceback = trial, ""
         fresh.started_at = fresh.started_at or timestamp()
@@ -157,7 +159,9 @@ class Desk:
 
         if dataset not in self._data:
             splits, device = load(dataset), self.world.device
-            train, test = (Images(part.images.to(device), part.labels.to(device)) for part in (splits.train, splits.test))
+            train, test = (
+                Images(part.images.to(device), part.labels.to(device)) for part in (splits.train, splits.test)
+            )
             self._data = {dataset: Splits(train, test)}
         return self._data[dataset]
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from mixbench.record import write_atomically
 
 RENDEZVOUS_SECONDS = 300
+_environment: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,7 @@ def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, lo
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
     if not torch.distributed.is_initialized():
         store = _store(meeting, rank, size)
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(local_rank),
-            WORLD_SIZE=str(size),
-            MASTER_ADDR=store.host,
-            MASTER_PORT=str(store.port),
-        )
+        _environment.update(MASTER_ADDR=store.host, MASTER_PORT=str(store.port))
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,
@@ -80,15 +76,15 @@ def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, lo
             timeout=timedelta(seconds=RENDEZVOUS_SECONDS),
             device_id=device if on_gpu else None,
         )
+    _environment.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(size))
+    os.environ.update(_environment)  # DeepSpeed looks there; submitit's debug executor clears it between jobs
     return World(rank, size, device)
 
 
-def _store(meeting: Path, rank: int, size: int) -> torch.distributed.TCPStore:
+def _store(meeting: Path, rank: int, size: int) -> TCPStore:
     timeout = timedelta(seconds=RENDEZVOUS_SECONDS)
     if rank == 0:
-        store = torch.distributed.TCPStore(
-            "localhost", 0, size, is_master=True, timeout=timeout, wait_for_workers=False
-        )
+        store = TCPStore("localhost", 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
         if size > 1:
             write_atomically(meeting, json.dumps({"host": store.host, "port": store.port}))
         return store
@@ -98,4 +94,4 @@ def _store(meeting: Path, rank: int, size: int) -> torch.distributed.TCPStore:
             raise TimeoutError(f"rank {rank} waited {RENDEZVOUS_SECONDS} s for rank 0's address in {meeting}")
         time.sleep(0.05)
     address = json.loads(meeting.read_text(encoding="utf-8"))
-    return torch.distributed.TCPStore(address["host"], address["port"], size, is_master=False, timeout=timeout)
+    return TCPStore(address["host"], address["port"], size, is_master=False, timeout=timeout)

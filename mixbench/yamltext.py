@@ -9,7 +9,7 @@ import yaml
 from mixbench.errors import RequestError
 
 KeyPath = tuple[str | int, ...]
-_SCALAR_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "null", "bool", "int", "float", "str", "timestamp")}
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Document:
 
     source: str
     data: dict[str, Any]
+    text: str = ""
     places: dict[KeyPath, str] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> str:
@@ -52,20 +53,29 @@ def parse(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
         raise RequestError(f"{where}: not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise RequestError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RequestError(f"{source}:{line}: not a text: it holds the character {error.character:#04x}") from None
+    except RecursionError:
+        raise RequestError(f"{source}: nested too deeply") from None
     if node is None:
         raise RequestError(f"{source} is empty; a mapping with name, models and datasets is wanted")
     if not isinstance(node, yaml.MappingNode):
         raise RequestError(f"{source}:{node.start_mark.line + 1}: a mapping (key: value) is wanted here")
-    document = Document(source, {})
+    document = Document(source, {}, text)
     document.data.update(_value(node, (), document, set()))
     return document
 
 
-def scalar(text: str) -> Any:
-    """The value that a text would have in a suite: `3`, `[0, 1]`, `{lr: 0.1}`.  Raises RequestError."""
-    return parse(f"value: {text}", "--set").data["value"]
+def parse_value(text: str, source: str) -> Any:
+    """The value that a text would have in a suite: `3`, `[0, 1]`, `{lr: 0.1}`.  Raises RequestError naming `source`."""
+    try:
+        data = parse(f"value: {text}", "").data
+    except RequestError:
+        data = {}
+    if list(data) != ["value"]:
+        raise RequestError(f"{source}: {text!r} is not one value as YAML has it")
+    return data["value"]
 
 
 def _value(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> Any:
@@ -74,14 +84,14 @@ def _value(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -
         raise RequestError(f"{where}: anchors and aliases (& and *) are not allowed in a suite")
     seen.add(id(node))
     document.places.setdefault(path, where)
+    if node.tag not in _TAGS:
+        raise RequestError(f"{where}: tags ({node.tag}) are not allowed in a suite")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document, seen)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, index), document, seen) for index, item in enumerate(node.value)]
-    if node.tag not in _SCALAR_TAGS:
-        if node.tag.startswith("tag:yaml.org,2002:timestamp"):
-            return node.value
-        raise RequestError(f"{where}: tags ({node.tag}) are not allowed in a suite")
+    if node.tag.endswith("timestamp"):
+        return node.value
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (ValueError, yaml.YAMLError) as error:

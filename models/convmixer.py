@@ -42,10 +42,10 @@ class ConvMixer(nn.Module):
         self.blocks = nn.Sequential(*[ConvMixerBlock(dim, kernel_size, act) for _ in range(depth)])
         self.head = pooled_head(dim, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 image image
-        x = self.stem(x)                                           # B C H W
-        x = self.blocks(x)                                         # B C H W
-        return self.head(x)                                        # B classes
+    def forward(self, x: Tensor) -> Tensor:  # B 3 image image
+        x = self.stem(x)  # B C H W
+        x = self.blocks(x)  # B C H W
+        return self.head(x)  # B classes
 
 
 class ConvMixerBlock(nn.Module):
@@ -54,6 +54,6 @@ class ConvMixerBlock(nn.Module):
         self.spatial = full_spatial(dim, kernel_size, act)
         self.channel = then_act_norm(nn.Conv2d(dim, dim, 1), dim, act)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
-        x = self.spatial(x)                                        # x + BN(act(depthwise(x)))
-        return self.channel(x)                                     # BN(act(pointwise(x))), no residual
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        x = self.spatial(x)  # x + BN(act(depthwise(x)))
+        return self.channel(x)  # BN(act(pointwise(x))), no residual

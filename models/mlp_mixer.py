@@ -53,18 +53,16 @@ class MLPMixer(nn.Module):
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
         tokens = divides("patch_size", patch_size, "image_size", image_size) ** 2
         self.stem = PatchTokens(in_chans, dim, patch_size)
-        self.blocks = nn.Sequential(
-            *[MixerBlock(tokens, dim, token_dim, channel_dim, drop_path) for _ in range(depth)]
-        )
+        self.blocks = nn.Sequential(*[MixerBlock(tokens, dim, token_dim, channel_dim, drop_path) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, num_classes)
         self.apply(initialise)
         nn.init.zeros_(self.head.weight)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 image image
-        x = self.stem(x)                                           # B N C
-        x = self.blocks(x)                                         # B N C
-        return self.head(self.norm(x).mean(1))                     # B classes
+    def forward(self, x: Tensor) -> Tensor:  # B 3 image image
+        x = self.stem(x)  # B N C
+        x = self.blocks(x)  # B N C
+        return self.head(self.norm(x).mean(1))  # B classes
 
 
 class MixerBlock(nn.Module):
@@ -76,9 +74,9 @@ class MixerBlock(nn.Module):
         self.channel_mlp = MLP(dim, channel_dim)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:                                      # B N C
-        x = x + self.drop_path(self.token_mlp(self.norm1(x).mT).mT)              # mixes N
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))               # mixes C
+    def forward(self, x: Tensor) -> Tensor:  # B N C
+        x = x + self.drop_path(self.token_mlp(self.norm1(x).mT).mT)  # mixes N
+        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
 
 
 def initialise(module: nn.Module) -> None:

@@ -54,10 +54,10 @@ class ResMLP(nn.Module):
         self.head = nn.Linear(dim, num_classes)
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 image image
-        x = self.stem(x)                                           # B N C
-        x = self.blocks(x)                                         # B N C
-        return self.head(self.affine(x).mean(1))                   # B classes
+    def forward(self, x: Tensor) -> Tensor:  # B 3 image image
+        x = self.stem(x)  # B N C
+        x = self.blocks(x)  # B N C
+        return self.head(self.affine(x).mean(1))  # B classes
 
 
 class ResMLPBlock(nn.Module):
@@ -71,9 +71,9 @@ class ResMLPBlock(nn.Module):
         self.scale2 = nn.Parameter(torch.full((dim,), layer_scale))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:                                                # B N C
-        x = x + self.drop_path(self.scale1 * self.token_map(self.affine1(x).mT).mT)        # mixes N
-        return x + self.drop_path(self.scale2 * self.channel_mlp(self.affine2(x)))         # mixes C
+    def forward(self, x: Tensor) -> Tensor:  # B N C
+        x = x + self.drop_path(self.scale1 * self.token_map(self.affine1(x).mT).mT)  # mixes N
+        return x + self.drop_path(self.scale2 * self.channel_mlp(self.affine2(x)))  # mixes C
 
 
 class Affine(nn.Module):
@@ -84,7 +84,7 @@ class Affine(nn.Module):
         self.alpha = nn.Parameter(torch.ones(dim))
         self.beta = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, x: Tensor) -> Tensor:                        # B N C
+    def forward(self, x: Tensor) -> Tensor:  # B N C
         return torch.addcmul(self.beta, self.alpha, x)
 
 

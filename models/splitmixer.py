@@ -85,10 +85,10 @@ class SplitMixer(nn.Module):
             self.blocks.append(SplitMixerBlock(spatial(dim, kernel_size, act), then_act_norm(mixer, dim, act)))
         self.head = pooled_head(dim, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 image image
-        x = self.stem(x)                                           # B C H W
-        x = self.blocks(x)                                         # B C H W
-        return self.head(x)                                        # B classes
+    def forward(self, x: Tensor) -> Tensor:  # B 3 image image
+        x = self.stem(x)  # B C H W
+        x = self.blocks(x)  # B C H W
+        return self.head(x)  # B classes
 
 
 class SplitMixerBlock(nn.Module):
@@ -97,9 +97,9 @@ class SplitMixerBlock(nn.Module):
         self.spatial = spatial
         self.channel = channel
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
-        x = self.spatial(x)                                        # x + k×1(1×k(x)), each BN(act(conv(x)))
-        return self.channel(x)                                     # BN(act(mixer(x))) of all channels, no residual
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        x = self.spatial(x)  # x + k×1(1×k(x)), each BN(act(conv(x)))
+        return self.channel(x)  # BN(act(mixer(x))) of all channels, no residual
 
 
 class MixSome(nn.Module):
@@ -110,7 +110,7 @@ class MixSome(nn.Module):
         self.sizes = [start, stop - start, dim - stop]
         self.map = nn.Conv2d(stop - start, stop - start, 1)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
         before, mixed, after = x.split(self.sizes, dim=1)
         return torch.cat([before, self.map(mixed), after], dim=1)
 
@@ -121,8 +121,8 @@ class MixShared(nn.Conv2d):
     def __init__(self, segment: int) -> None:
         super().__init__(segment, segment, 1)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
-        segments = x.reshape(-1, self.in_channels, *x.shape[2:])   # B·s C/s H W
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        segments = x.reshape(-1, self.in_channels, *x.shape[2:])  # B·s C/s H W
         return super().forward(segments).reshape(x.shape)
 
 
@@ -134,7 +134,7 @@ class MixEach(nn.Module):
         self.sizes = sizes
         self.maps = nn.ModuleList([nn.Conv2d(size, size, 1) for size in sizes])
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
         return torch.cat([mix(part) for mix, part in zip(self.maps, x.split(self.sizes, 1), strict=True)], dim=1)
 
 
@@ -143,7 +143,7 @@ def channel_mixer(setting: ChannelMixing, dim: int, block: int, ratio: Fraction,
     if setting in ("II", "III", "IV") and num_segments > dim:
         raise ValueError(f"num_segments {num_segments} is more than there are channels: dim is {dim}")
     segment = dim // num_segments
-    last = dim - segment * (num_segments - 1)                      # the last segment takes the remainder
+    last = dim - segment * (num_segments - 1)  # the last segment takes the remainder
     match setting:
         case "I":
             width = overlap_width(dim, ratio)

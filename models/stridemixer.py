@@ -68,10 +68,10 @@ class StrideMixer(nn.Module):
         self.blocks = nn.Sequential(*[StrideMixerBlock(dim, kernel_size, width, stride, act) for _ in range(depth)])
         self.head = pooled_head(dim, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B 3 image image
-        x = self.stem(x)                                           # B C H W
-        x = self.blocks(x)                                         # B C H W
-        return self.head(x)                                        # B classes
+    def forward(self, x: Tensor) -> Tensor:  # B 3 image image
+        x = self.stem(x)  # B C H W
+        x = self.blocks(x)  # B C H W
+        return self.head(x)  # B classes
 
 
 class StrideMixerBlock(nn.Module):
@@ -83,7 +83,7 @@ class StrideMixerBlock(nn.Module):
         self.act = ACTIVATIONS[act]()
         self.norm = nn.BatchNorm2d(dim)
 
-    def forward(self, x: Tensor) -> Tensor:                        # B C H W
-        x = self.spatial(x).unsqueeze(1)                           # B 1 C H W
-        x = self.act(self.mixer(x))                                # B C/windows windows H W
-        return self.norm(x.flatten(1, 2))                          # B C H W, the windows interleaved
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        x = self.spatial(x).unsqueeze(1)  # B 1 C H W
+        x = self.act(self.mixer(x))  # B C/windows windows H W
+        return self.norm(x.flatten(1, 2))  # B C H W, the windows interleaved

@@ -4,9 +4,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every process that a test starts inherits it
 
-from collections.abc import Generator  # noqa: E402
+from collections.abc import Generator
 
-import pytest  # noqa: E402
+import pytest
 
 REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
 

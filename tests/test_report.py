@@ -18,7 +18,7 @@ from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.results import tables
 from mixbench.run import Progress, Run
-from tests.fake_runs import ENVIRONMENT, MODELS, done, failed, full_run, trial, write_run
+from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 EVIL = "<script>alert(1)</script>"
 
@@ -285,6 +285,13 @@ def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
     assert titles[2] == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
 
 
+def test_a_curve_of_one_epoch_is_a_point(tmp_path: Path) -> None:
+    short = trial(recipe=RECIPE.model_copy(update={"epochs": 1}))
+    (drawing,) = figures(tables(write_run(tmp_path, [short], [done(short, 75.0)])))
+    group = next(g for g in ET.fromstring(drawing.svg).iter() if g.get("id", "").endswith("curve-0"))
+    assert [mark.tag.split("}")[1] for mark in group.iter()].count("use") == 1
+
+
 def test_figures_stand_hostile_names(tmp_path: Path) -> None:
     names = [EVIL, "$\\frac{1}$", "_hidden", "نموذج 模型", "x" * 300, "a\x00b\x1b[31m"]
     trials = [trial(f"model_{index}", label=name, family=f"{name}~") for index, name in enumerate(names)]
@@ -336,6 +343,9 @@ def test_a_page_of_a_hundred_trials_is_small(tmp_path: Path) -> None:
         (numbers.duration(3725), "1 h 02 min"),
         (numbers.moment("2026-11-20T09:00:00+00:00"), "2026-11-20 09:00 UTC"),
         (numbers.moment("yesterday"), "yesterday"),
+        (numbers.span("2026-11-20T09:00:00Z", "2026-11-20T11:30:00Z"), "2026-11-20, 09:00 to 11:30 UTC"),
+        (numbers.span("2026-11-20T09:00:00Z", "2026-11-21T11:30:00Z"), "2026-11-20 09:00 UTC to 2026-11-21 11:30 UTC"),
+        (numbers.span("2026-11-20T09:00:00Z", ""), "2026-11-20 09:00 UTC to now"),
         (numbers.fixed(float("nan")), "nan"),
         (numbers.short("a\n b" * 9, 7), "a ba b…"),
     ],

@@ -83,9 +83,10 @@ def literal_splitmixer(
         if training:
             mean = x.mean((0, 2, 3))
             variance = ((x - mean[:, None, None]) ** 2).mean((0, 2, 3))
-        return gain[:, None, None] * (x - mean[:, None, None]) / (variance[:, None, None] + 1e-5) ** 0.5 + bias[
-            :, None, None
-        ]
+        return (
+            gain[:, None, None] * (x - mean[:, None, None]) / (variance[:, None, None] + 1e-5) ** 0.5
+            + bias[:, None, None]
+        )
 
     def patches(x: Tensor) -> Tensor:
         weight, bias = next(weights), next(weights)

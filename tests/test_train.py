@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,15 @@ def run_ranks(folder: Path, trial: Trial, size: int) -> list[dict[str, Any]]:
     folder.mkdir()
     (folder / "trial.json").write_text(trial.model_dump_json())
     command = [sys.executable, str(Path(__file__).with_name("ranks.py")), str(folder / "trial.json"), str(folder)]
-    logs = [open(folder / f"rank{rank}.log", "w") for rank in range(size)]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(size)], stdout=log, stderr=log)
-        for rank, log in enumerate(logs)
-    ]
+    processes = []
+    for rank in range(size):
+        with open(folder / f"rank{rank}.log", "w") as log:
+            processes.append(subprocess.Popen([*command, str(rank), str(size)], stdout=log, stderr=log))
     try:
         codes = [process.wait(TIMEOUT) for process in processes]
     finally:
-        for process, log in zip(processes, logs, strict=True):
+        for process in processes:
             process.kill()
-            log.close()
     assert codes == [0] * size, "\n".join((folder / f"rank{rank}.log").read_text() for rank in range(size))
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(size)]
 
@@ -78,9 +77,12 @@ def test_two_processes_with_batchnorm_train_to_a_reference_that_normalises_each_
     of_first = {name: first["trained"][name] for name in weights}
     assert largest_difference(of_first, {name: second["trained"][name] for name in weights}) == 0
     assert largest_difference(of_first, {name: reference[name] for name in weights}) < 1e-5
-    running = [name for name in reference if name.endswith("running_mean")]
-    assert largest_difference({n: first["trained"][n] for n in running}, {n: second["trained"][n] for n in running}) > 1e-4
-    assert largest_difference({n: first["trained"][n] for n in running}, {n: reference[n] for n in running}) < 1e-5
+    of_first, of_second, of_reference = (
+        {name: state[name] for name in state if name.endswith("running_mean")}
+        for state in (first["trained"], second["trained"], reference)
+    )
+    assert largest_difference(of_first, of_second) > 1e-4, "each shard has statistics of its own"
+    assert largest_difference(of_first, of_reference) < 1e-5
     assert largest_difference(first["after"], second["after"]) == 0, "both evaluate with rank 0's running statistics"
     assert first["scores"] == second["scores"]
 
@@ -133,7 +135,7 @@ def test_cosine_warms_up_linearly_then_falls_to_its_final_share() -> None:
     assert shares[:3] == pytest.approx([0.05, 0.1, 0.15]) and shares[19] == shares[20] == 1
     assert shares[60] == pytest.approx(0.1 + 0.9 * 0.5)
     assert shares[99] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 79 / 80)))
-    assert all(later < earlier for earlier, later in zip(shares[20:], shares[21:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(shares[20:]))
 
 
 def test_constant_stays_at_one() -> None:

@@ -67,7 +67,9 @@ def _verify(dataset: Dataset, splits: Splits) -> None:
     shape = (dataset.channels, dataset.image_size, dataset.image_size)
     for part, count in ((splits.train, dataset.train_images), (splits.test, dataset.test_images)):
         if tuple(part.images.shape) != (count, *shape) or len(part.labels) != count:
-            raise RequestError(f"{dataset.name}: found images of shape {tuple(part.images.shape)}, not {(count, *shape)}")
+            raise RequestError(
+                f"{dataset.name}: found images of shape {tuple(part.images.shape)}, not {(count, *shape)}"
+            )
 
 
 def _digits() -> Splits:

@@ -1,6 +1,6 @@
 """Exact parameters and multiply-accumulates of a model, layer by layer.
 
-    python -m mixbench.measure.complexity        counts every model of the zoo anew into models/complexity.json
+python -m mixbench.measure.complexity        counts every model of the zoo anew into models/complexity.json
 """
 
 import contextlib

@@ -5,7 +5,6 @@ A round takes one step of every trial, so that a drifting machine hits all of th
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
@@ -82,25 +81,22 @@ def measure(
     `now` hears which trial is touched, and how far it is; `failed` of one that cannot go on: the rest does.
     """
     subjects: list[Subject] = []
-
-    def attempt(subject_of: Trial, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except Exception as error:
-            failed(subject_of, error)
-            subjects[:] = [subject for subject in subjects if subject.trial.id != subject_of.id]
-            return None
-
     for trial in trials:
         now(trial, 0, trial.throughput.repeats)
-        if subject := attempt(trial, lambda trial=trial: Subject(trial, world)):
-            subjects.append(subject)
+        try:
+            subjects.append(Subject(trial, world))
+        except Exception as error:
+            failed(trial, error)
     for round_ in range(max(trial.throughput.warmup + trial.throughput.repeats for trial in trials)):
         for subject in list(subjects):
             protocol = subject.trial.throughput
             if round_ < protocol.warmup + protocol.repeats:
                 now(subject.trial, max(0, round_ - protocol.warmup), protocol.repeats)
-                attempt(subject.trial, lambda s=subject, r=round_: _round(s, timed=r >= s.trial.throughput.warmup))
+                try:
+                    _round(subject, timed=round_ >= protocol.warmup)
+                except Exception as error:
+                    failed(subject.trial, error)
+                    subjects.remove(subject)
     for subject in subjects:
         subject.close()
         samples = ThroughputSamples(

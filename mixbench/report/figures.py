@@ -210,13 +210,15 @@ def _curves(groups: list[Group], look: dict[str, Look], prefix: str) -> Drawing 
         colour = look[row.family].colour
         panel.fill_between(everyone.index, everyone["low"], everyone["high"], color=INK, alpha=0.07, linewidth=0)
         panel.fill_between(curve.index, curve["low"], curve["high"], color=colour, alpha=0.35, linewidth=0)
-        panel.plot(curve.index, curve["mean"], color=colour, linewidth=1.4, gid=f"curve-{index}")
+        dot = "o" if len(curve) == 1 else None  # a line needs two epochs
+        panel.plot(curve.index, curve["mean"], color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
         panel.set_title(numbers.short(name, 30), fontsize=8)
         panel.text(0.98, 0.06, numbers.fixed(row.top1_mean), transform=panel.transAxes, ha="right", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
+    panels[0].set_xlim(0, everyone.index.max() * 1.03)
     panels[0].set_ylim(*_curve_limits([curve for _, _, curve in found]))
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("test top-1 (%)", fontsize=9)

@@ -48,6 +48,7 @@ def _environment() -> Environment:
         environment.filters[function.__name__] = function
     environment.globals.update(
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        span=numbers.span,
         svg=lambda drawing: Markup(drawing.svg),
         seeds=seeds,
         dash=numbers.DASH,

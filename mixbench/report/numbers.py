@@ -107,6 +107,16 @@ def moment(iso: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M") + zone
 
 
+def span(began: str, ended: str) -> str:
+    """From one moment to another, the day said once where it is the same."""
+    first, last = moment(began), moment(ended) if ended else "now"
+    day, _, rest = first.partition(" ")
+    time, _, zone = rest.partition(" ")
+    if last.startswith(f"{day} ") and last.endswith(zone) and time:
+        return f"{day}, {time} to {last.removeprefix(f'{day} ')}"
+    return f"{first} to {last}"
+
+
 def _significant(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0:

@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 
 def svg(figure: Figure, name: str, title: str, points: dict[str, list[str]] | None = None) -> str:
-    """`name` makes the ids unique in a page; `points` gives each mark of a group (by its gid) a name to hover for."""
+    """`name` makes the ids unique in a page; `points` names a group (by its gid), or each mark in it, to hover for."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
@@ -75,6 +75,7 @@ def _name_points(root: ET.Element, points: dict[str, list[str]]) -> None:
         defined = {id(shape) for defs in group.iter(f"{{{_SVG}}}defs") for shape in defs.iter()}
         kinds = (f"{{{_SVG}}}use", f"{{{_SVG}}}path")
         marks = [shape for shape in group.iter() if shape.tag in kinds and id(shape) not in defined]
+        marks = [group] if len(names) == 1 else marks
         for mark, title in zip(marks, names, strict=True):
             ET.SubElement(mark, f"{{{_SVG}}}title").text = numbers.text(title)
 

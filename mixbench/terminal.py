@@ -1,0 +1,66 @@
+"""Facts in a terminal: everything is shown literally (a label such as `[red]x[/]` is no markup), narrow ones too."""
+
+import os
+import sys
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 160
+"""Where there is no terminal and no $COLUMNS: lines are for grep then, and need not be short."""
+SHORT = 20
+"""A text of at most so many characters is never folded."""
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_table(rows: list[dict[str, Any]], to: Console) -> None:
+    """Rows as a table, numbers to the right; where the terminal is too narrow for that, as one block each."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [{key: _word(row.get(key)) for key in keys} for row in rows]
+    widths = {key: _least_width(key, cells) for key in keys}
+    if sum(width + 2 for width in widths.values()) - 2 > to.width:
+        _print_blocks(cells, to)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for key in keys:
+        whole = all(len(row[key]) <= widths[key] for row in cells)
+        justify: Literal["right", "left"] = "right" if _is_numeric(key, cells) else "left"
+        table.add_column(Text(key.replace(" ", "\n")), justify=justify, no_wrap=whole, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row.values()))
+    to.print(table)
+
+
+def _print_blocks(cells: list[dict[str, str]], to: Console) -> None:
+    for row in cells:
+        (_, title), *facts = row.items()
+        to.print(Text(title, style="bold"))
+        for key, value in facts:
+            if value:
+                to.print(Padding(Text(f"{key}: {value}"), (0, 0, 0, 2), expand=False))
+
+
+def _is_numeric(key: str, cells: list[dict[str, str]]) -> bool:
+    return all(row[key][:1].isdigit() or not row[key] for row in cells)
+
+
+def _least_width(key: str, cells: list[dict[str, str]]) -> int:
+    """The width below which a column is no longer readable: long text may be folded, a number may not."""
+    longest = max(map(len, [*key.split(), *(row[key] for row in cells)]), default=0)
+    return longest if _is_numeric(key, cells) else min(longest, SHORT)
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,34 @@
+"""A plugin whose models go wrong while they are trained, each in its own way."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mixbench.registry import register_model
+
+
+@register_model(
+    family="Faulty",
+    variants={"raises": dict(fault="raise"), "dies": dict(fault="die"), "hangs": dict(fault="hang")},
+)
+class Faulty(nn.Module):
+    """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable."""
+
+    def __init__(self, fault: str, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):
+        super().__init__()
+        self.fault = fault
+        self.head = nn.Linear(in_chans * image_size**2, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            if self.fault == "raise" and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
+                raise RuntimeError("a tensor of the wrong size <b>&")
+            if self.fault == "die":
+                os._exit(7)
+            if self.fault == "hang" and "HANGING" in os.environ:
+                Path(os.environ["HANGING"]).touch()
+                while True:
+                    torch.ones(1).add_(1)
+        return self.head(x.flatten(1))

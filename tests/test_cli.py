@@ -1,0 +1,344 @@
+"""The command line: what each verb prints, how it refuses, how little it imports, how it reads in a narrow terminal."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixbench import cli
+from mixbench.record import write_atomically
+from mixbench.run import Progress
+from tests import fake_runs
+
+Shell = Callable[..., tuple[int, str, str]]
+SUITE = "name: s\nmodels: [splitmixer_i_256_8, convmixer_256_8]\ndatasets: digits\nseeds: [0, 1]\nrecipe: {epochs: 1}\n"
+
+
+@pytest.fixture
+def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    """Call the command line, in an empty folder, as the shell would: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    file = tmp_path / "s.yaml"
+    file.write_text(SUITE, encoding="utf-8")
+    return file
+
+
+# -- what is imported
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list", "models"], ["list", "datasets"], ["list", "suites"], ["status"]], ids=" ".join
+)
+def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str], tmp_path: Path) -> None:
+    if words == ["status"]:
+        words = ["status", str(fake_runs.full_run(tmp_path / "run").folder)]
+    code = (
+        "import sys, atexit; from mixbench.cli import main; sys.argv[1:] = " + repr(words) + "\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'submitit', 'deepspeed', 'scipy'}\n"
+        "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr)); main()"
+    )
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.stderr == "HEAVY []\n"
+        assert done.stdout
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
+
+
+# -- list, profile, validate
+
+
+def test_list_models_gives_exact_counts_of_those_that_match(mixbench: Shell) -> None:
+    code, out, _ = mixbench("list", "models", "splitmixer_i_*_8", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["name"] for row in rows] == ["splitmixer_i_256_8"]
+    assert (rows[0]["params"], rows[0]["macs"], rows[0]["family"]) == (275834, 65219072, "SplitMixer")
+    assert "275,834" in mixbench("list", "models", "splitmixer_*")[1]
+
+
+def test_list_knows_datasets_and_suites(mixbench: Shell) -> None:
+    datasets = json.loads(mixbench("list", "datasets", "--json")[1])
+    assert {"digits", "fashion_mnist"} <= {row["name"] for row in datasets}
+    assert "quick" in mixbench("list", "suites")[1]
+
+
+def test_nothing_that_matches_is_said_so(mixbench: Shell) -> None:
+    code, out, err = mixbench("list", "models", "nothing*")
+    assert (code, out) == (2, "")
+    assert "no models match 'nothing*'" in err
+    assert mixbench("list", "models", "nothing*", "--json")[:2] == (0, "[]\n")
+
+
+def split_mixer_i(channels: int, depth: int = 8, dim: int = 256, kernel: int = 5, patch: int = 2) -> tuple[int, int]:
+    """SplitMixer-I's parameters and MACs at 32×32, 10 classes: `channels` is how many of dim are mixed in a block."""
+    cells = (32 // patch) ** 2
+    stem, spatial, mixer, head = dim * 3 * patch**2, 2 * dim * kernel, channels**2, dim * 10
+    biases_and_norms = 3 * dim + depth * (2 * 3 * dim + channels + 2 * dim) + 10
+    params = stem + depth * (spatial + mixer) + head + biases_and_norms
+    return params, cells * (stem + depth * (spatial + mixer)) + head
+
+
+@pytest.mark.parametrize(("assignments", "channels"), [((), 170), (("ratio=2/3",), 170), (("ratio=1/2",), 128)])
+def test_profile_counts_to_the_last_digit(mixbench: Shell, assignments: tuple[str, ...], channels: int) -> None:
+    words = [word for assignment in assignments for word in ("--set", assignment)]
+    code, out, _ = mixbench("profile", "splitmixer_i_256_8", *words, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["params"], facts["macs"]) == split_mixer_i(channels)
+    assert facts["flops"] == 2 * facts["macs"]
+    assert sum(layer["macs"] for layer in facts["layers"]) == facts["macs"]
+    if channels == 170:
+        assert (facts["params"], facts["macs"]) == (275834, 65219072)
+
+
+def test_profile_takes_the_image_size_and_the_classes(mixbench: Shell) -> None:
+    _, out, _ = mixbench("profile", "splitmixer_i_256_8", "--image-size", "16", "--num-classes", "100", "--json")
+    assert json.loads(out)["params"] == 275834 + 90 * 257
+
+
+def test_profile_prints_the_layers_and_both_counters_totals(mixbench: Shell) -> None:
+    out = mixbench("profile", "splitmixer_i_256_8")[1]
+    assert "275,834" in out
+    assert "65,219,072  convolutions and matrix products" in out
+    assert "by ptflops (+" in out
+    assert "stem.0" in out
+
+
+def test_validate_counts_the_trials(mixbench: Shell, suite: Path) -> None:
+    assert mixbench("validate", suite) == (0, f"{suite} is good: s, 4 trials\n", "")
+    assert json.loads(mixbench("validate", suite, "--json")[1]) == {"name": "s", "trials": 4}
+
+
+# -- run, as far as nothing is run
+
+
+def test_a_dry_run_prints_the_plan_and_its_work_and_writes_nothing(mixbench: Shell, suite: Path) -> None:
+    code, out, _ = mixbench("run", suite, "--dry-run")
+    assert code == 0
+    assert out.count("convmixer_256_8 ") == 2
+    assert "4 trials, " in out
+    assert list(suite.parent.iterdir()) == [suite]
+    facts = json.loads(mixbench("run", suite, "--dry-run", "--json")[1])
+    assert [row["state"] for row in facts["trials"]] == ["new"] * 4
+    assert facts["train_macs"] == sum(3 * 1437 * row["macs"] for row in facts["trials"])
+    assert facts["trials"][0]["hours"] is None
+
+
+def test_a_dry_run_knows_the_hours_of_every_seed_where_one_s_speed_is_known(mixbench: Shell, suite: Path) -> None:
+    from mixbench.suite import load
+
+    loaded, trials = load(str(suite))
+    records = [fake_runs.done(trials[0], 99.0, train_samples_per_sec=1437.0, infer_samples_per_sec=1.0)]
+    fake_runs.write_run(suite.parent / "run", trials, records, loaded.text)
+    out = mixbench("run", suite, "--out", suite.parent / "run", "--dry-run", "--json")[1]
+    rows = json.loads(out)["trials"]
+    assert [row["state"] for row in rows] == ["done", "new", "new", "new"]
+    assert [row["hours"] for row in rows] == [1 / 3600, None, 1 / 3600, None]
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [
+        ("seed=0", 2),
+        ("model=splitmixer_*", 2),
+        ("model=splitmixer_*, seed=1", 1),
+        ("label=convmixer_256_8,dataset=digits,family=Conv*", 2),
+        ("recipe=default,precision=fp32", 4),
+    ],
+)
+def test_only_picks_a_part_of_the_plan(mixbench: Shell, suite: Path, expression: str, count: int) -> None:
+    assert f"\n{count} trial" in mixbench("run", suite, "--dry-run", "--only", expression)[1]
+
+
+def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> None:
+    label = "convmixer_256_8[depth=2]"
+    words = ("--set", "models.1.depth=2", "--dry-run", "--only", f"label={label}", "--json")
+    assert {row["label"] for row in json.loads(mixbench("run", suite, *words)[1])["trials"]} == {label}
+
+
+# -- requests that are wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "s.yaml", "--only", "sed=0"], "no key is called 'sed' (did you mean seed?)"),
+        (["run", "s.yaml", "--only", "seed"], "is not written key=pattern"),
+        (["run", "s.yaml", "--only", ""], "is not written key=pattern"),
+        (["run", "s.yaml", "--only", "seed=9"], "matches none of the 4 trials"),
+        (["run", "s.yaml", "--cluster", "slrum"], "no cluster is called 'slrum' (choose from local, debug)"),
+        (["run", "s.yaml", "--out", "s.yaml"], "is not a run folder"),
+        (["run", "s.yaml", "--out", "full"], "is not a run folder and not empty"),
+        (["run", "s.yaml", "--out", "other"], "other holds the run of suite 'cifar', not the run of 's'"),
+        (["run", "s.yaml", "--set", "recipe.epoch=1"], "--set recipe.epoch=1: recipe: unknown key 'epoch'"),
+        (["run", "s.yaml", "--set", "models.0.ratio=2/5", "--dry-run"], "ratio is 2/5"),
+        (["run", "missing.yaml"], "no suite at missing.yaml"),
+        (["run", "full"], "full is a folder"),
+        (["run"], "Missing argument 'SUITE'"),
+        (["run", "s.yaml", "--clustre", "x"], "No such option"),
+        (["rn"], "No such command 'rn'"),
+        (["validate", "full/x.yaml"], "a mapping (key: value) is wanted"),
+        (["status", "nowhere"], "nowhere is not a run folder"),
+        (["status", "full"], "full is not a run folder"),
+        (["report", "nowhere"], "nowhere is not a run folder"),
+        (["report"], "Missing argument"),
+        (["list", "model"], "'model' is not one of"),
+        (["profile", "splitmixr_i_256_8"], "did you mean splitmixer_i_256_8"),
+        (["profile", "splitmixer_i_256_8", "--set", "rtio=1/2"], "no argument 'rtio' (did you mean ratio?)"),
+        (["profile", "splitmixer_i_256_8", "--set", "ratio"], "key=value is wanted"),
+        (["profile", "splitmixer_i_256_8", "--set", "ratio=[1"], "is not one value"),
+        (["profile", "splitmixer_i_256_8", "--set", "ratio=2"], "ratio is 2, it must be"),
+        (["profile", "splitmixer_i_256_8", "--image-size", "33"], "patch_size 2 does not divide image_size 33"),
+        (["profile", "splitmixer_i_256_8", "--image-size", "0"], "0 is not in the range"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_request_is_one_message_and_exit_code_2(
+    mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.delattr("mixbench.session.Session.run_all")
+    write_atomically(suite.parent / "full" / "x.yaml", "hello\n")
+    fake_runs.full_run(suite.parent / "other", seeds=1)
+    before = {path: path.read_bytes() for path in suite.parent.rglob("*") if path.is_file()}
+    code, out, err = mixbench(*words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+    assert {path: path.read_bytes() for path in suite.parent.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_that_cannot_be_used_is_named(mixbench: Shell, suite: Path) -> None:
+    code, _, err = mixbench("run", suite, "--out", "/proc/nothing/run")
+    assert code == 2
+    assert err.startswith("mixbench: /proc/nothing")
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m mixbench list models --json | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (len(done.stdout), done.stderr) == (10, "")
+
+
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(
+    mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mixbench.session.Session.run_all", interrupted)
+    code, _, err = mixbench("run", suite, "--out", "my runs", "--only", "seed=0")
+    assert code == 130
+    assert "0 of 2 trials done; what was measured is kept in my runs" in err
+    assert "same command goes on with the other 2" in err
+    assert "mixbench report 'my runs'" in err
+
+
+# -- status
+
+
+def test_status_sums_up_each_model_and_lists_what_failed_runs_and_is_damaged(mixbench: Shell, tmp_path: Path) -> None:
+    trials = [fake_runs.trial("convmixer_256_8", seed) for seed in range(4)]
+    trials.append(fake_runs.trial("splitmixer_i_256_8", label="[red]I[/]"))
+    records = [fake_runs.done(trials[0], 90.0), fake_runs.done(trials[1], 92.0)]
+    records.append(fake_runs.failed(trials[2], "ran out of [bold]memory[/]"))
+    run = fake_runs.write_run(tmp_path / "run", trials, records)
+    run.write_progress(trials[3].id, Progress(part="accuracy", done=3, total=25, loss=0.5, updated_at=2e9))
+    write_atomically(run.record_file(trials[4].id), "{")
+    code, out, _ = mixbench("status", "run")
+    assert code == 0
+    assert "91.00 ± 1.41" in out
+    assert "2/4" in out
+    assert "[red]I[/]" in out
+    assert f"failed: {trials[2].id}: ran out of [bold]memory[/]" in out
+    assert "now: convmixer_256_8 cifar10 seed 3: epoch 3/25, loss 0.500" in out
+    assert "damaged: trials/" in out
+    assert out.endswith("2 done, 1 failed, 1 running, 1 pending\n")
+    facts = json.loads(mixbench("status", "run", "--json")[1])
+    assert facts["counts"] == {"done": 2, "failed": 1, "running": 1, "pending": 1}
+    assert len(facts["damaged"]) == 1
+
+
+def test_status_keeps_apart_what_differs_in_more_than_the_seed(mixbench: Shell, tmp_path: Path) -> None:
+    trials = [fake_runs.trial("convmixer_256_8", 0, precision=each) for each in ("fp32", "bf16")]
+    trials.append(fake_runs.trial("mixer_s_4", 0, infer_batch_size=1))
+    fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(each, 90.0) for each in trials])
+    out = mixbench("status", "run")[1]
+    assert out.count("90.00 (1 seed)") == 3
+    assert "bf16" in out
+    assert "batch" not in out
+
+
+def test_status_leaves_out_what_is_no_longer_in_the_plan(mixbench: Shell, tmp_path: Path) -> None:
+    trials = [fake_runs.trial("convmixer_256_8", seed) for seed in range(2)]
+    run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(each, 90.0) for each in trials])
+    run.write_plan("name: cifar\n", trials[:1])
+    out = mixbench("status", "run")[1]
+    assert "1/1" in out
+    assert out.endswith("2 done, 1 of them no longer in the plan\n")
+
+
+# -- narrow terminals
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "models", "splitmixer_*"],
+        ["list", "datasets"],
+        ["status", "run"],
+        ["profile", "convmixer_256_8"],
+        ["run", "s.yaml", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_no_number_is_broken_and_no_table_is_wider_than_the_terminal(
+    mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch, columns: int, words: list[str]
+) -> None:
+    fake_runs.full_run(suite.parent / "run")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = mixbench(*words)
+    table = out.rpartition("\n\n")[0] or out
+    assert code == 0
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= columns
+    number = {"list": "1,437" if "datasets" in words else "65,219,072", "status": "65,219,072"}
+    assert number.get(words[0], "9,226,752" if words[0] == "run" else "1,638,400") in out
+
+
+def test_labels_that_look_like_markup_are_shown_as_they_are(mixbench: Shell, suite: Path) -> None:
+    suite.write_text(SUITE.replace("convmixer_256_8", "{name: convmixer_256_8, depth: 2, label: '[red]x[/] :boom:'}"))
+    out = mixbench("run", suite, "--dry-run", "--set", "models.0.ratio=3/5")[1]
+    assert "[red]x[/] :boom:" in out
+    assert "splitmixer_i_256_8[ratio=3/5]" in out
+
+
+def test_a_module_is_a_command_too() -> None:
+    environment = os.environ | {"COLUMNS": "80"}
+    command = [sys.executable, "-m", "mixbench", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("mixbench")

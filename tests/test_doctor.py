@@ -1,0 +1,61 @@
+"""The doctor: every check has its line, and stdout holds nothing else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixbench import doctor
+
+CHECKS = [
+    "python", "mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops",
+    "device", "models", "DeepSpeed engine", "data", "writable",
+]  # fmt: skip
+
+
+def test_every_check_is_good_here_and_json_alone_is_on_stdout(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mixbench", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    rows = json.loads(done.stdout)
+    assert done.returncode == 0, rows
+    assert [row["check"] for row in rows] == CHECKS
+    assert all(row["ok"] for row in rows)
+    found = {row["check"]: row["found"] for row in rows}
+    assert found["DeepSpeed engine"].startswith("one training step with ")
+    assert found["writable"] == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_that_fails_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mixbench import cli
+
+    def broken() -> str:
+        print("a library's chatter")
+        raise OSError("no [red]compiler[/]")
+
+    monkeypatch.setattr(doctor, "_engine", broken)
+    monkeypatch.setattr(doctor, "installed", lambda name: "" if name == "ptflops" else "1.0")
+    monkeypatch.setattr(sys, "argv", ["mixbench", "doctor"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capfd.readouterr()
+    lines = {line.split("  ")[0]: line for line in out.splitlines()[1:]}
+    assert end.value.code == 1
+    assert list(lines) == CHECKS
+    assert "FAILED  OSError: no [red]compiler[/]" in lines["DeepSpeed engine"]
+    assert "FAILED  missing" in lines["ptflops"]
+    assert " ok " in lines["writable"]
+    assert err == "a library's chatter\n"
+
+
+def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    with doctor._stdout_as_stderr():
+        os.write(1, b"from C\n")
+    os.write(1, b"ours\n")
+    assert capfd.readouterr() == ("ours\n", "from C\n")

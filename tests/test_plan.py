@@ -1,0 +1,200 @@
+"""A suite's trials: which, in what order, by which recipe, under which id; and what does not go together."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mixbench.errors import RequestError
+from mixbench.plan import merge
+from mixbench.suite import load
+from mixbench.trial import Trial
+
+SUITE: dict[str, Any] = {"name": "s", "models": ["splitmixer_i_256_8"], "datasets": ["digits"]}
+
+
+def trials(folder: Path, *assignments: str, **changes: Any) -> list[Trial]:
+    file = folder / "s.yaml"
+    file.write_text(yaml.safe_dump(SUITE | changes, sort_keys=False), encoding="utf-8")
+    return load(str(file), assignments)[1]
+
+
+def refusal(folder: Path, **changes: Any) -> str:
+    with pytest.raises(RequestError) as refused:
+        trials(folder, **changes)
+    return str(refused.value)
+
+
+def ids(found: list[Trial]) -> list[str]:
+    return [trial.id for trial in found]
+
+
+def model(**overrides: Any) -> dict[str, Any]:
+    return {"name": "splitmixer_i_256_8"} | overrides
+
+
+def test_ids_of_real_trials_are_what_they_have_always_been(tmp_path: Path) -> None:
+    models = ["splitmixer_i_256_8", model(ratio="3/5"), "convmixer_256_8"]
+    found = trials(tmp_path, models=models, datasets=["digits", "fashion_mnist"], recipe={"epochs": 3})
+    assert ids(found) == [
+        "splitmixer_i_256_8-digits-s0-4208e0b9",
+        "splitmixer_i_256_8.ratio.3.5.-digits-s0-8c8393d6",
+        "convmixer_256_8-digits-s0-ed31cbd0",
+        "splitmixer_i_256_8-fashion_mnist-s0-f21b0084",
+        "splitmixer_i_256_8.ratio.3.5.-fashion_mnist-s0-f991a9be",
+        "convmixer_256_8-fashion_mnist-s0-e9073e69",
+    ]
+
+
+def test_seeds_are_outside_and_models_inside(tmp_path: Path) -> None:
+    models = ["splitmixer_i_256_8", "convmixer_256_8"]
+    recipe = [{"name": "a"}, {"name": "b", "epochs": 5}]
+    datasets = ["digits", "fashion_mnist"]
+    found = trials(tmp_path, models=models, datasets=datasets, seeds=[1, 0], recipe=recipe, precision=["fp32", "bf16"])
+    points = [(trial.seed, trial.dataset, trial.recipe.name, trial.precision, trial.model) for trial in found]
+    assert points == [
+        (s, d, r, p, m) for s in (1, 0) for d in datasets for r in "ab" for p in ("fp32", "bf16") for m in models
+    ]
+    assert len(set(ids(found))) == 32
+
+
+def test_the_plan_is_the_same_every_time(tmp_path: Path) -> None:
+    changes = dict(seeds=[0, 1], models=["splitmixer_iv_256_8", "convmixer_256_8"])
+    assert trials(tmp_path, **changes) == trials(tmp_path, **changes)
+
+
+def test_what_cannot_change_a_result_leaves_the_id_alone(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    plain = ids(trials(tmp_path, recipe={"epochs": 3}))
+    assert plain == ids(trials(tmp_path / "elsewhere", recipe={"epochs": 3}))
+    assert plain == ids(trials(tmp_path, recipe={"name": "short", "epochs": 3}))
+    assert plain == ids(trials(tmp_path, models=[{"recipe": {"epochs": 3}, "label": "L"} | model()]))
+    assert plain == ids(trials(tmp_path, name="other", measure=["accuracy"], recipe={"epochs": 3}))
+    assert plain == ids(trials(tmp_path, recipe={"epochs": 3}, throughput={"repeats": 5}, description="x"))
+
+
+@pytest.mark.parametrize("overrides", [dict(ratio="2/3"), dict(depth=8), dict(depth=8, kernel_size=5, act="gelu")])
+def test_an_override_that_overrides_nothing_is_the_plain_model(tmp_path: Path, overrides: dict[str, Any]) -> None:
+    (plain,), (same,) = trials(tmp_path), trials(tmp_path, models=[model(**overrides)])
+    assert (same.id, same.label, same.overrides) == (plain.id, "splitmixer_i_256_8", {})
+
+
+def test_a_fraction_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    found = [trials(tmp_path, models=[model(ratio=ratio)])[0] for ratio in (0.6, "3/5", "6/10", "0.60")]
+    assert len({trial.id for trial in found}) == 1
+    assert found[0].overrides == {"ratio": "3/5"}
+    assert found[0].label == "splitmixer_i_256_8[ratio=3/5]"
+
+
+def test_a_model_s_recipe_wins_over_the_dataset_s_and_that_over_the_suite_s(tmp_path: Path) -> None:
+    (trial,) = trials(
+        tmp_path,
+        models=[model(recipe={"epochs": 1, "optimizer": {"lr": 0.5}})],
+        datasets=[{"name": "digits", "recipe": {"epochs": 2, "global_batch_size": 64, "optimizer": {"eps": 0.1}}}],
+        recipe={"epochs": 3, "global_batch_size": 128, "optimizer": {"lr": 0.1, "weight_decay": 0.2}},
+    )
+    recipe = trial.recipe
+    assert (recipe.epochs, recipe.global_batch_size) == (1, 64)
+    assert (recipe.optimizer.lr, recipe.optimizer.eps, recipe.optimizer.weight_decay) == (0.5, 0.1, 0.2)
+
+
+def test_setting_the_suite_s_recipe_leaves_a_model_s_own(tmp_path: Path) -> None:
+    models = [model(recipe={"epochs": 7}), "convmixer_256_8"]
+    found = trials(tmp_path, "recipe.epochs=1", models=models, recipe={"epochs": 9})
+    assert [trial.recipe.epochs for trial in found] == [7, 1]
+
+
+def test_each_named_recipe_is_a_trial(tmp_path: Path) -> None:
+    found = trials(tmp_path, recipe=[{"name": "short", "epochs": 1}, {"name": "long", "epochs": 9}])
+    assert [(trial.recipe.name, trial.recipe.epochs) for trial in found] == [("short", 1), ("long", 9)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(recipe=[{"epochs": 1}, {"epochs": 2}]), "could not tell recipe.1 from recipe.0"),
+        (dict(recipe=[{"name": "a"}, {"name": "b"}]), "recipe.1 gives the same trials as recipe.0"),
+        (dict(models=[model(), model(label="L")]), "models.1 gives the same trials as models.0"),
+        (dict(models=[model(ratio=0.6), model(ratio="3/5")]), "models.1 gives the same trials as models.0"),
+        (dict(models=[model(), model(recipe={"epochs": 2})]), "could not tell models.1 from models.0"),
+        (dict(models=[model(label="L"), model(label="L", depth=2)]), "could not tell models.1 from models.0"),
+        (dict(datasets=["digits", "digits"]), "datasets.1 gives the same trials as datasets.0"),
+        (dict(recipe={"global_batch_size": 1438}), "1438 is more than the 1437 training images of digits"),
+        (dict(recipe={"global_batch_size": 9}, resources={"processes_per_node": 2}), "9 is not a multiple of 2"),
+        (dict(recipe={"global_batch_size": 9, "gradient_accumulation": 2}), "9 is not a multiple of 2"),
+        (dict(resources={"nodes": 3, "processes_per_node": 2}), "512 is not a multiple of 6"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert said in refusal(tmp_path, **changes)
+
+
+def test_models_of_one_name_are_told_apart_by_their_labels(tmp_path: Path) -> None:
+    found = trials(tmp_path, models=[model(), model(label="long", recipe={"epochs": 200})])
+    assert [trial.label for trial in found] == ["splitmixer_i_256_8", "long"]
+
+
+def test_a_batch_as_large_as_the_training_set_is_good_and_a_larger_one_where_nothing_is_trained(tmp_path: Path) -> None:
+    assert trials(tmp_path, recipe={"global_batch_size": 1437})
+    assert trials(tmp_path, recipe={"global_batch_size": 2000}, measure=["throughput"])
+
+
+def test_ten_thousand_trials_are_planned_in_three_seconds(tmp_path: Path) -> None:
+    import time
+
+    trials(tmp_path)
+    before = time.process_time()
+    found = trials(tmp_path, models=[model(depth=depth) for depth in range(1, 11)], seeds=list(range(1000)))
+    assert len(set(ids(found))) == 10_000
+    assert time.process_time() - before < 3
+
+
+PLUGIN = """
+from torch import nn
+from mixbench.registry import register_model
+
+@register_model(variants={"NAME": dict(width=4, image_size=8)})
+class Tiny(nn.Module):
+    def __init__(self, width: int, image_size: int = 8, in_chans: int = 3, num_classes: int = 10):
+        super().__init__()
+        if width == 13:
+            raise KeyError("thirteen")
+        self.head = nn.Linear(in_chans * image_size**2, num_classes)
+"""
+
+
+def test_a_plugin_s_model_is_planned_wherever_the_suite_is_read_from(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "tiny.py").write_text(PLUGIN.replace("NAME", "tiny_a"), encoding="utf-8")
+    monkeypatch.chdir("/")
+    (trial,) = trials(tmp_path, models=["tiny_a"], plugins=["tiny.py"])
+    assert (trial.family, trial.plugins) == ("Tiny", (str(tmp_path / "tiny.py"),))
+
+
+def test_a_plugin_s_model_may_raise_anything(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(PLUGIN.replace("NAME", "tiny_b"), encoding="utf-8")
+    said = refusal(tmp_path, models=[{"name": "tiny_b", "width": 13}], plugins=["tiny.py"])
+    assert said.endswith("tiny_b on digits: cannot be built: KeyError: 'thirteen'")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "raises ZeroDivisionError"),
+        ("import nothing_like_it", "raises ModuleNotFoundError"),
+        (None, "no plugin file"),
+    ],
+)
+def test_a_bad_plugin_is_named_with_its_line(tmp_path: Path, text: str | None, said: str) -> None:
+    if text:
+        (tmp_path / "bad.py").write_text(text, encoding="utf-8")
+    message = refusal(tmp_path, plugins=["bad.py"])
+    assert f"{tmp_path}/s.yaml:7: " in message
+    assert said in message
+
+
+def test_merging_lays_mappings_over_mappings_and_replaces_the_rest() -> None:
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
+    assert merge(below, {"a": {"c": [3]}, "d": 5, "f": 6}) == {"a": {"b": 1, "c": [3]}, "d": 5, "f": 6}
+    assert below == {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}

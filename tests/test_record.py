@@ -1,0 +1,107 @@
+"""Records: the columns' contract, whole or not at all on disk, what is damaged is never used."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixbench.record import (
+    COLUMNS,
+    Curve,
+    DamagedRecord,
+    Epoch,
+    Record,
+    ThroughputSamples,
+    read_record,
+    to_json,
+    write_atomically,
+)
+from tests.trials import plan_trials
+
+CONTRACT = (
+    "suite,trial_id,status,model,label,family,dataset,image_size,seed,params,macs,flops,macs_ptflops,activations,recipe,"
+    "top1,top5,test_loss,train_loss,epochs,train_seconds,train_samples_per_sec,train_batch_size,infer_samples_per_sec,"
+    "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
+    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error"
+)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    [trial] = plan_trials(tmp_path, resources={"processes_per_node": 2})
+    return Record.pending(trial)
+
+
+def epoch(number: int, top1: float, test_loss: float = 0.5) -> Epoch:
+    return Epoch(epoch=number, lr=0.1, train_loss=0.4, test_loss=test_loss, top1=top1, top5=99.0, seconds=1.5)
+
+
+def test_the_columns_are_the_contracts() -> None:
+    assert ",".join(COLUMNS) == CONTRACT
+
+
+def test_throughput_is_the_batch_of_all_processes_over_the_median_step(record: Record) -> None:
+    samples = ThroughputSamples(
+        infer_step_ms=[4.0, 2.0, 9.0], train_step_ms=[10.0, 30.0, 20.0, 40.0], warmup=1, interleaved_with=0
+    )
+    record.add_throughput(samples, peak_memory_bytes=None)
+    assert record.infer_samples_per_sec == pytest.approx(1000 * 8 * 2 / 4)
+    assert record.train_samples_per_sec == pytest.approx(1000 * 70 / 25)
+    assert record.infer_step_ms_p50 == 4 and record.infer_step_ms_p95 == pytest.approx(8.5)
+
+
+def test_top1_is_the_last_epochs_the_best_stands_in_the_details_only(record: Record) -> None:
+    epochs = [epoch(1, 90.0), epoch(2, 96.0), epoch(3, 95.0)]
+    record.add_accuracy(Curve(epochs=epochs, best_top1_optimistic=96.0, best_epoch=2, test_images=360))
+    assert record.top1 == 95 and record.epochs == 3 and record.train_seconds == 4.5
+    assert record.missing(("complexity", "throughput", "accuracy")) == ["complexity", "throughput"]
+
+
+def test_a_record_comes_back_from_disk_as_it_was_also_with_a_loss_that_is_no_number(
+    record: Record, tmp_path: Path
+) -> None:
+    curve = Curve(epochs=[epoch(1, 10.0, math.nan)], best_top1_optimistic=10.0, best_epoch=1, test_images=360)
+    record.add_accuracy(curve)
+    write_atomically(tmp_path / "record.json", to_json(record))
+    again = read_record(tmp_path / "record.json")
+    assert to_json(again) == to_json(record)
+    assert again.details.trial == record.details.trial and math.isnan(again.test_loss or 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "null",
+        lambda text: "{}",
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"status": "pending"', '"status": "finished"'),
+        lambda text: text.replace('"seed": 0', '"seed": "zero"'),
+        lambda text: "\udcff",
+    ],
+)
+def test_a_damaged_or_foreign_record_is_named_in_one_line(
+    damage: Callable[[str], str], record: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(damage(to_json(record)), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DamagedRecord) as caught:
+        read_record(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

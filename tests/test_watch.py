@@ -1,0 +1,127 @@
+"""What a person sees while a run goes on: the live display, the plain lines, every label as it is."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mixbench.record import Record, write_atomically
+from mixbench.run import Progress, Run
+from mixbench.trial import Trial
+from mixbench.watch import Watch, describe
+from tests import fake_runs
+
+LABEL = "[red]x[/] [ratio=3/5] :boom:"
+
+
+@pytest.fixture
+def trials() -> list[Trial]:
+    return [fake_runs.trial("convmixer_256_8", seed, label=LABEL) for seed in range(4)]
+
+
+def watching(folder: Path, trials: list[Trial], width: int = 100, terminal: bool = True) -> Watch:
+    run = fake_runs.write_run(folder, trials, [])
+    stream = io.StringIO()
+    return Watch(run, trials, Console(file=stream, width=width, force_terminal=terminal, highlight=False, markup=True))
+
+
+def at_work(run: Run, trial: Trial, progress: Progress) -> None:
+    """As a worker leaves it: the job names the trial that it is at, the trial its progress."""
+    write_atomically(run.jobs / "0001" / "current", trial.id)
+    run.write_progress(trial.id, progress)
+
+
+def shown(watch: Watch) -> str:
+    """What the live display shows, without colours."""
+    console = Console(file=io.StringIO(), width=watch.console.width, record=True)
+    console.print(watch.render())
+    return console.export_text()
+
+
+def epoch(done: int) -> Progress:
+    return Progress(part="accuracy", done=done, total=25, loss=0.4123, samples_per_sec=5210.4, updated_at=0.0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        (epoch(3), "x d seed 0: epoch 3/25, loss 0.412, 5,210 images/s"),
+        (Progress(part="accuracy", done=0, total=25, updated_at=0), "x d seed 0: epoch 0/25"),
+        (Progress(part="throughput", done=2, total=20, updated_at=0), "x d seed 0: throughput"),
+        (Progress(part="complexity", updated_at=0), "x d seed 0: complexity"),
+    ],
+)
+def test_a_line_says_what_is_being_measured(progress: Progress, said: str) -> None:
+    assert describe(fake_runs.trial("m", label="x", dataset="d"), progress) == said
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_display_fits_its_terminal(tmp_path: Path, trials: list[Trial], width: int) -> None:
+    watch = watching(tmp_path, trials, width)
+    at_work(watch.run, trials[1], epoch(3))
+    lines = [line.rstrip() for line in shown(watch).splitlines()]
+    assert len(lines) == 2
+    assert "0/4 trials, 0:00" in lines[0]
+    assert lines[1].startswith(f"{LABEL} cif")
+    assert max(map(len, lines)) <= width
+
+
+def test_the_display_shows_only_what_is_being_measured_now(tmp_path: Path, trials: list[Trial]) -> None:
+    watch = watching(tmp_path, trials)
+    assert len(shown(watch).splitlines()) == 1
+    at_work(watch.run, trials[0], epoch(1))
+    assert "seed 0: epoch 1/25" in shown(watch)
+    at_work(watch.run, trials[2], epoch(2))
+    watch.run.clear_progress(trials[0].id)
+    assert "seed 0" not in shown(watch)
+    assert "seed 2: epoch 2/25" in shown(watch)
+
+
+def test_the_time_left_is_estimated_from_the_trials_that_ended(
+    tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watching(tmp_path, trials)
+    monkeypatch.setattr("mixbench.watch.time.monotonic", lambda: watch.started + 3600)
+    assert watch.time_left() == ""
+    watch.ended = 2
+    assert "2/4 trials, 1:00:00, about 1:00:00 left" in shown(watch)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_end_is_a_line_that_stays(tmp_path: Path, trials: list[Trial], terminal: bool) -> None:
+    watch = watching(tmp_path, trials, terminal=terminal)
+    ends: list[Record] = [fake_runs.done(trials[0], 93.5), fake_runs.failed(trials[1], "no [bold]memory[/] left")]
+    with watch:
+        for record in ends:
+            watch.end(record)
+    stream = watch.console.file
+    assert isinstance(stream, io.StringIO)
+    text = stream.getvalue()
+    assert watch.ended == 2
+    assert f"1/4 {LABEL}" in text
+    assert "top-1 93.50 %, 812 images/s, 594,186 params" in text
+    assert f"2/4 {LABEL}" in text
+    assert "no [bold]memory[/] left" in text
+
+
+def test_without_a_terminal_plain_lines_come_now_and_then(
+    tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    monkeypatch.setattr("mixbench.watch.PLAIN_SECONDS", 0.001)
+    watch = watching(tmp_path, trials, terminal=False)
+    at_work(watch.run, trials[0], epoch(7))
+    printed = threading.Event()
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            if "epoch 7/25" in text:
+                printed.set()
+            return super().write(text)
+
+    watch.console.file = Stream()
+    with watch:
+        assert printed.wait(20)
+    assert f"  {LABEL} cifar10 seed 0: epoch 7/25, loss 0.412, 5,210 images/s\n" in watch.console.file.getvalue()
