@@ -90,8 +90,8 @@ def _engine() -> str:
 
 def _data() -> str:
     """What is on this machine; nothing is fetched for a check."""
-    from mixbench.data.store import DEBIAN_FASHION_MNIST, data_root
+    from mixbench.data.store import find_fashion_mnist
 
-    folders = (DEBIAN_FASHION_MNIST, data_root() / "FashionMNIST" / "raw")
-    found = next((str(folder) for folder in folders if folder.is_dir()), "not here; a run that needs it fetches it")
-    return f"digits: in scikit-learn; fashion_mnist: {found}"
+    return (
+        f"digits: in scikit-learn; fashion_mnist: {find_fashion_mnist() or 'not here; a run that needs it fetches it'}"
+    )

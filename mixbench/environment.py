@@ -70,7 +70,7 @@ def installed(package: str) -> str:
 
 @cache
 def git_state() -> tuple[str, bool]:
-    """The commit of the checkout that mixbench runs from, and whether anything in it was changed; ("", False) in a wheel."""
+    """The commit of the checkout that mixbench runs from, and whether it was changed since; ("", False) in a wheel."""
     if not (root() / ".git").exists():
         return "", False
     commit = _output("git", "-C", str(root()), "rev-parse", "HEAD")

@@ -7,7 +7,7 @@ the trial it was at is recorded as failed, and a new job takes the rest.
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import submitit
 
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, nearest
 from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.trial import Trial
@@ -48,12 +48,12 @@ class Slot:
     process: Any = None
 
 
-def launch(trials: list[Trial], cluster: str, run: Run) -> Iterator[Outcome]:
-    """Run the trials, yielding each as it ends.  Closing the iterator, or an exception, stops every job.
+def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, None, None]:
+    """Run the trials, yielding each as it ends.  Closing the generator, or an exception, stops every job.
 
     Raises RequestError where the cluster cannot run them.
     """
-    _check(trials, cluster)
+    check(trials, cluster)
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for trial in trials:
         _reopen(trial, run)
@@ -67,9 +67,10 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Iterator[Outcome]:
                 _stop(slot, run)
 
 
-def _check(trials: list[Trial], cluster: str) -> None:
+def check(trials: list[Trial], cluster: str) -> None:
+    """Raises RequestError where the cluster cannot run these trials."""
     if cluster not in CLUSTERS:
-        raise RequestError(f"no cluster is called {cluster!r} (choose from {', '.join(CLUSTERS)})")
+        raise RequestError(f"no cluster is called {cluster!r}{nearest(cluster, CLUSTERS)}")
     if nodes := max((trial.nodes for trial in trials), default=1) - 1:
         raise RequestError(f"cluster {cluster!r} is this one machine; the suite asks for {nodes + 1} nodes a trial")
     processes = max((trial.processes_per_node for trial in trials), default=1)
@@ -120,7 +121,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
                 over = slot.process.done() or any(slot.job.folder.glob("error-*.txt"))
                 yield from _finished(slot, run)
                 if over or not slot.trials:
-                    _wait(slot, STOP_SECONDS if not slot.trials else 0)
+                    _wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
                     _stop(slot, run)
                     yield from _finished(slot, run)
                     if slot.trials:
@@ -142,7 +143,7 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """Let what is started here write its errors to a file: submitit's controller would greet Ctrl-C with a traceback."""
+    """What is started here writes its errors to a file: submitit's controller would greet Ctrl-C with a traceback."""
     ours = os.dup(2)
     try:
         with open(path, "ab") as file:
@@ -197,15 +198,33 @@ def _stop(slot: Slot, run: Run) -> None:
         return
     if isinstance(slot.process, submitit.LocalJob) and not slot.process.done():
         slot.process.cancel()
-        _wait(slot, STOP_SECONDS)
+        _wait_until(slot.process.done, STOP_SECONDS)
         if not slot.process.done():
             os.kill(int(slot.process.job_id), signal.SIGKILL)
+        _end_ranks(slot)
     for trial in slot.trials:
         run.clear_progress(trial.id)
 
 
-def _wait(slot: Slot, seconds: float) -> None:
-    """Until the slot's job has ended, or the time is up."""
+def _end_ranks(slot: Slot) -> None:
+    """Wait for the processes that submitit's controller has told to end; kill those that do not."""
+    assert slot.job is not None
+    pids = [int(path.read_text(encoding="utf-8") or 0) for path in slot.job.folder.glob("rank-*.pid")]
+    _wait_until(lambda: not any(_lives(pid) for pid in pids), STOP_SECONDS)
+    for pid in filter(_lives, pids):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process of mixbench's, and not another that was given its number since."""
+    try:
+        return b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Until the condition holds, or the time is up."""
     deadline = time.monotonic() + seconds
-    while not slot.process.done() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

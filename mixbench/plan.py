@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from mixbench.data.datasets import Dataset, find_dataset
-from mixbench.errors import RequestError
-from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, nearest, resolve
+from mixbench.errors import RequestError, nearest
+from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite, dotted
 from mixbench.trial import Recipe, Trial, display_name, trial_id
 from mixbench.yamltext import KeyPath
@@ -32,6 +32,7 @@ class Subject:
     family: str
     overrides: dict[str, Any]
     arguments: dict[str, Any]
+    identity: dict[str, Any]
     dataset: Dataset
 
 
@@ -120,7 +121,8 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         plain = {key: _plain(value) for key, value in arguments.items()}
         overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
         label = spec.label or display_name(spec.name, overrides)
-        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, dataset)
+        identity = {key: plain[key] for key in entry.identity(arguments)}
+        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset)
     problems = []
     for misfit, names in misfits.items():
         where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"
@@ -235,7 +237,7 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
 
 def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any]) -> Trial:
     subject = cell.subject
-    names = (subject.model, subject.overrides, subject.arguments, subject.dataset.name)
+    names = (subject.model, subject.overrides, subject.identity, subject.dataset.name)
     return Trial(
         id=trial_id(*names, seed, cell.trained_by, **point),
         model=subject.model,

@@ -10,7 +10,6 @@ import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from fractions import Fraction
 from importlib.metadata import entry_points
@@ -20,7 +19,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from torch import nn
 
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, nearest
 
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
 Model = TypeVar("Model", bound=type[nn.Module])
@@ -34,7 +33,15 @@ class Entry:
     family: str
     model_class: type[nn.Module]
     arguments: dict[str, Any]
+    defaults: dict[str, Any]
     reconstruction: bool = False
+
+    def identity(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments that tell two trials apart: those that are not at the class's defaults, which never change.
+
+        So a class may get a new argument, and every trial measured before keeps its id.
+        """
+        return {key: value for key, value in arguments.items() if self.defaults.get(key, ...) != value}
 
     @property
     def overridable(self) -> list[str]:
@@ -64,9 +71,10 @@ def register_model(
                 raise ValueError(f"model {name!r} is registered twice: {_entries[name].model_class} and {model_class}")
             if unknown := [key for key in arguments if key not in parameters]:
                 raise ValueError(f"model {name!r}: {model_class.__name__} has no argument {unknown[0]!r}")
-            complete = _coerce(name, model_class, defaults | arguments)
-            ordered = {key: complete[key] for key in parameters if key in complete}
-            _entries[name] = Entry(name, family or model_class.__name__, model_class, ordered, reconstruction)
+            given = _coerce(name, model_class, defaults | arguments)
+            complete = {key: given[key] for key in parameters if key in given}
+            usual = _coerce(name, model_class, defaults)
+            _entries[name] = Entry(name, family or model_class.__name__, model_class, complete, usual, reconstruction)
         return model_class
 
     return register
@@ -139,14 +147,6 @@ def load_plugin(path: Path) -> None:
         _entries.clear()
         _entries.update(before)
         raise RequestError(f"plugin {path} raises {type(error).__name__}: {error}") from error
-
-
-def nearest(word: str, choices: Any) -> str:
-    """ " (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
-    names = [str(choice) for choice in choices]
-    if close := get_close_matches(str(word), names, n=3, cutoff=0.6):
-        return f" (did you mean {' or '.join(close)}?)"
-    return f" (choose from {', '.join(names)})" if 0 < len(names) <= 20 else ""
 
 
 _loaded = False

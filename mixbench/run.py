@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
@@ -59,11 +59,11 @@ class Run:
     def planned(self) -> list[str]:
         """The ids of the trials in the plan, in its order.  Raises RequestError where this is no run folder."""
         try:
-            return list(json.loads(self.plan_file.read_text(encoding="utf-8")))
+            return TypeAdapter(list[str]).validate_json(self.plan_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RequestError(f"{self.folder} is not a run folder: it has no {self.plan_file.name}") from None
         except ValueError as error:
-            raise RequestError(f"{self.plan_file} is damaged: {error}") from None
+            raise RequestError(f"{self.plan_file} is damaged: it does not hold a list of trial ids ({error})") from None
 
     def trial_ids(self) -> list[str]:
         """The planned trials in order, then those that are no longer planned."""
@@ -78,7 +78,7 @@ class Run:
             return Trial.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RequestError(f"{self.folder} has no trial {trial_id}") from None
-        except ValidationError as error:
+        except (ValidationError, UnicodeDecodeError) as error:
             raise RequestError(f"{path} is damaged: {error}") from None
 
     def record(self, trial_id: str) -> Record | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 
-from mixbench.registry import nearest
+from mixbench.errors import nearest
 from mixbench.trial import Count, Measure, MemoryFormat, Precision, Recipe, Strict, Throughput
 from mixbench.yamltext import KeyPath
 

@@ -1,7 +1,6 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
 import shlex
-from collections.abc import Generator
 from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
@@ -9,9 +8,8 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from mixbench.errors import RequestError
-from mixbench.launch import CLUSTERS, Outcome, launch
-from mixbench.registry import nearest
+from mixbench.errors import RequestError, nearest
+from mixbench.launch import check, launch
 from mixbench.results import collect
 from mixbench.run import Run
 from mixbench.schema import Suite
@@ -23,11 +21,13 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 
 
 class Session:
-    """Raises RequestError where the cluster is unknown, the folder holds something else, or `only` matches nothing."""
+    """A suite and its run folder.
+
+    Raises RequestError where the cluster cannot run the trials, the folder holds something else, or `only` matches none.
+    """
 
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str, folder: Path, only: str | None):
-        if cluster not in CLUSTERS:
-            raise RequestError(f"--cluster: no cluster is called {cluster!r}{nearest(cluster, CLUSTERS)}")
+        check(trials, cluster)
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
@@ -55,14 +55,10 @@ class Session:
         already = f" ({kept} are done already)" if kept else ""
         out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
         if todo:
-            with Watch(self.run, todo, out) as watch, closing(self._outcomes(todo)) as outcomes:
+            with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
                 for outcome in outcomes:
                     watch.end(outcome.record)
         return self._report(out)
-
-    def _outcomes(self, todo: list[Trial]) -> Generator[Outcome, None, None]:
-        """A generator that can be closed: then launch stops its jobs, before the interpreter gets to it by itself."""
-        yield from launch(todo, self.cluster, self.run)
 
     def _report(self, out: Console) -> dict[str, int]:
         from mixbench.report import write

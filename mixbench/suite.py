@@ -10,9 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.content import content
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, nearest
 from mixbench.plan import Problem, fit, merge, plan
-from mixbench.registry import nearest
 from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, dotted, explain
 from mixbench.trial import Trial
 from mixbench.yamltext import Document, KeyPath, parse, parse_value, read

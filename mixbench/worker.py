@@ -41,6 +41,9 @@ class Job:
     def error_file(self, rank: int) -> Path:
         return self.folder / f"error-{rank}.txt"
 
+    def pid_file(self, rank: int) -> Path:
+        return self.folder / f"rank-{rank}.pid"
+
 
 def work(job: Job) -> None:
     """Run a job on this rank.  Trials that fail leave a record that says so; with several ranks the job ends there."""
@@ -50,6 +53,7 @@ def work(job: Job) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     place = submitit.JobEnvironment()
     ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
+    job.pid_file(ranks["rank"]).write_text(str(os.getpid()), encoding="utf-8")
     try:
         from mixbench.world import connect
 

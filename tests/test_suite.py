@@ -38,7 +38,7 @@ def ids(path: str, *assignments: str) -> list[str]:
     [
         # names
         ("models: [splitmixr_i_256_8]", "no model is called 'splitmixr_i_256_8' (did you mean splitmixer_i_256_8"),
-        ("datasets: [digts]", "no dataset is called 'digts' (choose from digits)"),
+        ("datasets: [digts]", "no dataset is called 'digts' (did you mean digits?)"),
         ("sedes: [0]", "unknown key 'sedes' (did you mean seeds?)"),
         ("bsae: x", "unknown key 'bsae' (did you mean base?)"),
         ("name: My Suite", "name: only a–z, 0–9, _ and - are wanted"),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, nearest
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,6 @@ DATASETS = {
 
 def find_dataset(name: str) -> Dataset:
     """Raises RequestError with the nearest names where there is no such dataset."""
-    from difflib import get_close_matches
-
     if name not in DATASETS:
-        near = get_close_matches(name, DATASETS, n=2) or sorted(DATASETS)
-        raise RequestError(f"no dataset is called {name!r} (choose from {', '.join(near)})")
+        raise RequestError(f"no dataset is called {name!r}{nearest(name, DATASETS)}")
     return DATASETS[name]

@@ -92,22 +92,32 @@ def _fashion_mnist() -> Splits:
     return Splits(train, Images(test_images[:, None], test_labels.long()))
 
 
-def _fashion_mnist_folder() -> Path:
-    """The folder with the four files: Debian's, else torchvision's, which is downloaded if need be."""
-    downloaded = data_root() / "FashionMNIST" / "raw"
-    for folder in (DEBIAN_FASHION_MNIST, downloaded):
+def find_fashion_mnist() -> Path | None:
+    """The folder with the four files, Debian's or torchvision's; None where neither is here."""
+    for folder in (DEBIAN_FASHION_MNIST, _downloaded()):
         if all((folder / file).is_file() for file in FASHION_MNIST_FILES):
             return folder
+    return None
+
+
+def _downloaded() -> Path:
+    return data_root() / "FashionMNIST" / "raw"
+
+
+def _fashion_mnist_folder() -> Path:
+    """The folder with the four files, downloaded by torchvision if need be."""
+    if folder := find_fashion_mnist():
+        return folder
     from torchvision.datasets import FashionMNIST
 
     try:
         FashionMNIST(data_root(), train=True, download=True)
     except (OSError, RuntimeError) as error:
         raise RequestError(
-            f"fashion_mnist is not on this machine (looked in {DEBIAN_FASHION_MNIST} and {downloaded}) and could not be "
-            f"downloaded: {' '.join(str(error).split())}. On Debian: apt-get install dataset-fashion-mnist"
+            f"fashion_mnist is not on this machine (looked in {DEBIAN_FASHION_MNIST} and {_downloaded()}) and could "
+            f"not be downloaded: {' '.join(str(error).split())}. On Debian: apt-get install dataset-fashion-mnist"
         ) from None
-    return downloaded
+    return _downloaded()
 
 
 def _idx(path: Path, checksum: str) -> Tensor:
