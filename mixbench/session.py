@@ -23,7 +23,7 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 class Session:
     """A suite and its run folder.
 
-    Raises RequestError where the cluster cannot run the trials, the folder holds something else, or `only` matches none.
+    Raises RequestError where the cluster cannot run them, the folder holds something else, or `only` matches none.
     """
 
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str, folder: Path, only: str | None):
