@@ -10,14 +10,15 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK_SECONDS = 150
+# on two free cores it may take 150 s; shared ones have been seen to slow down fourfold within an hour
+SLOWEST_QUICK_SECONDS = 4 * 150
 CONTENT = ("models", "suites", "slurm", "reports")
 
 
@@ -86,9 +87,9 @@ def test_the_wheel_runs_the_quick_suite_to_95_percent_on_every_trial(quick: Quic
 
 
 @pytest.mark.slow
-def test_the_quick_suite_ends_in_time_on_this_machine(quick: QuickRun) -> None:
-    print(f"quick suite: {quick.seconds:.0f} s")
-    assert quick.seconds <= QUICK_SECONDS
+def test_the_quick_suite_ends_in_time_even_on_slow_cores(quick: QuickRun, record_property: Callable[..., None]) -> None:
+    record_property("quick_seconds", round(quick.seconds))
+    assert quick.seconds <= SLOWEST_QUICK_SECONDS
 
 
 @pytest.mark.slow
