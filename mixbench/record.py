@@ -200,6 +200,19 @@ class Record(BaseModel):
         self.epochs = last.epoch
         self.train_seconds = sum(epoch.seconds for epoch in part.epochs)
 
+    def keep(self, earlier: "Record") -> None:
+        """Take over the parts that an earlier record of the same trial holds."""
+        parts = earlier.details
+        if parts.complexity is not None:
+            self.add_complexity(parts.complexity)
+        if parts.throughput is not None:
+            self.add_throughput(parts.throughput, earlier.peak_memory_bytes)
+        if parts.curve is not None:
+            self.add_accuracy(parts.curve)
+        self.details.environment = dict(parts.environment)
+        self.device, self.torch_version, self.git_commit = earlier.device, earlier.torch_version, earlier.git_commit
+        self.started_at, self.flags = earlier.started_at, list(earlier.flags)
+
     def missing(self, measure: tuple[Measure, ...]) -> list[Measure]:
         """The parts among `measure` that this record does not hold."""
         parts = {

@@ -3,6 +3,7 @@
 import os
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,19 +144,12 @@ class Desk:
 
     def take(self, trial: Trial) -> None:
         """Begin with what an earlier run left of this trial, else with nothing."""
-        try:
-            record = self.run.record(trial.id)
-        except DamagedRecord:
-            record = None
-        fresh = Record.pending(trial)
-        if record is not None:
-            kept = {
-                name: value for name, value in record if name not in ("status", "error", "label", "suite", "recipe")
-            }
-            fresh = fresh.model_copy(update=kept)
-            fresh.details.trial, fresh.details.traceback = trial, ""
-        fresh.started_at = fresh.started_at or timestamp()
-        self.records[trial.id] = fresh
+        record = Record.pending(trial)
+        with suppress(DamagedRecord):
+            if earlier := self.run.record(trial.id):
+                record.keep(earlier)
+        record.started_at = record.started_at or timestamp()
+        self.records[trial.id] = record
 
     def data(self, dataset: str) -> "Splits":
         """Both splits on the device, kept for the trials that follow."""

@@ -9,6 +9,7 @@ import pytest
 
 from mixbench.record import (
     COLUMNS,
+    Complexity,
     Curve,
     DamagedRecord,
     Epoch,
@@ -50,6 +51,19 @@ def test_throughput_is_the_batch_of_all_processes_over_the_median_step(record: R
     assert record.infer_samples_per_sec == pytest.approx(1000 * 8 * 2 / 4)
     assert record.train_samples_per_sec == pytest.approx(1000 * 70 / 25)
     assert record.infer_step_ms_p50 == 4 and record.infer_step_ms_p95 == pytest.approx(8.5)
+
+
+def test_a_wider_measure_keeps_the_parts_there_are_and_says_its_batch_sizes(tmp_path: Path) -> None:
+    [narrow] = plan_trials(tmp_path, measure=["complexity"])
+    [wide] = plan_trials(tmp_path)
+    earlier, record = Record.pending(narrow), Record.pending(wide)
+    assert earlier.train_batch_size is None and earlier.infer_batch_size is None
+    counts = Complexity(params=3, macs=5, macs_ptflops=6, activations=7, layers=[])
+    earlier.add_complexity(counts)
+    record.keep(earlier)
+    assert (record.params, record.flops, record.macs_ptflops, record.activations) == (3, 10, 6, 7)
+    assert (record.train_batch_size, record.infer_batch_size, record.recipe) == (70, 8, "default")
+    assert record.missing(wide.measure) == ["throughput", "accuracy"]
 
 
 def test_top1_is_the_last_epochs_the_best_stands_in_the_details_only(record: Record) -> None:

@@ -97,6 +97,7 @@ def measure(
                 except Exception as error:
                     failed(subject.trial, error)
                     subjects.remove(subject)
+                    subject.close()
     for subject in subjects:
         subject.close()
         samples = ThroughputSamples(
