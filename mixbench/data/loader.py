@@ -98,4 +98,4 @@ def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     import numpy as np
 
     state = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> 1))
+    return torch.Generator().manual_seed(int(state) >> 1)
