@@ -21,7 +21,7 @@ from mixbench.suite import load
 from mixbench.trial import Trial
 from tests.trials import SMALL, write_suite
 
-DEADLINE = 120
+DEADLINE = 400
 CLUSTERS = ["local", "debug"]
 
 FAULTY = Path(__file__).with_name("faulty.py")

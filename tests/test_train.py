@@ -19,7 +19,7 @@ from mixbench.train import deepspeed_config, lr_share, make_optimizer
 from mixbench.trial import Augment, Optimizer, Recipe, Schedule, Trial
 from tests.trials import RECIPE, SMALL, plan_trials
 
-TIMEOUT = 120
+TIMEOUT = 400
 
 
 def run_ranks(folder: Path, trial: Trial, size: int) -> list[dict[str, Any]]:
