@@ -21,7 +21,7 @@ from mixbench.run import Run
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.25
 STOP_SECONDS = 20
 FOREVER_MINUTES = 60 * 24 * 365
 # How long libgomp's threads spin before they sleep, for the processes started here.  Beside one busy process on two
@@ -46,6 +46,7 @@ class Slot:
     trials: list[Trial] = field(default_factory=list)
     job: Job | None = None
     process: Any = None
+    looked_at: dict[str, int] = field(default_factory=dict)
 
 
 def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, None, None]:
@@ -157,6 +158,10 @@ def _stderr_to(path: Path) -> Iterator[None]:
 def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
     """The slot's trials that have come to an end since it was last asked."""
     for trial in list(slot.trials):
+        written = _written(run.record_file(trial.id))
+        if written == slot.looked_at.get(trial.id):
+            continue  # reading records over and over would take time from what is being measured
+        slot.looked_at[trial.id] = written
         try:
             record = run.record(trial.id)
         except DamagedRecord:
@@ -164,6 +169,14 @@ def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
         if record is not None and (record.status == "failed" or run.is_done(trial)):
             slot.trials.remove(trial)
             yield Outcome(trial, record)
+
+
+def _written(path: Path) -> int:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _blame(slot: Slot, run: Run) -> Outcome:
