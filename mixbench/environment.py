@@ -6,8 +6,8 @@ import socket
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from mixbench.content import root
 from mixbench.record import Environment
 
 
@@ -70,11 +70,15 @@ def installed(package: str) -> str:
 
 @cache
 def git_state() -> tuple[str, bool]:
-    """The commit of the checkout that mixbench runs from, and whether it was changed since; ("", False) in a wheel."""
-    if not (root() / ".git").exists():
+    """The commit of the checkout that mixbench runs from, and whether engine or models were changed or added to since.
+
+    ("", False) in a wheel.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
         return "", False
-    commit = _output("git", "-C", str(root()), "rev-parse", "HEAD")
-    return commit, bool(_output("git", "-C", str(root()), "status", "--porcelain", "--untracked-files=no"))
+    commit = _output("git", "-C", str(checkout), "rev-parse", "HEAD")
+    return commit, bool(_output("git", "-C", str(checkout), "status", "--porcelain", "--", "mixbench", "models"))
 
 
 def nvidia_driver() -> str:

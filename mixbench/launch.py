@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
             record = run.record(trial.id)
         except DamagedRecord:
             continue
-        if record is not None and (record.status == "failed" or run.is_done(trial)):
+        if record is not None and (record.status == "failed" or record.holds(trial.measure)):
             slot.trials.remove(trial)
             yield Outcome(trial, record)
 
@@ -188,7 +188,11 @@ def _blame(slot: Slot, run: Run) -> Outcome:
         current = ""
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
     record = Record.pending(trial)
-    record.status, record.started_at, record.finished_at = "failed", timestamp(), timestamp()
+    with suppress(DamagedRecord):
+        if earlier := run.record(trial.id):
+            record.keep(earlier)
+    record.started_at = record.started_at or timestamp()
+    record.status, record.finished_at = "failed", timestamp()
     record.details.traceback = _last_words(slot.job.folder)
     last_line = (record.details.traceback.strip().splitlines() or ["it left no message"])[-1]
     record.error = f"the process that measured it died: {last_line}"

@@ -213,6 +213,10 @@ class Record(BaseModel):
         self.device, self.torch_version, self.git_commit = earlier.device, earlier.torch_version, earlier.git_commit
         self.started_at, self.flags = earlier.started_at, list(earlier.flags)
 
+    def holds(self, measure: tuple[Measure, ...]) -> bool:
+        """Whether this is a good record with every part that is asked for."""
+        return self.status == "done" and not self.missing(measure)
+
     def missing(self, measure: tuple[Measure, ...]) -> list[Measure]:
         """The parts among `measure` that this record does not hold."""
         parts = {

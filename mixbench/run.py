@@ -110,4 +110,4 @@ class Run:
             record = self.record(trial.id)
         except DamagedRecord:
             return False
-        return record is not None and record.status == "done" and not record.missing(trial.measure)
+        return record is not None and record.holds(trial.measure)

@@ -1,7 +1,7 @@
 """How far a run is, in a terminal.  Imports neither torch nor pandas."""
 
 import json
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import click
@@ -84,4 +84,4 @@ def _first(values: Any) -> int | None:
 def _speed(records: list[Record], step: str) -> int | None:
     values = [getattr(record, f"{step}_samples_per_sec") for record in records]
     known = [value for value in values if value is not None]
-    return round(mean(known)) if known else None
+    return round(median(known)) if known else None

@@ -21,18 +21,23 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 
 
 def build_model(trial: Trial, world: World) -> nn.Module:
-    """The trial's model with its seed's initial weights, on the device, its images' weights in the memory format."""
+    """The trial's model with its seed's initial weights, on the device; what it draws later differs between ranks."""
     torch.manual_seed(trial.seed)
     model = create_model(trial.model, **trial.arguments).to(world.device)
-    for parameter in model.parameters():
-        if parameter.dim() == 4:  # torch knows no such format for the 3-D convolutions of StrideMixer
-            parameter.data = parameter.data.to(memory_format=MEMORY_FORMATS[trial.memory_format])
+    torch.manual_seed(trial.seed + world.rank)
     return model
+
+
+def set_precision(trial: Trial) -> None:
+    """Whether fp32 products may run as TF32 on a GPU: said for each trial, torch's defaults differ by operator."""
+    if torch.cuda.is_available():
+        torch.backends.fp32_precision = "tf32" if trial.precision == "tf32" else "ieee"  # type: ignore[attr-defined]
 
 
 def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
     """The DeepSpeed engine around a model that lies on the world's device."""
     deepspeed = import_deepspeed()
+    set_precision(trial)
     if trial.compile:
         model.compile()
     optimizer = make_optimizer(trial.recipe.optimizer, model)
@@ -156,7 +161,10 @@ def train_step(engine: Any, trial: Trial, images: Tensor, labels: Tensor) -> Ten
 
 
 def as_input(images: Tensor, trial: Trial) -> Tensor:
-    """Images in the type and memory format that the trial's model computes in (autocast starts from fp32)."""
+    """Images in the type and memory format that the trial's model computes in (autocast starts from fp32).
+
+    Convolutions follow the format of their input; the weights stay as they are, which DeepSpeed relies on.
+    """
     dtype = torch.bfloat16 if trial.precision == "bf16" else torch.float32
     return images.to(dtype=dtype, memory_format=MEMORY_FORMATS[trial.memory_format])
 

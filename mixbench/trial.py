@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -63,6 +63,14 @@ class Schedule(Strict):
     )
     warmup_epochs: NonNegative = 0.0
     final: Fraction01 = 0.0
+
+    @field_validator("points")
+    @classmethod
+    def _rise_from_0_to_1(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        shares = [share for share, _ in points]
+        if shares != sorted(set(shares)) or shares[0] != 0 or shares[-1] != 1:
+            raise ValueError(f"the shares of the run must rise from 0 to 1, not {shares}")
+        return points
 
 
 class Augment(Strict):

@@ -116,7 +116,8 @@ def _learn(trials: list[Trial], desk: "Desk") -> None:
     for trial in trials:
         with desk.at(trial, "accuracy"):
             data = desk.data(trial.dataset)
-            images = len(data.train.labels)
+            batch = trial.recipe.global_batch_size
+            images = len(data.train.labels) // batch * batch
 
             def report(epoch: Epoch, trial: Trial = trial, images: int = images) -> None:
                 speed = images / epoch.seconds
@@ -173,10 +174,12 @@ class Desk:
 
     def save(self, trial: Trial, part: Measure) -> None:
         record = self.records[trial.id]
-        here = self.environment
-        record.details.environment[part] = here
+        environments = record.details.environment
+        environments[part] = self.environment
+        # the table has one device: that of the speed, which depends on it most
+        here = environments.get("throughput") or environments.get("accuracy") or self.environment
         record.device, record.torch_version, record.git_commit = here.device, here.torch_version, here.git_commit
-        if here.git_dirty and "uncommitted changes" not in record.flags:
+        if self.environment.git_dirty and "uncommitted changes" not in record.flags:
             record.flags.append("uncommitted changes")
         if self.world.is_main:
             self.run.write_record(record)
@@ -192,15 +195,16 @@ class Desk:
 
     def fail(self, trial: Trial, error: Exception) -> None:
         """Note a failure and go on with the other trials; with several ranks, which must stay in step, end the job."""
-        if self.world.size > 1:
+        if self.world.size > 1 and not isinstance(error, TrialError):  # all ranks raise a TrialError together
             raise error
         record = self.records[trial.id]
         expected = isinstance(error, TrialError | RequestError)
         record.status, record.finished_at = "failed", timestamp()
         record.error = str(error) if expected else f"{type(error).__name__}: {error}"
         record.details.traceback = "" if expected else "".join(traceback.format_exception(error))
-        self.run.write_record(record)
-        self.run.clear_progress(trial.id)
+        if self.world.is_main:
+            self.run.write_record(record)
+            self.run.clear_progress(trial.id)
 
     def progress(self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None) -> None:
         """Say what is being done: at once in the job's `current` file, now and then for those who watch."""

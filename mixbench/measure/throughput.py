@@ -10,7 +10,7 @@ import torch
 
 from mixbench.data.datasets import find_dataset
 from mixbench.record import ThroughputSamples
-from mixbench.train import as_input, build_model, make_engine, train_step
+from mixbench.train import as_input, build_model, make_engine, set_precision, train_step
 from mixbench.trial import Trial
 from mixbench.world import World
 
@@ -39,6 +39,7 @@ class Subject:
 
     def __init__(self, trial: Trial, world: World):
         self.trial, self.world = trial, world
+        others = _allocated(world)
         self.engine = make_engine(build_model(trial, world), trial, world)
         dataset = find_dataset(trial.dataset)
         shape = (dataset.channels, dataset.image_size, dataset.image_size)
@@ -55,6 +56,9 @@ class Subject:
         self.infer_ms: list[float] = []
         self.train_ms: list[float] = []
         self.peak_memory: int | None = None
+        self.infer()
+        self.train()
+        self.resident = _allocated(world) - others  # weights, gradients, optimizer's state, inputs
 
     def infer(self) -> None:
         self.engine.eval()
@@ -104,13 +108,15 @@ def measure(
             infer_step_ms=subject.infer_ms,
             train_step_ms=subject.train_ms,
             warmup=subject.trial.throughput.warmup,
-            interleaved_with=len(trials) - 1,
+            interleaved_with=len(subjects) - 1,
         )
         yield subject.trial, samples, subject.peak_memory
 
 
 def _round(subject: Subject, timed: bool) -> None:
     on_gpu = subject.world.device.type == "cuda"
+    set_precision(subject.trial)
+    before = _allocated(subject.world)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     infer, train = _milliseconds(subject.infer, subject.world), _milliseconds(subject.train, subject.world)
@@ -118,7 +124,13 @@ def _round(subject: Subject, timed: bool) -> None:
         subject.infer_ms.append(infer)
         subject.train_ms.append(train)
         if on_gpu:
-            subject.peak_memory = max(subject.peak_memory or 0, torch.cuda.max_memory_allocated())
+            own = torch.cuda.max_memory_allocated() - before + subject.resident
+            subject.peak_memory = max(subject.peak_memory or 0, own)
+
+
+def _allocated(world: World) -> int:
+    """Bytes that tensors hold on the GPU; 0 on a CPU, whose memory is not attributed to trials."""
+    return torch.cuda.memory_allocated() if world.device.type == "cuda" else 0
 
 
 def _milliseconds(action: Callable[[], None], world: World) -> float:
