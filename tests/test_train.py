@@ -174,11 +174,10 @@ def test_augmentation_is_off_by_default() -> None:
     assert Recipe().augment == Augment(flip=False, crop_padding=0)
 
 
-@pytest.mark.parametrize("model", ["mixer", "splitmixer", "convmixer"])
-def test_channels_last_trains_to_the_same_losses(model: str, tmp_path: Path) -> None:
+def test_channels_last_trains_to_the_same_losses(tmp_path: Path) -> None:
     losses = []
     for memory_format in ("contiguous", "channels_last"):
-        [trial] = plan_trials(tmp_path, models=[SMALL[model]], memory_format=memory_format)
+        [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], memory_format=memory_format)
         [alone] = run_ranks(tmp_path / memory_format, trial, 1)
         losses += alone["losses"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
