@@ -15,5 +15,5 @@ ROOT = Path(__file__).resolve().parent.parent
     ids=["lint", "format", "types"],
 )
 def test_the_code_is_clean(command: list[str]) -> None:
-    result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# on two free cores it may take 150 s; shared ones have been seen to slow down fourfold within an hour
-SLOWEST_QUICK_SECONDS = 4 * 150
+# on two free cores it may take 150 s; shared ones have been seen to slow down fivefold within an hour
+SLOWEST_QUICK_SECONDS = 6 * 150
 CONTENT = ("models", "suites", "slurm", "reports")
 
 
@@ -68,7 +68,7 @@ def quick(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> QuickR
         env=variables,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=2000,
     )
     seconds = time.monotonic() - began
     assert result.returncode == 0, result.stdout + result.stderr
@@ -96,7 +96,9 @@ def test_the_quick_suite_ends_in_time_even_on_slow_cores(quick: QuickRun, record
 def test_the_wheel_finds_its_models_and_suites_and_no_compiler_was_used(environment: Path, quick: QuickRun) -> None:
     def facts(*verb: str) -> list[dict[str, object]]:
         command = [str(environment / "bin/mixbench"), *verb, "--json"]
-        return json.loads(subprocess.run(command, cwd=quick.folder, capture_output=True, check=True, timeout=60).stdout)
+        return json.loads(
+            subprocess.run(command, cwd=quick.folder, capture_output=True, check=True, timeout=300).stdout
+        )
 
     assert {suite["name"] for suite in facts("list", "suites")} >= {"quick", "fashion_mnist", "fashion_mnist_short"}
     assert len(facts("list", "models")) >= 28
