@@ -24,16 +24,6 @@ from mixbench.worker import Job, timestamp, work
 POLL_SECONDS = 0.25
 STOP_SECONDS = 20
 FOREVER_MINUTES = 60 * 24 * 365
-# What the processes started here find in their environment, where the user has not said otherwise.
-PROCESS_DEFAULTS = {
-    # How long libgomp's threads spin before they sleep.  Beside one busy process on two cores a step of the quick suite
-    # took 650 ms with the default, 113 ms with this; alone 22 ms with either.
-    "GOMP_SPINCOUNT": "10000",
-    # glibc keeps freed memory instead of giving it back and faulting it in again at every convolution: on a virtual
-    # machine under pressure a small one took 1,400 µs with the defaults, 560 µs with these.
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-}
 CLUSTERS = ("local", "debug")
 
 
@@ -62,8 +52,6 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, No
     Raises RequestError where the cluster cannot run them.
     """
     check(trials, cluster)
-    for name, value in PROCESS_DEFAULTS.items():
-        os.environ.setdefault(name, value)
     for trial in trials:
         _reopen(trial, run)
     for processes in sorted({trial.processes_per_node for trial in trials}):
