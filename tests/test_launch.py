@@ -202,7 +202,7 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
     finally:
         process.kill()
     assert process.returncode == 130, errors
-    assert "1 of 2 trials are finished and kept" in errors and "Traceback" not in errors
+    assert "stopped: 1 of 2 trials done; what was measured is kept in" in errors and "Traceback" not in errors
     wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
     assert not list(tmp_path.glob("run/trials/*/progress.json"))
 

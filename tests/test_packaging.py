@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# on two free cores it may take 150 s; shared ones have been seen to slow down fivefold within an hour
-SLOWEST_QUICK_SECONDS = 6 * 150
+# On two free cores it may take 150 s; 84 s and 141 s were seen there. Twice that for cores that others share.
+SLOWEST_QUICK_SECONDS = 2 * 150
 CONTENT = ("models", "suites", "slurm", "reports")
 
 
@@ -77,7 +77,7 @@ def quick(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> QuickR
 
 @pytest.mark.slow
 def test_the_wheel_runs_the_quick_suite_to_95_percent_on_every_trial(quick: QuickRun) -> None:
-    rows = list(csv.DictReader((quick.folder / "results.csv").open(newline="")))
+    rows = list(csv.DictReader((quick.folder / "results.csv").read_text().splitlines()))
     assert len({row["label"] for row in rows}) >= 9 and len(rows) == 18
     assert {row["status"] for row in rows} == {"done"}
     assert {row["label"]: row["top1"] for row in rows if float(row["top1"]) < 95} == {}
@@ -124,7 +124,7 @@ def test_constraints_txt_is_generated_from_pyproject_and_names_no_host() -> None
     check = subprocess.run([sys.executable, ROOT / ".ci/constraints.py", "--check"], timeout=60)
     assert check.returncode == 0, "run: python .ci/constraints.py"
     for name in ("constraints.txt", "pyproject.toml"):
-        assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text())
+        assert not re.search(r"://|index-url|find-links", (ROOT / name).read_text())
     pins = (ROOT / "constraints.txt").read_text().splitlines()[1:]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^=\s]+", pin) for pin in pins)
 
