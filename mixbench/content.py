@@ -6,12 +6,19 @@ Content is what a user edits.  In a checkout it lies beside the engine; a wheel 
 import os
 from pathlib import Path
 
+from mixbench.errors import RequestError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def root() -> Path:
-    """The folder that holds the content folders: `$MIXBENCH_CONTENT`, else the checkout, else the wheel's copy."""
+    """The folder that holds the content folders: `$MIXBENCH_CONTENT`, else the checkout, else the wheel's copy.
+
+    Raises RequestError where `$MIXBENCH_CONTENT` is no such folder.
+    """
     if chosen := os.environ.get("MIXBENCH_CONTENT"):
+        if not (Path(chosen) / "models").is_dir():
+            raise RequestError(f"$MIXBENCH_CONTENT is {chosen}, which has no folder models")
         return Path(chosen).resolve()
     if (_PACKAGE.parent / "pyproject.toml").is_file() and (_PACKAGE.parent / "models").is_dir():
         return _PACKAGE.parent

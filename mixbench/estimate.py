@@ -84,11 +84,11 @@ def _macs(trials: list[Trial]) -> dict[str, int]:
     counted: dict[str, int] = {}
     result = {}
     for trial in trials:
-        key = f"{trial.model} {sorted(trial.arguments.items())}"
-        if key not in counted:
+        alike = trial.built_alike
+        if alike not in counted:
             with torch.device("meta"):
                 model = create_model(trial.model, **trial.arguments)
             size, channels = trial.arguments["image_size"], trial.arguments["in_chans"]
-            counted[key] = count(model, size, channels, ptflops=False).macs
-        result[trial.id] = counted[key]
+            counted[alike] = count(model, size, channels, ptflops=False).macs
+        result[trial.id] = counted[alike]
     return result

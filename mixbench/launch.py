@@ -56,7 +56,8 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, No
         _reopen(trial, run)
     for processes in sorted({trial.processes_per_node for trial in trials}):
         same = [trial for trial in trials if trial.processes_per_node == processes]
-        slots = _slots(same, processes, gpu_names())
+        gpus = gpu_names()[:1] if cluster == "debug" else gpu_names()  # one process cannot change its GPU
+        slots = _slots(same, processes, gpus)
         try:
             yield from _drive(slots, cluster, run, processes)
         finally:
@@ -189,20 +190,20 @@ def _blame(slot: Slot, run: Run) -> Outcome:
             record.keep(earlier)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
-    record.details.traceback = _last_words(slot.job.folder)
+    raised, record.details.traceback = _last_words(slot.job.folder)
     last_line = (record.details.traceback.strip().splitlines() or ["it left no message"])[-1]
-    record.error = f"the process that measured it died: {last_line}"
+    record.error = last_line if raised else f"the process that measured it died: {last_line}"
     run.write_record(record)
     run.clear_progress(trial.id)
     slot.trials.remove(trial)
     return Outcome(trial, record)
 
 
-def _last_words(folder: Path) -> str:
-    """What a dead job's ranks said: the error of the rank that failed first, else the end of the error log."""
+def _last_words(folder: Path) -> tuple[bool, str]:
+    """Whether a rank of a dead job raised, and what it said: the first error, else the end of the error logs."""
     errors = sorted(folder.glob("error-*.txt"), key=lambda path: path.stat().st_mtime_ns)
     logs = errors[:1] or sorted(folder.glob("*_log.err"))
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+    return bool(errors), "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
 
 
 def _stop(slot: Slot, run: Run) -> None:

@@ -51,7 +51,7 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
     """The trials, or all that is wrong with the suite."""
     subjects, problems = fit(suite)
     cells = list(_cells(suite, subjects))
-    problems += [problem for cell in cells for problem in _batch_problems(suite, cell)]
+    problems += [problem for cell in cells for problem in _recipe_problems(suite, cell)]
     problems += _confusions(cells)
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
@@ -144,7 +144,9 @@ def _misfit(entry: Entry, arguments: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: a Fraction becomes its text, "3/5"."""
+    """A value as JSON has it: a tuple becomes a list, a Fraction its text, "3/5"."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
@@ -177,12 +179,21 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _batch_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
-    """A batch must be dealt out evenly to all processes, and the training set must fill it once."""
-    batch = cell.trained_by.global_batch_size
+def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
+    """What only the merged recipe shows, named where the uppermost recipe says it.
+
+    A batch must be dealt out evenly to all processes, the training set must fill it once, nesterov needs momentum.
+    """
     recipes = _recipes(suite, cell.datasets, cell.recipe, cell.models)
-    owners = [path for path, recipe in recipes if "global_batch_size" in recipe.model_fields_set]
-    where = (*(owners or [("recipe", cell.recipe)])[-1], "global_batch_size")
+
+    def place(key: str) -> KeyPath:
+        owners = [path for path, recipe in recipes if key in recipe.model_fields_set]
+        return (*(owners or [("recipe", cell.recipe)])[-1], key)
+
+    optimizer = cell.trained_by.optimizer
+    if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
+        yield place("optimizer"), "nesterov: true needs a momentum above 0, such as momentum: 0.9"
+    batch, where = cell.trained_by.global_batch_size, place("global_batch_size")
     processes, steps = suite.resources.nodes * suite.resources.processes_per_node, cell.trained_by.gradient_accumulation
     if batch % (processes * steps):
         factors = f"{processes} processes × {steps} accumulation steps"
@@ -199,7 +210,7 @@ def _confusions(cells: list[Cell]) -> Iterator[Problem]:
     alike: dict[Any, Cell] = {}
     for cell in cells:
         subject, recipe = cell.subject, cell.trained_by
-        identity = (subject.model, *subject.arguments.values(), subject.dataset, recipe.model_copy(update={"name": ""}))
+        identity = (subject.model, str(subject.arguments), subject.dataset, recipe.model_copy(update={"name": ""}))
         title = (subject.label, subject.dataset, recipe.name)
         first, namesake = same.setdefault(identity, cell), alike.setdefault(title, cell)
         if first is not cell:

@@ -6,6 +6,7 @@ model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -176,10 +177,13 @@ def _fraction(value: Any) -> Fraction:
     raise ValueError("a fraction is a number such as 2/3 or 0.6")
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _fit(value: Any, annotation: Any) -> Any:
+    """A value as this type, without guessing: "3" is no int.  A file's list is a tuple where one is wanted."""
     if annotation is Fraction:
-        return TypeAdapter(Annotated[Fraction, BeforeValidator(_fraction)])
-    return TypeAdapter(annotation)
+        return TypeAdapter(Annotated[Fraction, BeforeValidator(_fraction)]).validate_python(value)
+    if isinstance(value, list):
+        return TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
+    return TypeAdapter(annotation).validate_python(value, strict=None if annotation is float else True)
 
 
 def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -188,8 +192,7 @@ def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) 
     result = {}
     for key, value in arguments.items():
         try:
-            strict = None if hints.get(key) in (Fraction, float) else True
-            result[key] = _adapter(hints[key]).validate_python(value, strict=strict) if key in hints else value
+            result[key] = _fit(value, hints[key]) if key in hints else value
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise RequestError(f"{name}: {key}: {value!r} does not fit ({why[:1].lower() + why[1:]})") from error

@@ -13,7 +13,7 @@ from mixbench.yamltext import KeyPath
 
 
 def as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+    return value if value is None or isinstance(value, list | tuple) else [value]
 
 
 def as_entry(value: Any) -> Any:

@@ -82,10 +82,10 @@ class Session:
     def how_to_go_on(self) -> str:
         """After Ctrl-C: what is kept, and what goes on."""
         left, all_ = len(self.unfinished()), _trials(len(self.chosen))
+        next_ = f"The same command goes on with the other {left}.  To see what" if left else "To see what"
         return (
             f"\nstopped: {len(self.chosen) - left} of {all_} done; what was measured is kept in {self.run.folder}.\n"
-            f"The same command goes on with the other {left}.  To see what there is so far:\n"
-            f"  mixbench report {shlex.quote(str(self.run.folder))}"
+            f"{next_} there is so far:\n  mixbench report {shlex.quote(str(self.run.folder))}"
         )
 
 

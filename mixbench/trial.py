@@ -25,6 +25,7 @@ Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Fraction01 = Annotated[Number, Field(ge=0, le=1)]
+Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -41,7 +42,7 @@ class Optimizer(Strict):
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 0.001
     weight_decay: NonNegative = 0.0
-    betas: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 0.999)
+    betas: Annotated[tuple[Below1, Below1], Field(strict=False)] = (0.9, 0.999)
     eps: Positive = 1e-8
     momentum: Fraction01 = 0.0
     nesterov: bool = False
@@ -89,7 +90,7 @@ class Recipe(Strict):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Below1 = 0.0
     clip_grad_norm: NonNegative = 0.0
     gradient_accumulation: Count = 1
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
@@ -131,6 +132,11 @@ class Trial(BaseModel):
     @property
     def world_size(self) -> int:
         return self.nodes * self.processes_per_node
+
+    @property
+    def built_alike(self) -> str:
+        """What trials of one and the same network have in common."""
+        return f"{self.model} {sorted(self.arguments.items())}"
 
     @property
     def display_name(self) -> str:

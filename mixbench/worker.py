@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError, TrialError
-from mixbench.record import Complexity, DamagedRecord, Epoch, Record
+from mixbench.record import Complexity, DamagedRecord, Epoch, Record, write_atomically
 from mixbench.run import Progress, Run
 from mixbench.trial import Measure, Trial
 
@@ -88,13 +88,13 @@ def _count(trials: list[Trial], desk: "Desk") -> dict[str, Complexity]:
     known: dict[str, Complexity] = {}
     for trial in trials:
         with desk.at(trial, "complexity"):
-            key = f"{trial.model} {sorted(trial.arguments.items())}"
-            if key not in known:
-                known[key] = complexity.profile(trial.model, **trial.arguments)
+            alike = trial.built_alike
+            if alike not in known:
+                known[alike] = complexity.profile(trial.model, **trial.arguments)
             if desk.misses(trial, "complexity"):
-                desk.records[trial.id].add_complexity(known[key])
+                desk.records[trial.id].add_complexity(known[alike])
                 desk.save(trial, "complexity")
-            known[trial.id] = known[key]
+            known[trial.id] = known[alike]
     return known
 
 
@@ -211,7 +211,7 @@ class Desk:
         if not self.world.is_main:
             return
         if trial.id != self._current:
-            self.job.current_file.write_text(trial.id, encoding="utf-8")
+            write_atomically(self.job.current_file, trial.id)
             self._current = trial.id
         moment = time.monotonic()
         if part == "throughput" and moment - self._shown_at < PROGRESS_SECONDS:

@@ -13,6 +13,8 @@ import pytest
 from mixbench import cli
 from mixbench.record import write_atomically
 from mixbench.run import Progress
+from mixbench.session import Session
+from mixbench.suite import load
 from tests import fake_runs
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -263,6 +265,22 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
     assert "0 of 2 trials done; what was measured is kept in my runs" in err
     assert "same command goes on with the other 2" in err
     assert "mixbench report 'my runs'" in err
+
+
+def test_an_interruption_after_the_last_trial_asks_for_no_other(tmp_path: Path, suite: Path) -> None:
+    loaded, trials = load(str(suite))
+    run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(trial, 90.0) for trial in trials], loaded.text)
+    said = Session(loaded, trials, "local", run.folder, None).how_to_go_on()
+    assert "4 of 4 trials done" in said and "same command" not in said
+
+
+def test_a_content_folder_that_is_none_is_named(mixbench: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXBENCH_CONTENT", "/nowhere")
+    assert mixbench("list", "suites") == (
+        2,
+        "",
+        "mixbench: $MIXBENCH_CONTENT is /nowhere, which has no folder models\n",
+    )
 
 
 # -- status

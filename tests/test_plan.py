@@ -8,6 +8,7 @@ import yaml
 
 from mixbench.errors import RequestError
 from mixbench.plan import merge
+from mixbench.registry import create_model
 from mixbench.suite import load
 from mixbench.trial import Trial
 
@@ -172,6 +173,38 @@ def test_a_plugin_s_model_is_planned_wherever_the_suite_is_read_from(tmp_path: P
     assert (trial.family, trial.plugins) == ("Tiny", (str(tmp_path / "tiny.py"),))
 
 
+LISTS = """
+from torch import nn
+from mixbench.registry import register_model
+
+@register_model(variants={"stages": dict(depths=(2, 2), image_size=8)})
+class Stages(nn.Module):
+    def __init__(
+        self, depths: tuple[int, ...], names: list[str] | None = None,
+        image_size: int = 8, in_chans: int = 3, num_classes: int = 10,
+    ):
+        super().__init__()
+        assert isinstance(depths, tuple), depths
+        self.head = nn.Linear(sum(depths), num_classes)
+"""
+
+
+def test_arguments_may_be_lists(tmp_path: Path) -> None:
+    (tmp_path / "stages.py").write_text(LISTS, encoding="utf-8")
+    models = ["stages", {"name": "stages", "depths": [3, 4]}, {"name": "stages", "depths": [2, 2], "names": ["a"]}]
+    found = trials(tmp_path, models=models, plugins=["stages.py"])
+    assert [trial.arguments["depths"] for trial in found] == [[2, 2], [3, 4], [2, 2]]
+    assert [trial.display_name for trial in found] == ["stages", "stages[depths=[3, 4]]", "stages[names=['a']]"]
+    assert len(set(ids(found))) == 3
+    for trial in found:
+        again = Trial.model_validate_json(trial.model_dump_json())
+        assert again == trial and create_model(again.model, **again.arguments).head.in_features in (4, 7)
+    said = refusal(tmp_path, models=[{"name": "stages", "depths": ["3"]}], plugins=["stages.py"])
+    assert "depths: ['3'] does not fit (input should be a valid integer)" in said
+    twice = refusal(tmp_path, models=["stages", {"name": "stages", "depths": [2, 2]}], plugins=["stages.py"])
+    assert "models.1 gives the same trials as models.0" in twice
+
+
 def test_a_plugin_s_model_may_raise_anything(tmp_path: Path) -> None:
     (tmp_path / "tiny.py").write_text(PLUGIN.replace("NAME", "tiny_b"), encoding="utf-8")
     said = refusal(tmp_path, models=[{"name": "tiny_b", "width": 13}], plugins=["tiny.py"])
@@ -192,6 +225,13 @@ def test_a_bad_plugin_is_named_with_its_line(tmp_path: Path, text: str | None, s
     message = refusal(tmp_path, plugins=["bad.py"])
     assert f"{tmp_path}/s.yaml:7: " in message
     assert said in message
+
+
+def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
+    nesterov = {"optimizer": {"name": "sgd", "nesterov": True}}
+    said = refusal(tmp_path, datasets=[{"name": "digits", "recipe": nesterov}])
+    assert said.endswith("s.yaml:7: nesterov: true needs a momentum above 0, such as momentum: 0.9")
+    assert trials(tmp_path, datasets=[{"name": "digits", "recipe": nesterov}], recipe={"optimizer": {"momentum": 0.9}})
 
 
 def test_merging_lays_mappings_over_mappings_and_replaces_the_rest() -> None:

@@ -52,11 +52,13 @@ def ids(path: str, *assignments: str) -> list[str]:
         ("recipe: {epochs: 1.5}", "recipe.epochs: a whole number is wanted, not 1.5"),
         ("recipe: {epochs: 0}", "recipe.epochs: it must be greater than or equal to 1, not 0"),
         ("recipe: {optimizer: {name: adm}}", 'recipe.optimizer.name: "adm" is not one of adamw, sgd'),
+        ("recipe: {optimizer: {betas: [0.9, 1]}}", "recipe.optimizer.betas.1: it must be less than 1, not 1"),
         ("recipe: {optimizer: {betas: [0.9]}}", "recipe.optimizer.betas: value 1 is missing"),
         ("recipe: {optimizer: {betas: [0.9, 1, 1]}}", "recipe.optimizer.betas: at most 2 are wanted"),
         ("recipe: 100", "recipe: a mapping (key: value) is wanted, not 100"),
         # lists and numbers
         ("seeds: []", "seeds: at least one is wanted"),
+        ("seeds: null", "seeds: a list is wanted, not null"),
         ("models: []", "models: at least one is wanted"),
         ("seeds: [0, 1, 0]", "seeds: 0 is given more than once"),
         ("seeds: [x]", 'seeds.0: a whole number is wanted, not "x"'),
