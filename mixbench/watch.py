@@ -77,9 +77,13 @@ class Watch:
         return f", about {_clock(seconds)} left"
 
     def _print_now_and_then(self) -> None:
+        said: set[str] = set()
         while not self._stop.wait(PLAIN_SECONDS):
-            for trial, progress in self.running():
-                self.console.print(Text(f"  {describe(trial, progress)}"), soft_wrap=True)
+            saying = [describe(trial, progress) for trial, progress in self.running()]
+            for line in saying:
+                if line not in said:
+                    self.console.print(Text(f"  {line}"), soft_wrap=True)
+            said = set(saying)
 
 
 def describe(trial: Trial, progress: Progress) -> str:

@@ -82,7 +82,7 @@ def order_at(digits: store.Splits, world_size: int, pieces: int, augment: Augmen
 
 
 @pytest.mark.parametrize(("world_size", "pieces"), [(2, 1), (4, 1), (1, 3), (2, 4)])
-def evaluation_batches_are_the_same_images_in_the_same_order_at_any_world_size(
+def test_training_batches_are_the_same_images_in_the_same_order_at_any_world_size(
     digits: store.Splits, world_size: int, pieces: int
 ) -> None:
     augment = Augment(flip=True, crop_padding=2)

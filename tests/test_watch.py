@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: the live display, the plain lines, every label as it is."""
 
 import io
+import queue
 from pathlib import Path
 
 import pytest
@@ -105,23 +106,23 @@ def test_each_end_is_a_line_that_stays(tmp_path: Path, trials: list[Trial], term
     assert "no [bold]memory[/] left" in text
 
 
-def test_without_a_terminal_plain_lines_come_now_and_then(
+def test_without_a_terminal_a_plain_line_comes_now_and_then_where_something_is_new(
     tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     monkeypatch.setattr("mixbench.watch.PLAIN_SECONDS", 0.001)
     watch = watching(tmp_path, trials, terminal=False)
     at_work(watch.run, trials[0], epoch(7))
-    printed = threading.Event()
+    printed: queue.Queue[str] = queue.Queue()
 
     class Stream(io.StringIO):
         def write(self, text: str) -> int:
-            if "epoch 7/25" in text:
-                printed.set()
+            printed.put(text)
             return super().write(text)
 
     watch.console.file = Stream()
     with watch:
-        assert printed.wait(20)
-    assert f"  {LABEL} cifar10 seed 0: epoch 7/25, loss 0.412, 5,210 images/s\n" in watch.console.file.getvalue()
+        assert printed.get(timeout=20) == f"  {LABEL} cifar10 seed 0: epoch 7/25, loss 0.412, 5,210 images/s\n"
+        with pytest.raises(queue.Empty):
+            printed.get(timeout=0.2)
+        at_work(watch.run, trials[0], epoch(8))
+        assert "epoch 8/25" in printed.get(timeout=20)
