@@ -57,10 +57,10 @@ def bundled_suites() -> list[str]:
 def _read(path: Path) -> Document:
     """A suite's document, its plugins as whole paths: a relative one starts at the suite file."""
     document = read(path)
-    plugins = document.data.get("plugins", [])
-    for index, plugin in enumerate(plugins if isinstance(plugins, list) else []):
-        if isinstance(plugin, str):
-            plugins[index] = str((path.parent / plugin).resolve())
+    if plugins := as_list(document.data.get("plugins")):
+        document.data["plugins"] = [
+            str((path.parent / plugin).resolve()) if isinstance(plugin, str) else plugin for plugin in plugins
+        ]
     return document
 
 
