@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from mixbench.data.datasets import find_dataset
 from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.session import Session
@@ -57,7 +56,7 @@ def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str,
 
 
 def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
-    images = find_dataset(trial.dataset).train_images
+    images = trial.data.train_images
     epochs = trial.recipe.epochs if "accuracy" in trial.measure else 0
     complete = record is not None and not record.missing(trial.measure)
     return {

@@ -62,9 +62,9 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
     datasets: dict[int, Dataset] = {}
     for d, asked in enumerate(suite.datasets):
         try:
-            datasets[d] = find_dataset(asked.name)
+            datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder)
         except RequestError as error:
-            problems.append((("datasets", d, "name"), str(error)))
+            problems.append((("datasets", d), str(error)))
     subjects: dict[tuple[int, int], Subject] = {}
     for m, spec in enumerate(suite.models):
         wrong = list(_entry_problems(spec, ("models", m)))
@@ -257,6 +257,7 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
         label=subject.label,
         family=subject.family,
         dataset=subject.dataset.name,
+        data=subject.dataset,
         seed=seed,
         recipe=cell.trained_by,
         **point,

@@ -35,9 +35,14 @@ class ModelSpec(Strict):
 
 
 class DatasetSpec(Strict):
-    """A dataset by name; its recipe is merged over the suite's."""
+    """A dataset by name; its recipe is merged over the suite's.
+
+    `image_folder` is a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, under a name of the suite's choice.
+    """
 
     name: str
+    image_size: Count | None = None
+    image_folder: str | None = None
     recipe: Recipe = Recipe()
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-Precision = Literal["fp32", "tf32", "bf16", "amp-bf16"]
+from mixbench.data.datasets import Dataset
+
+Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Measure = Literal["complexity", "throughput", "accuracy"]
 
@@ -37,15 +39,20 @@ class Strict(BaseModel):
 
 
 class Optimizer(Strict):
-    """torch's AdamW or SGD; `betas` and `eps` are AdamW's, `momentum` and `nesterov` are SGD's."""
+    """torch's AdamW or SGD, timm's LAMB or Lion; `eps` is AdamW's and LAMB's, `momentum` and `nesterov` are SGD's.
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    `betas` are all others'.  `decay_vectors: false` exempts biases, norms and scales (all parameters of one dimension)
+    from weight decay.
+    """
+
+    name: Literal["adamw", "sgd", "lamb", "lion"] = "adamw"
     lr: Positive = 0.001
     weight_decay: NonNegative = 0.0
     betas: Annotated[tuple[Below1, Below1], Field(strict=False)] = (0.9, 0.999)
     eps: Positive = 1e-8
     momentum: Fraction01 = 0.0
     nesterov: bool = False
+    decay_vectors: bool = True
 
 
 class Schedule(Strict):
@@ -53,9 +60,11 @@ class Schedule(Strict):
 
     piecewise_linear: through `points` (share of the run, share of lr); the default points are SplitMixer's.
     cosine: linear warm-up over `warmup_epochs`, then half a cosine down to `final`.
+    one_cycle: half a cosine up over the first `rise` of the run, from 1/`start_divisor`, then half a cosine down to
+    1/(`start_divisor` × `end_divisor`): torch's OneCycleLR.
     """
 
-    name: Literal["piecewise_linear", "cosine", "constant"] = "piecewise_linear"
+    name: Literal["piecewise_linear", "cosine", "one_cycle", "constant"] = "piecewise_linear"
     points: Annotated[tuple[Point, ...], Field(strict=False, min_length=2)] = (
         (0.0, 0.0),
         (0.4, 1.0),
@@ -64,6 +73,9 @@ class Schedule(Strict):
     )
     warmup_epochs: NonNegative = 0.0
     final: Fraction01 = 0.0
+    rise: Annotated[Number, Field(gt=0, lt=1)] = 0.3
+    start_divisor: Annotated[Number, Field(ge=1)] = 25.0
+    end_divisor: Annotated[Number, Field(ge=1)] = 1e4
 
     @field_validator("points")
     @classmethod
@@ -74,15 +86,90 @@ class Schedule(Strict):
         return points
 
 
+Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
+
+
+class ResizeCrop(Strict):
+    """torchvision's RandomResizedCrop: a box of this share of the area and this aspect ratio, resized to the image."""
+
+    scale: Range = (0.08, 1.0)
+    ratio: Range = (3 / 4, 4 / 3)
+
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _rises(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"the lower bound comes first: {list(bounds)}")
+        return bounds
+
+    @field_validator("scale")
+    @classmethod
+    def _is_a_share(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[1] > 1:
+            raise ValueError(f"a share of the image's area is at most 1, not {bounds[1]}")
+        return bounds
+
+
+class RandAugment(Strict):
+    """arXiv:1909.13719, as torchvision's RandAugment has it: operations an image, and their magnitude, 0 to 30."""
+
+    num_ops: Count = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+
+
+def _torchvisions_randaugment(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(
+            f"timm's {value!r} cannot be honoured exactly: it resamples PIL images, bilinear or bicubic at random, "
+            "which no tensor kernel does; torchvision's is given as {num_ops: 2, magnitude: 9}"
+        )
+    return value
+
+
+class ColorJitter(Strict):
+    """torchvision's ColorJitter: factors within 1 ± brightness, contrast, saturation, and hue shifts within ± hue."""
+
+    brightness: NonNegative = 0.0
+    contrast: NonNegative = 0.0
+    saturation: NonNegative = 0.0
+    hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
+
+
+class Erasing(Strict):
+    """torchvision's RandomErasing after normalisation: a box of zeros, or of normal noise, in some images."""
+
+    probability: Fraction01 = 0.25
+    scale: Range = (0.02, 1 / 3)
+    ratio: Range = (0.3, 3.3)
+    fill: Literal["zero", "noise"] = "zero"
+
+
 class Augment(Strict):
-    """What happens to a training image on the device."""
+    """What happens to a training image on the device, in this order.
+
+    resize_crop or crop_padding, flip, randaugment, color_jitter, normalisation, erasing, then mixup (arXiv:1710.09412)
+    or cutmix (arXiv:1905.04899), of which the numbers are the α of their Beta distribution, 0 for none; where both are
+    given, half of the images get either.
+    """
 
     flip: bool = False
     crop_padding: Annotated[int, Field(ge=0)] = 0
+    resize_crop: ResizeCrop | None = None
+    randaugment: Annotated[RandAugment, BeforeValidator(_torchvisions_randaugment)] | None = None
+    color_jitter: ColorJitter | None = None
+    erasing: Erasing | None = None
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
 
 
 class Recipe(Strict):
-    """How a model is trained.  A default is never changed: ids leave out what is at its default."""
+    """How a model is trained.  A default is never changed: ids leave out what is at its default.
+
+    `drop_path` overrides the model's own.  `ema` is the decay of an average of the weights, which is then what is
+    evaluated; 0 for none.  `drop_last: false` trains on an epoch's last, smaller batch too.  `split: val` evaluates on
+    a tenth of the training set, kept out of training, instead of the test set.  `test_crop` is the share of a test
+    image's shorter side that the crop keeps, of datasets whose images are larger than the model's.
+    """
 
     name: str = "default"
     epochs: Count = 100
@@ -92,6 +179,11 @@ class Recipe(Strict):
     augment: Augment = Augment()
     label_smoothing: Below1 = 0.0
     clip_grad_norm: NonNegative = 0.0
+    drop_path: Below1 | None = None
+    ema: Below1 = 0.0
+    drop_last: bool = True
+    split: Literal["test", "val"] = "test"
+    test_crop: Annotated[Number, Field(gt=0, le=1)] | None = None
     gradient_accumulation: Count = 1
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
 
@@ -117,6 +209,7 @@ class Trial(BaseModel):
     label: str
     family: str
     dataset: str
+    data: Dataset
     seed: int
     recipe: Recipe
     precision: Precision

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from mixbench.data.datasets import Dataset
 from mixbench.record import Complexity, Curve, Details, Environment, Epoch, Layer, Record, ThroughputSamples
 from mixbench.run import Run
 from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name
@@ -38,6 +39,9 @@ ENVIRONMENT = Environment(
 )
 
 
+CIFAR10 = Dataset("cifar10", 32, 3, 10, 50_000, 10_000, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "")
+
+
 def trial(model: str = "splitmixer_i_256_8", seed: int = 0, **changes: Any) -> Trial:
     """A trial on CIFAR-10; its id need only be unique here."""
     known = {name: family for name, family, *_ in MODELS}
@@ -49,6 +53,7 @@ def trial(model: str = "splitmixer_i_256_8", seed: int = 0, **changes: Any) -> T
         "label": model,
         "family": known.get(model, "Mixer"),
         "dataset": "cifar10",
+        "data": CIFAR10,
         "seed": seed,
         "recipe": RECIPE,
         "precision": "fp32",

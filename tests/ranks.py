@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Images, load
 from mixbench.measure.accuracy import evaluate
@@ -20,7 +19,7 @@ def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
     world = connect(folder / "meeting.json", rank, size, rank, size)
     engine = make_engine(build_model(trial, world), trial, world)
     data = load(trial.dataset)
-    dataset, recipe = find_dataset(trial.dataset), trial.recipe
+    dataset, recipe = trial.data, trial.recipe
     loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size)
     losses = [loss for _, _, loss, _ in train(engine, trial, loader, world)]
     trained = {name: value.clone() for name, value in engine.module.state_dict().items()}

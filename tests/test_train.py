@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.registry import create_model
@@ -93,8 +92,7 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
     model = create_model(trial.model, **trial.arguments).train()
     data, recipe = load(trial.dataset).train, trial.recipe
     loaders = [
-        TrainLoader(data, find_dataset(trial.dataset), recipe.augment, recipe.global_batch_size, rank, shards)
-        for rank in range(shards)
+        TrainLoader(data, trial.data, recipe.augment, recipe.global_batch_size, rank, shards) for rank in range(shards)
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=recipe.optimizer.momentum)
     steps = len(loaders[0])

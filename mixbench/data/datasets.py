@@ -7,7 +7,11 @@ from mixbench.errors import RequestError, nearest
 
 @dataclass(frozen=True)
 class Dataset:
-    """mean and std are of the training images scaled to [0, 1], per channel."""
+    """mean and std are of the training images scaled to [0, 1], per channel.
+
+    `image_size` is what a model sees, pixels a side; `train_side` what training images are decoded to before their
+    augmentation (0: the same).  `folder` is that of an `image_folder`, empty for those in the table.
+    """
 
     name: str
     image_size: int
@@ -18,6 +22,8 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+    train_side: int = 0
+    folder: str = ""
 
 
 DATASETS = {
@@ -49,8 +55,11 @@ DATASETS = {
 }
 
 
-def find_dataset(name: str) -> Dataset:
-    """Raises RequestError with the nearest names where there is no such dataset."""
+def find_dataset(name: str, image_size: int | None = None, image_folder: str | None = None) -> Dataset:
+    """The dataset of the table, at another image size where one is given; or the images of a folder.
+
+    Raises RequestError with the nearest names where there is no such dataset.
+    """
     if name not in DATASETS:
         raise RequestError(f"no dataset is called {name!r}{nearest(name, DATASETS)}")
     return DATASETS[name]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,15 @@ FASHION_MNIST_FILES = {
 
 @dataclass(frozen=True)
 class Images:
-    """images: N C H W, uint8; labels: N, int64."""
+    """images: N C H W, uint8, on the device or on the host; labels: N, int64, on the device."""
 
     images: Tensor
     labels: Tensor
+
+    def batches(self, indices: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+        """For each tensor of sample indices (on the host) its images B C H W, uint8, on the device."""
+        for index in indices:
+            yield self.images[index.to(self.images.device)].to(device)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
@@ -23,7 +22,7 @@ def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch], 
 
     Raises TrialError where training diverges.
     """
-    dataset = find_dataset(trial.dataset)
+    dataset = trial.data
     engine = make_engine(build_model(trial, world), trial, world)
     recipe = trial.recipe
     loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, world.rank, world.size)
@@ -63,7 +62,7 @@ def evaluate(engine: Any, trial: Trial, test: Images, world: World) -> tuple[flo
     engine.eval()
     world.broadcast_buffers(engine.module)
     sums = torch.zeros(4, dtype=torch.float64, device=world.device)  # loss, top-1, top-5, images
-    dataset = find_dataset(trial.dataset)
+    dataset = trial.data
     for images, labels in evaluation_batches(test, dataset, EVALUATION_BATCH, world.rank, world.size):
         logits = engine(as_input(images, trial)).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from mixbench.data.datasets import find_dataset
 from mixbench.record import ThroughputSamples
 from mixbench.train import as_input, build_model, make_engine, set_precision, train_step
 from mixbench.trial import Trial
@@ -41,7 +40,7 @@ class Subject:
         self.trial, self.world = trial, world
         others = _allocated(world)
         self.engine = make_engine(build_model(trial, world), trial, world)
-        dataset = find_dataset(trial.dataset)
+        dataset = trial.data
         shape = (dataset.channels, dataset.image_size, dataset.image_size)
         self.pieces = trial.recipe.gradient_accumulation
         self.train_shard = trial.recipe.global_batch_size // (world.size * self.pieces)
