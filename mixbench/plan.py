@@ -6,6 +6,7 @@ The order puts seeds outside and models inside, so that a run cut short has comp
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from mixbench.data.datasets import Dataset, find_dataset
+from mixbench.data.split import training_images
 from mixbench.errors import RequestError, nearest
 from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite, dotted
@@ -190,17 +192,28 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
         owners = [path for path, recipe in recipes if key in recipe.model_fields_set]
         return (*(owners or [("recipe", cell.recipe)])[-1], key)
 
-    optimizer = cell.trained_by.optimizer
+    recipe, optimizer = cell.trained_by, cell.trained_by.optimizer
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
         yield place("optimizer"), "nesterov: true needs a momentum above 0, such as momentum: 0.9"
+    if optimizer.name in ("lamb", "lion") and not find_spec("timm"):
+        yield place("optimizer"), f"{optimizer.name} is timm's, which is not installed: pip install 'mixbench[timm]'"
+    if optimizer.name == "lamb" and recipe.zero_stage:
+        yield place("zero_stage"), "LAMB's trust ratios need whole weights, which ZeRO cuts into pieces: zero_stage: 0"
+    if recipe.ema and (recipe.zero_stage == 3 or "bf16" in suite.precision):
+        yield (
+            place("ema"),
+            "ema averages whole fp32 weights: not with zero_stage 3, nor with precision bf16 (amp-bf16 will do)",
+        )
+    if recipe.drop_path is not None and "drop_path" not in cell.subject.arguments:
+        yield place("drop_path"), f"{cell.subject.model} has no drop_path; give it to the models that have one"
     batch, where = cell.trained_by.global_batch_size, place("global_batch_size")
     processes, steps = suite.resources.nodes * suite.resources.processes_per_node, cell.trained_by.gradient_accumulation
     if batch % (processes * steps):
         factors = f"{processes} processes × {steps} accumulation steps"
         yield where, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
     dataset = cell.subject.dataset
-    if "accuracy" in suite.measure and batch > dataset.train_images:
-        images = f"the {dataset.train_images} training images of {dataset.name}"
+    if "accuracy" in suite.measure and batch > (there := training_images(dataset, recipe)):
+        images = f"the {there} training images of {dataset.name}"
         yield where, f"global_batch_size {batch} is more than {images}"
 
 
@@ -247,13 +260,15 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
 
 
 def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any]) -> Trial:
-    subject = cell.subject
-    names = (subject.model, subject.overrides, subject.identity, subject.dataset.name)
+    subject, arguments, identity = cell.subject, cell.subject.arguments, cell.subject.identity
+    if (rate := cell.trained_by.drop_path) is not None:
+        arguments, identity = arguments | {"drop_path": rate}, identity | {"drop_path": rate}
+    names = (subject.model, subject.overrides, identity, subject.dataset.name)
     return Trial(
         id=trial_id(*names, seed, cell.trained_by, **point),
         model=subject.model,
         overrides=subject.overrides,
-        arguments=subject.arguments,
+        arguments=arguments,
         label=subject.label,
         family=subject.family,
         dataset=subject.dataset.name,

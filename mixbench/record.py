@@ -175,7 +175,7 @@ class Record(BaseModel):
             world_size=trial.world_size,
             train_batch_size=trial.recipe.global_batch_size if trains else None,
             infer_batch_size=trial.infer_batch_size if "throughput" in trial.measure else None,
-            flags=[],
+            flags=["validation split"] if trains and trial.recipe.split == "val" else [],
             details=Details(trial=trial),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
@@ -17,7 +18,15 @@ from mixbench.registry import create_model
 from mixbench.trial import Optimizer, Recipe, Schedule, Trial
 from mixbench.world import World
 
+AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
+    """The exponential moving average of a model's weights and buffers, None where the recipe wants none."""
+    if not trial.recipe.ema:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(trial.recipe.ema), use_buffers=True)
 
 
 def build_model(trial: Trial, world: World) -> nn.Module:
@@ -83,24 +92,35 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": precision == "bf16"},
-        "torch_autocast": {"enabled": precision == "amp-bf16", "dtype": "bfloat16"},
+        "torch_autocast": {"enabled": precision in AUTOCAST, "dtype": AUTOCAST.get(precision, "bfloat16")},
         "steps_per_print": None,
     }
 
 
 def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """The optimizer with its groups of parameters.  LAMB clips nothing by itself: that is `clip_grad_norm`'s."""
+    groups = _decayed_groups(model, options)
+    shared = dict(lr=options.lr, weight_decay=options.weight_decay)
     if options.name == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            momentum=options.momentum,
-            nesterov=options.nesterov,
-        )
-    return torch.optim.AdamW(
-        parameters, lr=options.lr, weight_decay=options.weight_decay, betas=options.betas, eps=options.eps
-    )
+        return torch.optim.SGD(groups, **shared, momentum=options.momentum, nesterov=options.nesterov)
+    if options.name == "adamw":
+        return torch.optim.AdamW(groups, **shared, betas=options.betas, eps=options.eps)
+    import timm.optim
+
+    if options.name == "lamb":
+        return timm.optim.Lamb(groups, **shared, betas=options.betas, eps=options.eps, max_grad_norm=None)
+    return timm.optim.Lion(groups, **shared, betas=options.betas)
+
+
+def _decayed_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
+    """All parameters in one group, or those of one dimension in a second one without weight decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if options.decay_vectors:
+        return [{"params": parameters}]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    exempt = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": exempt, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -112,11 +132,25 @@ def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) ->
         return 1.0
     if schedule.name == "piecewise_linear":
         return _interpolate(schedule.points, (step + 1) / steps)
+    if schedule.name == "one_cycle":
+        return _one_cycle(schedule, step, steps)
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
-    progress = (step - warmup) / max(1.0, steps - warmup)
-    return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * progress))
+    return _half_cosine(1.0, schedule.final, (step - warmup) / max(1.0, steps - warmup))
+
+
+def _one_cycle(schedule: Schedule, step: int, steps: int) -> float:
+    """torch's OneCycleLR with three phases off: it counts its phases in steps from 0 to `steps` - 1."""
+    start = 1 / schedule.start_divisor
+    top = max(0.0, schedule.rise * steps - 1)
+    if step < top:
+        return _half_cosine(start, 1.0, step / top)
+    return _half_cosine(1.0, start / schedule.end_divisor, (step - top) / (steps - 1 - top))
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _interpolate(points: tuple[tuple[float, float], ...], at: float) -> float:
@@ -126,10 +160,12 @@ def _interpolate(points: tuple[tuple[float, float], ...], at: float) -> float:
     return points[-1][1]
 
 
-def train(engine: Any, trial: Trial, loader: TrainLoader, world: World) -> Iterator[tuple[int, float, float, float]]:
+def train(
+    engine: Any, trial: Trial, loader: TrainLoader, world: World, average: AveragedModel | None = None
+) -> Iterator[tuple[int, float, float, float]]:
     """Train epoch by epoch; after each: (epoch from 1, last learning rate, mean training loss, seconds).
 
-    Raises TrialError where the loss is no longer a number.
+    `average` follows the weights from step to step.  Raises TrialError where the loss is no longer a number.
     """
     recipe = trial.recipe
     pieces = recipe.gradient_accumulation
@@ -138,26 +174,38 @@ def train(engine: Any, trial: Trial, loader: TrainLoader, world: World) -> Itera
         engine.train()
         total = torch.zeros((), device=world.device)
         started = time.perf_counter()
-        step = epoch * len(loader)
-        for index, (images, labels) in enumerate(loader.epoch(trial.seed, epoch, pieces)):
-            lr = recipe.optimizer.lr * lr_share(recipe.schedule, step, steps, len(loader))
+        for index, (images, targets) in enumerate(loader.epoch(trial.seed, epoch, pieces)):
+            step, piece = divmod(index, pieces)
+            lr = recipe.optimizer.lr * lr_share(recipe.schedule, epoch * len(loader) + step, steps, len(loader))
             _set_lr(engine, lr)
-            total += train_step(engine, trial, images, labels)
-            step += (index + 1) % pieces == 0
-        loss = float(world.sum(total)) / (len(loader) * pieces * world.size)
+            share = len(targets) * world.size * pieces / loader.batch_size(step)
+            total += train_step(engine, trial, images, targets, share) * len(targets)
+            if average is not None and piece == pieces - 1:
+                average.update_parameters(engine.module)
+        loss = float(world.sum(total)) / loader.images
         seconds = time.perf_counter() - started
         if not math.isfinite(loss):
             raise TrialError(f"the training loss is {loss} in epoch {epoch + 1} of {recipe.epochs}, lr {lr:.3g}")
         yield epoch + 1, lr, loss, seconds
 
 
-def train_step(engine: Any, trial: Trial, images: Tensor, labels: Tensor) -> Tensor:
-    """Forward, backward, update (at an accumulation's end); the loss, still on the device."""
+def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
+    """Forward, backward, update (at an accumulation's end); the mean loss of these images, still on the device.
+
+    targets: B labels, or B K probabilities.  `share` is the weight of these images among the pieces of their batch, of
+    which DeepSpeed takes the plain mean: 1 where all are equally large.
+    """
     logits = engine(as_input(images, trial)).float()
-    loss = F.cross_entropy(logits, labels, label_smoothing=trial.recipe.label_smoothing)
-    engine.backward(loss)
+    loss = F.cross_entropy(logits, targets, label_smoothing=trial.recipe.label_smoothing)
+    engine.backward(loss * share)
     engine.step()
     return loss.detach()
+
+
+def autocast(trial: Trial, world: World) -> torch.autocast:
+    """The context that DeepSpeed's engine computes in."""
+    enabled = trial.precision in AUTOCAST
+    return torch.autocast(world.device.type, getattr(torch, AUTOCAST.get(trial.precision, "bfloat16")), enabled)
 
 
 def as_input(images: Tensor, trial: Trial) -> Tensor:

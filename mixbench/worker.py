@@ -116,11 +116,8 @@ def _learn(trials: list[Trial], desk: "Desk") -> None:
     for trial in trials:
         with desk.at(trial, "accuracy"):
             data = desk.data(trial.dataset)
-            batch = trial.recipe.global_batch_size
-            images = len(data.train.labels) // batch * batch
 
-            def report(epoch: Epoch, trial: Trial = trial, images: int = images) -> None:
-                speed = images / epoch.seconds
+            def report(epoch: Epoch, speed: float, trial: Trial = trial) -> None:
                 desk.progress(trial, "accuracy", epoch.epoch, trial.recipe.epochs, epoch.train_loss, speed)
 
             desk.progress(trial, "accuracy", 0, trial.recipe.epochs)

@@ -20,7 +20,7 @@ def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
     engine = make_engine(build_model(trial, world), trial, world)
     data = load(trial.dataset)
     dataset, recipe = trial.data, trial.recipe
-    loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size)
+    loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size, recipe.drop_last)
     losses = [loss for _, _, loss, _ in train(engine, trial, loader, world)]
     trained = {name: value.clone() for name, value in engine.module.state_dict().items()}
     odd = Images(data.test.images[:359], data.test.labels[:359])  # not a multiple of the world size

@@ -237,6 +237,33 @@ def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
     assert trials(tmp_path, datasets=[{"name": "digits", "recipe": nesterov}], recipe={"optimizer": {"momentum": 0.9}})
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "said"),
+    [
+        ({"optimizer": {"name": "lamb"}, "zero_stage": 1}, {}, "LAMB's trust ratios need whole weights"),
+        ({"ema": 0.9, "zero_stage": 3}, {}, "ema averages whole fp32 weights"),
+        ({"ema": 0.9}, {"precision": ["fp32", "bf16"]}, "ema averages whole fp32 weights"),
+        ({"drop_path": 0.1}, {}, "splitmixer_i_256_8 has no drop_path; give it to the models that have one"),
+        ({"augment": {"randaugment": "rand-m9-mstd0.5-inc1"}}, {}, "'rand-m9-mstd0.5-inc1' cannot be honoured exactly"),
+        ({"augment": {"resize_crop": {"scale": [1, 0.5]}}}, {}, "the lower bound comes first: [1.0, 0.5]"),
+        ({"augment": {"resize_crop": {"scale": [0.5, 1.5]}}}, {}, "at most 1, not 1.5"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused(tmp_path: Path, recipe: Any, changes: Any, said: str) -> None:
+    assert said in refusal(tmp_path, recipe=recipe, **changes)
+
+
+def test_a_recipes_drop_path_is_the_models(tmp_path: Path) -> None:
+    models = [
+        {"name": "mixer_s4", "patch_size": 2, "recipe": {"drop_path": 0.25}},
+        {"name": "mixer_s4", "patch_size": 2, "label": "own", "drop_path": 0.25},
+        {"name": "mixer_s4", "patch_size": 2, "label": "none"},
+    ]
+    by_recipe, own, none = trials(tmp_path, models=models)
+    assert [trial.arguments["drop_path"] for trial in (by_recipe, own, none)] == [0.25, 0.25, 0.0]
+    assert len({by_recipe.id, own.id, none.id}) == 3
+
+
 def test_merging_lays_mappings_over_mappings_and_replaces_the_rest() -> None:
     below = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
     assert merge(below, {"a": {"c": [3]}, "d": 5, "f": 6}) == {"a": {"b": 1, "c": [3]}, "d": 5, "f": 6}

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
+from mixbench.measure import accuracy
 from mixbench.registry import create_model
-from mixbench.train import deepspeed_config, lr_share, make_optimizer
-from mixbench.trial import Augment, Optimizer, Recipe, Schedule, Trial
+from mixbench.train import deepspeed_config, lr_share, make_average, make_optimizer
+from mixbench.trial import Optimizer, Recipe, Schedule, Trial
+from mixbench.world import connect
 from tests.trials import RECIPE, SMALL, plan_trials
 
 TIMEOUT = 400
@@ -136,6 +138,27 @@ def test_cosine_warms_up_linearly_then_falls_to_its_final_share() -> None:
     assert all(later < earlier for earlier, later in pairwise(shares[20:]))
 
 
+@pytest.mark.parametrize(
+    ("steps", "rise", "start", "end"), [(100, 0.3, 25.0, 1e4), (7, 0.5, 10.0, 100.0), (40, 0.1, 2.0, 3.0)]
+)
+def test_one_cycle_is_torchs(steps: int, rise: float, start: float, end: float) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, steps, pct_start=rise, div_factor=start, final_div_factor=end, cycle_momentum=False
+    )
+    schedule = Schedule(name="one_cycle", rise=rise, start_divisor=start, end_divisor=end)
+    for step in range(steps):
+        assert lr_share(schedule, step, steps, 1) == pytest.approx(torchs.get_last_lr()[0], abs=1e-9), step
+        optimizer.step()
+        if step < steps - 1:
+            torchs.step()
+
+
+def test_a_rise_shorter_than_a_step_starts_at_the_top() -> None:
+    shares = [lr_share(Schedule(name="one_cycle", rise=0.01), step, 10, 1) for step in range(10)]
+    assert shares[0] == 1 and all(later < earlier for earlier, later in pairwise(shares))
+
+
 def test_constant_stays_at_one() -> None:
     assert {lr_share(Schedule(name="constant"), step, 10, 5) for step in range(10)} == {1.0}
 
@@ -168,8 +191,67 @@ def test_optimizers_take_every_option_of_the_recipe() -> None:
     }
 
 
-def test_augmentation_is_off_by_default() -> None:
-    assert Recipe().augment == Augment(flip=False, crop_padding=0)
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb", "lion"])
+def test_vectors_may_be_exempt_from_weight_decay(name: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    all_in_one = make_optimizer(Optimizer(name=name, weight_decay=0.1), model).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in all_in_one] == [(4, 0.1)]
+    apart = make_optimizer(Optimizer(name=name, weight_decay=0.1, decay_vectors=False), model).param_groups
+    assert [([p.ndim for p in group["params"]], group["weight_decay"]) for group in apart] == [
+        ([4], 0.1),
+        ([1, 1, 1], 0.0),
+    ]
+
+
+@pytest.mark.parametrize(("name", "lr"), [("lamb", 0.01), ("lion", 0.001)])
+def test_lamb_and_lion_train(tmp_path: Path, name: str, lr: float) -> None:
+    recipe = RECIPE | {"epochs": 2, "optimizer": {"name": name, "lr": lr}, "schedule": {"name": "constant"}}
+    [trial] = plan_trials(tmp_path, recipe=recipe)
+    [alone] = run_ranks(tmp_path / "alone", trial, 1)
+    assert alone["losses"][1] < alone["losses"][0] < 3 and alone["scores"][1] > 30
+
+
+def test_an_epochs_last_smaller_batch_counts_by_its_images_at_any_world_size(tmp_path: Path) -> None:
+    recipe = RECIPE | {"global_batch_size": 142, "drop_last": False, "schedule": {"name": "constant"}}
+    [one] = plan_trials(tmp_path, recipe=recipe)
+    [two] = plan_trials(tmp_path, recipe=recipe, resources={"processes_per_node": 2})
+    assert two.data.train_images % 142 == 17, "the last batch is odd: its shards are of unequal size"
+    [alone] = run_ranks(tmp_path / "one", one, 1)
+    first, second = run_ranks(tmp_path / "two", two, 2)
+    assert largest_difference(first["trained"], second["trained"]) == 0
+    assert largest_difference(first["trained"], alone["trained"]) < 1e-5
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+
+
+def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
+    [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": 0.75})
+    torch.manual_seed(0)
+    model = create_model(trial.model, **trial.arguments)
+    average = make_average(model, trial)
+    assert average is not None
+    expected: dict[str, torch.Tensor] = {}
+    for step in range(3):
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.randn(value.shape))
+                expected[name] = 0.75 * expected[name] + 0.25 * value if step else value.clone()
+        average.update_parameters(model)
+    averaged = average.module.state_dict()
+    assert largest_difference({name: averaged[name] for name in expected}, expected) < 1e-6
+    assert make_average(model, trial.model_copy(update={"recipe": Recipe()})) is None
+
+
+def test_it_is_the_average_that_is_evaluated(tmp_path: Path) -> None:
+    world = connect(tmp_path / "meeting.json")
+    data = load("digits")
+    curves = []
+    for ema in (0.0, 1e-9, 1 - 1e-9):
+        [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": ema})
+        curves.append(accuracy.measure(trial, data, world, lambda *_: None).epochs[-1])
+    plain, followed, stayed = curves
+    assert plain.train_loss == pytest.approx(followed.train_loss) == pytest.approx(stayed.train_loss)
+    assert followed.test_loss == pytest.approx(plain.test_loss, rel=1e-4)
+    assert stayed.test_loss > 2 * plain.test_loss, "an average that never moves has the first step's weights"
 
 
 def test_channels_last_trains_to_the_same_losses(tmp_path: Path) -> None:

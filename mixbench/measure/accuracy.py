@@ -7,29 +7,33 @@ import torch
 from torch.nn import functional as F
 
 from mixbench.data.loader import TrainLoader, evaluation_batches
+from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
 from mixbench.record import Curve, Epoch
-from mixbench.train import as_input, build_model, make_engine, train
+from mixbench.train import as_input, autocast, build_model, make_average, make_engine, train
 from mixbench.trial import Trial
 from mixbench.world import World
 
 EVALUATION_BATCH = 512
 
 
-def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch], None]) -> Curve:
-    """Train and evaluate; `report` hears of each epoch.  Collective: every rank calls it, each gets the same curve.
+def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch, float], None]) -> Curve:
+    """Train and evaluate; `report` hears of each epoch and its images a second.
 
-    Raises TrialError where training diverges.
+    Collective: every rank calls it, each gets the same curve.  Raises TrialError where training diverges.
     """
-    dataset = trial.data
-    engine = make_engine(build_model(trial, world), trial, world)
     recipe = trial.recipe
-    loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, world.rank, world.size)
+    model = build_model(trial, world)
+    average = make_average(model, trial)
+    engine = make_engine(model, trial, world)
+    batch, place = recipe.global_batch_size, (world.rank, world.size)
+    train_images, test_images = chosen(data, recipe)
+    loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
     epochs = []
     try:
-        for number, lr, train_loss, seconds in train(engine, trial, loader, world):
-            test_loss, top1, top5 = evaluate(engine, trial, data.test, world)
+        for number, lr, train_loss, seconds in train(engine, trial, loader, world, average):
+            test_loss, top1, top5 = evaluate(average or engine, trial, test_images, world)
             epochs.append(
                 Epoch(
                     epoch=number,
@@ -41,7 +45,7 @@ def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch], 
                     seconds=seconds,
                 )
             )
-            report(epochs[-1])
+            report(epochs[-1], loader.images / seconds)
     finally:
         engine.destroy()
     best = max(epochs, key=lambda epoch: epoch.top1)
@@ -49,22 +53,23 @@ def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch], 
         epochs=epochs,
         best_top1_optimistic=best.top1,
         best_epoch=best.epoch,
-        test_images=len(data.test.labels),
+        test_images=len(test_images.labels),
     )
 
 
 @torch.no_grad()
-def evaluate(engine: Any, trial: Trial, test: Images, world: World) -> tuple[float, float, float]:
+def evaluate(model: Any, trial: Trial, test: Images | Part, world: World) -> tuple[float, float, float]:
     """(mean loss, top-1 %, top-5 %) over the whole split, each image once at any world size; collective.
 
-    Every rank uses rank 0's buffers, so that all evaluate one model.
+    `model` is DeepSpeed's engine, or the average of its weights.  Every rank uses rank 0's buffers, so that all
+    evaluate one model.
     """
-    engine.eval()
-    world.broadcast_buffers(engine.module)
+    model.eval()
+    world.broadcast_buffers(model.module)
     sums = torch.zeros(4, dtype=torch.float64, device=world.device)  # loss, top-1, top-5, images
-    dataset = trial.data
-    for images, labels in evaluation_batches(test, dataset, EVALUATION_BATCH, world.rank, world.size):
-        logits = engine(as_input(images, trial)).float()
+    for images, labels in evaluation_batches(test, trial.data, EVALUATION_BATCH, world.rank, world.size):
+        with autocast(trial, world):  # the engine does so by itself, an average does not
+            logits = model(as_input(images, trial)).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         sums[0] += F.cross_entropy(logits, labels, reduction="sum").double()
         sums[1] += ranked[:, 0].sum()

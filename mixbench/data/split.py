@@ -1,0 +1,56 @@
+"""What is trained on and what is evaluated: the dataset's own split, or a tenth of its training set held out."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mixbench.data.datasets import Dataset
+from mixbench.trial import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mixbench.data.store import Images, Splits
+
+HELD_OUT = 10  # one image in ten, of each class
+
+
+def training_images(dataset: Dataset, recipe: Recipe) -> int:
+    """How many images a recipe trains on, at least: `split: val` holds out a tenth of each class, rounded down."""
+    return dataset.train_images - (dataset.train_images // HELD_OUT if recipe.split == "val" else 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a split's images, by their places in it.  Nothing is copied."""
+
+    whole: "Images"
+    places: "Tensor"
+
+    @property
+    def labels(self) -> "Tensor":
+        return self.whole.labels[self.places.to(self.whole.labels.device)]
+
+    def batches(self, indices: "Iterable[Tensor]", device: "torch.device") -> "Iterator[Tensor]":
+        return self.whole.batches((self.places[index] for index in indices), device)
+
+
+def chosen(splits: "Splits", recipe: Recipe) -> "tuple[Images | Part, Images | Part]":
+    """(what is trained on, what is evaluated).  What is held out depends on nothing but the labels."""
+    if recipe.split == "test":
+        return splits.train, splits.test
+    held_out = _a_tenth_of_each_class(splits.train.labels.cpu())
+    return Part(splits.train, (~held_out).nonzero()[:, 0]), Part(splits.train, held_out.nonzero()[:, 0])
+
+
+def _a_tenth_of_each_class(labels: "Tensor") -> "Tensor":
+    """A mask: the first tenth of each class in a fixed random order, rounded down."""
+    import torch
+
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        of_class = order[labels[order] == label]
+        mask[of_class[: len(of_class) // HELD_OUT]] = True
+    return mask

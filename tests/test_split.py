@@ -1,0 +1,44 @@
+"""A validation split: a tenth of each class, kept out of training, the same for every seed and world size."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixbench.data.split import Part, chosen, training_images
+from mixbench.data.store import Images, Splits
+from mixbench.errors import RequestError
+from mixbench.record import Record
+from mixbench.trial import Recipe
+from tests.trials import RECIPE, plan_trials
+
+LABELS = torch.tensor([0] * 40 + [1] * 25 + [2] * 9)
+IMAGES = torch.arange(len(LABELS), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+SPLITS = Splits(Images(IMAGES, LABELS), Images(IMAGES[:5], LABELS[:5]))
+
+
+def places(part: Images | Part) -> list[int]:
+    batches = part.batches(torch.arange(len(part.labels)).split(7), torch.device("cpu"))
+    return [int(value) for batch in batches for value in batch[:, 0, 0, 0]]
+
+
+def test_the_test_split_is_the_datasets_own() -> None:
+    assert chosen(SPLITS, Recipe()) == (SPLITS.train, SPLITS.test)
+
+
+def test_a_tenth_of_each_class_is_held_out_and_not_trained_on() -> None:
+    train, held_out = chosen(SPLITS, Recipe(split="val"))
+    assert held_out.labels.bincount().tolist() == [4, 2]
+    assert sorted(places(train) + places(held_out)) == list(range(len(LABELS)))
+    assert LABELS[places(train)].equal(train.labels) and LABELS[places(held_out)].equal(held_out.labels)
+    assert places(held_out) == places(chosen(SPLITS, Recipe(split="val"))[1])
+    assert places(held_out)[:4] != [0, 1, 2, 3], "held out at random, not the first ones"
+
+
+def test_records_say_so_and_a_batch_may_not_be_larger_than_what_is_left(tmp_path: Path) -> None:
+    recipe = RECIPE | {"split": "val", "global_batch_size": 1294}
+    [trial] = plan_trials(tmp_path, recipe=recipe)
+    assert Record.pending(trial).flags == ["validation split"]
+    assert training_images(trial.data, trial.recipe) == 1437 - 143 == 1294
+    with pytest.raises(RequestError, match="global_batch_size 1295 is more than the 1294 training images of digits"):
+        plan_trials(tmp_path, recipe=recipe | {"global_batch_size": 1295})

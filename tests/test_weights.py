@@ -1,0 +1,54 @@
+"""Weights as files: what is saved is what is loaded, and what does not fit is named."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mixbench import weights
+from mixbench.errors import RequestError
+from mixbench.registry import create_model
+
+SIZE = dict(dim=8, depth=1, kernel_size=3, image_size=8, in_chans=1)
+
+
+def model(seed: int, **arguments: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return create_model("convmixer_256_8", **(SIZE | arguments))
+
+
+def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:
+    saved, other = model(0), model(1)
+    saved.train()(torch.randn(4, 1, 8, 8))  # running statistics are saved too
+    weights.save(saved, tmp_path / "a.safetensors")
+    weights.load(tmp_path / "a.safetensors", other)
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in saved.state_dict().items())
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    state = model(0).state_dict()
+    name = next(name for name in state if name.endswith("head.weight") or name.endswith("weight"))
+    save_file({key: value for key, value in state.items() if key != name}, path)
+    with pytest.raises(RequestError, match=f"has no tensor '{name}'"):
+        weights.load(path, model(0))
+    save_file(state | {"extra": torch.zeros(1)}, path)
+    with pytest.raises(RequestError, match="has a tensor 'extra', which the model has not"):
+        weights.load(path, model(0))
+    save_file(state, path)
+    with pytest.raises(RequestError, match=r"has shape \(8, 1, 2, 2\), the model's has \(8, 1, 4, 4\)"):
+        weights.load(path, model(0, patch_size=4))
+    path.write_bytes(b"not at all")
+    with pytest.raises(RequestError, match="not a file of safetensors"):
+        weights.load(path, model(0))
+
+
+def test_a_fingerprint_follows_the_contents_not_the_path(tmp_path: Path) -> None:
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (weights.fingerprint(tmp_path / name) for name in "abc")
+    assert a == b != c and len(a) == 16
+    with pytest.raises(RequestError, match="cannot be read: No such file"):
+        weights.fingerprint(tmp_path / "none")
