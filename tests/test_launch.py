@@ -191,6 +191,7 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
         command,
         env=os.environ | {"HANGING": str(hanging)},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
