@@ -62,7 +62,9 @@ def run(
 
         print_plan(session, as_json)
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C
+            signal.signal(stop, _interrupt)
     try:
         counts = session.run_all(quiet=as_json)
     except KeyboardInterrupt:
@@ -173,6 +175,9 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _interrupt(*_: object) -> NoReturn:
+    """Stop, once: a second Ctrl-C would stop the stopping, and leave processes behind."""
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,6 +1,8 @@
 """What each rank of a job runs: measure the job's trials, one part of a record after the other."""
 
+import ctypes
 import os
+import signal
 import time
 import traceback
 from contextlib import suppress
@@ -53,6 +55,8 @@ def work(job: Job) -> None:
     if job.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     place = submitit.JobEnvironment()
+    if place.cluster == "local":
+        _end_with_parent()
     ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
     job.pid_file(ranks["rank"]).write_text(str(os.getpid()), encoding="utf-8")
     try:
@@ -64,6 +68,12 @@ def work(job: Job) -> None:
         if ranks["size"] > 1:
             job.error_file(ranks["rank"]).write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone, however it went."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def measure(trials: list[Trial], desk: "Desk") -> None:

@@ -144,6 +144,25 @@ def test_when_one_of_two_processes_raises_the_trial_fails_with_its_reason_soon(t
     assert time.monotonic() - began < 240, "no rank waits for the other until a time-out"
 
 
+def test_when_submitits_controller_is_killed_its_processes_end_and_the_trial_is_blamed(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, models=["hangs"], plugins=[str(FAULTY)], measure=["accuracy"])
+    hanging = tmp_path / "hanging"
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(tmp_path / "run"), "--json"]
+    process = subprocess.Popen(
+        command, env=os.environ | {"HANGING": str(hanging)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: hanging.exists() or process.poll() is not None, "the trial to begin")
+        [controller] = [line for line in processes_that_mention(str(tmp_path / "run")) if "submitit.local" in line]
+        os.kill(int(controller.split(":")[0]), signal.SIGKILL)
+        output, errors = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    assert process.returncode == 1, errors
+    assert json.loads(output)["trials"]["failed"] == 1
+    wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
+
+
 @pytest.mark.parametrize(
     ("keys", "name", "message"),
     [
@@ -191,14 +210,16 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
         command,
         env=os.environ | {"HANGING": str(hanging)},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         wait_for(lambda: hanging.exists() or process.poll() is not None, "the second trial to begin")
-        # Ctrl-C in a terminal reaches the whole process group; kill reaches one process
-        (os.killpg if interrupt == signal.SIGINT else os.kill)(process.pid, interrupt)
+        # Ctrl-C in a terminal reaches the whole process group; kill reaches one process; people do it again and again
+        send = os.killpg if interrupt == signal.SIGINT else os.kill
+        wait_for(lambda: process.poll() is not None or send(process.pid, interrupt), "the run to end")
         _, errors = process.communicate(timeout=DEADLINE)
     finally:
         process.kill()
