@@ -55,12 +55,16 @@ def bundled_suites() -> list[str]:
 
 
 def _read(path: Path) -> Document:
-    """A suite's document, its plugins as whole paths: a relative one starts at the suite file."""
+    """A suite's document, its plugins and image folders as whole paths: a relative one starts at the suite file."""
     document = read(path)
     if plugins := as_list(document.data.get("plugins")):
         document.data["plugins"] = [
             str((path.parent / plugin).resolve()) if isinstance(plugin, str) else plugin for plugin in plugins
         ]
+    datasets = document.data.get("datasets")
+    for entry in datasets if isinstance(datasets, list) else [datasets]:
+        if isinstance(entry, dict) and isinstance(entry.get("image_folder"), str):
+            entry["image_folder"] = str((path.parent / entry["image_folder"]).resolve())
     return document
 
 
