@@ -164,6 +164,53 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED_TRIALS)
 
 
+@cli.group()
+def data() -> None:
+    """List, check or fetch datasets."""
+
+
+@data.command(name="list")
+@click.argument("names", nargs=-1)
+@json_option
+def data_list(names: tuple[str, ...], as_json: bool) -> None:
+    """Show where the datasets NAMES lie, or how to get them  [default: all]."""
+    from mixbench.data.fetch import list_data
+    from mixbench.terminal import sizes
+
+    rows = list_data(names)
+    _print_rows(rows if as_json else sizes(rows), as_json)
+
+
+@data.command()
+@click.argument("names", nargs=-1)
+@json_option
+def check(names: tuple[str, ...], as_json: bool) -> None:
+    """Verify the datasets NAMES, and the caches made of them.
+
+    Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
+    """
+    from mixbench.data.fetch import check_data
+    from mixbench.terminal import sizes
+
+    rows = check_data(names)
+    _print_rows(rows if as_json else sizes(rows), as_json)
+    bad = {"damaged", "missing"} if names else {"damaged"}
+    sys.exit(EXIT_FAILED_TRIALS if any(row["status"] in bad for row in rows) else 0)
+
+
+@data.command()
+@click.argument("names", nargs=-1, required=True)
+def fetch(names: tuple[str, ...]) -> None:
+    """Download the datasets NAMES.
+
+    On a machine with internet, such as a login node: a run never downloads anything.  What is whole is kept, so the
+    same command goes on after a break.
+    """
+    from mixbench.data.fetch import fetch as fetch_data
+
+    fetch_data(names, click.echo)
+
+
 def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     from mixbench.terminal import console, print_table
 

@@ -90,8 +90,8 @@ def _engine() -> str:
 
 def _data() -> str:
     """What is on this machine; nothing is fetched for a check."""
-    from mixbench.data.store import find_fashion_mnist
+    from mixbench.data.datasets import DATASETS
+    from mixbench.data.files import data_root, missing
 
-    return (
-        f"digits: in scikit-learn; fashion_mnist: {find_fashion_mnist() or 'not here; a run that needs it fetches it'}"
-    )
+    here = [dataset.name for dataset in DATASETS.values() if not missing(dataset)]
+    return f"{', '.join(here)}; `mixbench data fetch` brings others into {data_root()}"

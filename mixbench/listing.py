@@ -42,6 +42,7 @@ def _datasets() -> list[dict[str, Any]]:
             "channels": dataset.channels,
             "train_images": dataset.train_images,
             "test_images": dataset.test_images,
+            "splits": dataset.splits,
             "source": dataset.source,
         }
         for dataset in DATASETS.values()

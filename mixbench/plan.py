@@ -19,6 +19,7 @@ from mixbench.errors import RequestError, nearest
 from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite, dotted
 from mixbench.trial import Recipe, Trial, display_name, trial_id
+from mixbench.weights import check, fingerprint
 from mixbench.yamltext import KeyPath
 
 Problem = tuple[KeyPath, str]
@@ -27,7 +28,10 @@ Problem = tuple[KeyPath, str]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as one dataset needs it.  `overrides` are those that differ from the variant's own arguments."""
+    """A model as one dataset needs it.  `overrides` are those that differ from the variant's own arguments.
+
+    `weights`: the file that is evaluated, and what tells its contents from another's; empty where it is trained.
+    """
 
     label: str
     model: str
@@ -36,6 +40,7 @@ class Subject:
     arguments: dict[str, Any]
     identity: dict[str, Any]
     dataset: Dataset
+    weights: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -117,27 +122,32 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
     for d, dataset in datasets.items():
         shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
         arguments = resolve(spec.name, known | shape)
-        if misfit := _misfit(entry, arguments):
+        if misfit := _misfit(entry, arguments, spec.weights):
             misfits.setdefault(misfit, []).append(dataset.name)
             continue
         plain = {key: _plain(value) for key, value in arguments.items()}
         overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
         label = spec.label or display_name(spec.name, overrides)
         identity = {key: plain[key] for key in entry.identity(arguments)}
-        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset)
+        weights = (spec.weights, fingerprint(Path(spec.weights))) if spec.weights else ("", "")
+        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset, weights)
     problems = []
     for misfit, names in misfits.items():
         where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"
-        guilty = [(*path, key) for key in known if re.search(rf"\b{re.escape(key)}\b", misfit)]
+        guilty = [(*path, key) for key in (*known, "weights") if re.search(rf"\b{re.escape(key)}\b", misfit)]
         problems.append(((guilty or [path])[0], f"{spec.name}{where}: {misfit}"))
     return subjects, problems
 
 
-def _misfit(entry: Entry, arguments: dict[str, Any]) -> str:
-    """What a model says against its arguments when built on torch's meta device, which costs no memory."""
+def _misfit(entry: Entry, arguments: dict[str, Any], weights: str | None) -> str:
+    """What a model says against its arguments, built on the meta device, which costs no memory; or its file of weights."""
     try:
         with torch.device("meta"):
-            entry.model_class(**arguments)
+            model = entry.model_class(**arguments)
+        if weights:
+            check(Path(weights), model)
+    except RequestError as error:
+        return f"weights: {error}"
     except ValueError as error:
         return str(error)
     except Exception as error:  # a plugin's model may raise anything
@@ -199,6 +209,8 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
         yield place("optimizer"), f"{optimizer.name} is timm's, which is not installed: pip install 'mixbench[timm]'"
     if optimizer.name == "lamb" and recipe.zero_stage:
         yield place("zero_stage"), "LAMB's trust ratios need whole weights, which ZeRO cuts into pieces: zero_stage: 0"
+    if suite.keep_weights and recipe.zero_stage == 3:
+        yield place("zero_stage"), "keep_weights saves whole weights, which zero_stage 3 cuts into pieces: 2 at most"
     if recipe.ema and (recipe.zero_stage == 3 or "bf16" in suite.precision):
         yield (
             place("ema"),
@@ -223,7 +235,8 @@ def _confusions(cells: list[Cell]) -> Iterator[Problem]:
     alike: dict[Any, Cell] = {}
     for cell in cells:
         subject, recipe = cell.subject, cell.trained_by
-        identity = (subject.model, str(subject.arguments), subject.dataset, recipe.model_copy(update={"name": ""}))
+        nameless = recipe.model_copy(update={"name": ""})
+        identity = (subject.model, str(subject.arguments), subject.weights[1], subject.dataset, nameless)
         title = (subject.label, subject.dataset, recipe.name)
         first, namesake = same.setdefault(identity, cell), alike.setdefault(title, cell)
         if first is not cell:
@@ -251,6 +264,7 @@ def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
 def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     resources = dict(nodes=suite.resources.nodes, processes_per_node=suite.resources.processes_per_node)
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
+    shared["keep_weights"] = suite.keep_weights
     axes = (suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
     keys = ("precision", "memory_format", "compile", "infer_batch_size")
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
@@ -264,8 +278,10 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
     if (rate := cell.trained_by.drop_path) is not None:
         arguments, identity = arguments | {"drop_path": rate}, identity | {"drop_path": rate}
     names = (subject.model, subject.overrides, identity, subject.dataset.name)
+    file, fingerprint_ = subject.weights
+    given = {"weights": fingerprint_} if file else {}
     return Trial(
-        id=trial_id(*names, seed, cell.trained_by, **point),
+        id=trial_id(*names, seed, cell.trained_by, **point, **given),
         model=subject.model,
         overrides=subject.overrides,
         arguments=arguments,
@@ -275,6 +291,7 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
         data=subject.dataset,
         seed=seed,
         recipe=cell.trained_by,
+        weights=file,
         **point,
         **shared,
     )

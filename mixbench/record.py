@@ -73,11 +73,14 @@ class ThroughputSamples(Frozen):
 
 
 class Epoch(Frozen):
-    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone."""
+    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone.
+
+    Epoch 0 has been trained on nothing: given weights are evaluated.
+    """
 
     epoch: int
     lr: float
-    train_loss: float
+    train_loss: float | None = None
     test_loss: float
     top1: float
     top5: float

@@ -1,6 +1,7 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
-suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json}  jobs/  results.csv  report.html
+suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, weights.safetensors}
+jobs/  results.csv  summary.csv  report.html  figures/
 """
 
 import json
@@ -48,6 +49,9 @@ class Run:
 
     def record_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "record.json"
+
+    def weights_file(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "weights.safetensors"
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
         """Freeze the suite, the order of its trials and each trial."""

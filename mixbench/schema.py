@@ -21,12 +21,16 @@ def as_entry(value: Any) -> Any:
 
 
 class ModelSpec(Strict):
-    """A model by name.  Any other key overrides an argument of that model; its recipe is merged over all others."""
+    """A model by name.  Any other key overrides an argument of that model; its recipe is merged over all others.
+
+    `weights`, a file of safetensors, are evaluated without training.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     name: str
     label: str | None = None
+    weights: str | None = None
     recipe: Recipe = Recipe()
 
     @property
@@ -76,6 +80,7 @@ class Suite(Strict):
     memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore] = ("contiguous",)
     compile: Annotated[tuple[bool, ...], AsList, OneOrMore] = (False,)
     plugins: Annotated[tuple[str, ...], AsList, Field(strict=False)] = ()
+    keep_weights: bool = False
 
     _text: str = PrivateAttr(default="")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
 from mixbench.launch import check, launch
 from mixbench.results import collect
@@ -43,13 +44,10 @@ class Session:
 
     def run_all(self, quiet: bool = False) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen."""
-        from mixbench.data.store import require
-
         out = console(quiet=quiet)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
-            for dataset in sorted({trial.dataset for trial in todo}):
-                require(dataset)
+            require(dict.fromkeys(trial.data for trial in todo))
         self.run.write_plan(self.suite.text, self.trials)
         kept = len(self.chosen) - len(todo)
         already = f" ({kept} are done already)" if kept else ""

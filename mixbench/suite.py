@@ -55,12 +55,16 @@ def bundled_suites() -> list[str]:
 
 
 def _read(path: Path) -> Document:
-    """A suite's document, its plugins as whole paths: a relative one starts at the suite file."""
+    """A suite's document, the files that it names as whole paths: a relative one starts at the suite file."""
     document = read(path)
     if plugins := as_list(document.data.get("plugins")):
         document.data["plugins"] = [
             str((path.parent / plugin).resolve()) if isinstance(plugin, str) else plugin for plugin in plugins
         ]
+    for key, file in (("datasets", "image_folder"), ("models", "weights")):
+        for entry in as_list(document.data.get(key)) or []:
+            if isinstance(entry, dict) and isinstance(entry.get(file), str):
+                entry[file] = str((path.parent / entry[file]).resolve())
     return document
 
 

@@ -39,6 +39,17 @@ def print_table(rows: list[dict[str, Any]], to: Console) -> None:
     to.print(table)
 
 
+def sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a person: bytes in MB, with keys that no longer say `bytes`."""
+    return [
+        {
+            key.replace("_bytes", "").replace("bytes_", ""): f"{value / 1e6:,.1f} MB" if "bytes" in key else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+
+
 def _print_blocks(cells: list[dict[str, str]], to: Console) -> None:
     for row in cells:
         (_, title), *facts = row.items()

@@ -221,6 +221,8 @@ class Trial(BaseModel):
     measure: tuple[Measure, ...]
     throughput: Throughput
     plugins: tuple[str, ...] = ()
+    weights: str = ""
+    keep_weights: bool = False
 
     @property
     def world_size(self) -> int:

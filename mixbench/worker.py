@@ -8,6 +8,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from mixbench.run import Progress, Run
 from mixbench.trial import Measure, Trial
 
 if TYPE_CHECKING:
+    from mixbench.data.datasets import Dataset
     from mixbench.data.store import Splits
     from mixbench.world import World
 
@@ -125,13 +127,14 @@ def _learn(trials: list[Trial], desk: "Desk") -> None:
 
     for trial in trials:
         with desk.at(trial, "accuracy"):
-            data = desk.data(trial.dataset)
+            data = desk.data(trial)
 
             def report(epoch: Epoch, speed: float, trial: Trial = trial) -> None:
                 desk.progress(trial, "accuracy", epoch.epoch, trial.recipe.epochs, epoch.train_loss, speed)
 
             desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
-            curve = accuracy.measure(trial, data, desk.world, report)
+            kept = desk.run.weights_file(trial.id) if trial.keep_weights else None
+            curve = accuracy.measure(trial, data, desk.world, report, kept)
             desk.records[trial.id].add_accuracy(curve)
             desk.save(trial, "accuracy")
             desk.finish(trial)
@@ -146,7 +149,7 @@ class Desk:
         self.job, self.world, self.run = job, world, job.run
         self.records: dict[str, Record] = {}
         self.environment = environment()
-        self._data: dict[str, Splits] = {}
+        self._data: dict[tuple[Dataset, float | None], Splits] = {}
         self._current = ""
         self._shown, self._shown_at = "", 0.0
 
@@ -159,17 +162,16 @@ class Desk:
         record.started_at = record.started_at or timestamp()
         self.records[trial.id] = record
 
-    def data(self, dataset: str) -> "Splits":
-        """Both splits on the device, kept for the trials that follow."""
-        from mixbench.data.store import Images, Splits, load
+    def data(self, trial: Trial) -> "Splits":
+        """Both splits, on the device where they fit, kept for the trials that follow."""
+        from mixbench.data.store import load
 
-        if dataset not in self._data:
-            splits, device = load(dataset), self.world.device
-            train, test = (
-                Images(part.images.to(device), part.labels.to(device)) for part in (splits.train, splits.test)
-            )
-            self._data = {dataset: Splits(train, test)}
-        return self._data[dataset]
+        key = trial.data, trial.recipe.test_crop
+        if key not in self._data:
+            self._data = {}  # the last dataset's memory is free before the next one is loaded
+            splits = load(trial.data, partial(self.progress, trial), trial.recipe.test_crop, trial.processes_per_node)
+            self._data[key] = splits.on(self.world.device)
+        return self._data[key]
 
     def misses(self, trial: Trial, part: Measure) -> bool:
         record = self.records[trial.id]
@@ -221,7 +223,7 @@ class Desk:
             write_atomically(self.job.current_file, trial.id)
             self._current = trial.id
         moment = time.monotonic()
-        if part == "throughput" and moment - self._shown_at < PROGRESS_SECONDS:
+        if part not in ("complexity", "accuracy") and moment - self._shown_at < PROGRESS_SECONDS:
             return
         if self._shown != trial.id:
             self.run.clear_progress(self._shown)

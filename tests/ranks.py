@@ -18,7 +18,7 @@ def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
     trial = Trial.model_validate_json(trial_file.read_text())
     world = connect(folder / "meeting.json", rank, size, rank, size)
     engine = make_engine(build_model(trial, world), trial, world)
-    data = load(trial.dataset)
+    data = load(trial.data)
     dataset, recipe = trial.data, trial.recipe
     loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size, recipe.drop_last)
     losses = [loss for _, _, loss, _ in train(engine, trial, loader, world)]

@@ -50,7 +50,9 @@ def suite(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["list", "models"], ["list", "datasets"], ["list", "suites"], ["status"]], ids=" ".join
+    "words",
+    [["--help"], ["list", "models"], ["list", "datasets"], ["list", "suites"], ["data", "list"], ["status"]],
+    ids=" ".join,
 )
 def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str], tmp_path: Path) -> None:
     if words == ["status"]:

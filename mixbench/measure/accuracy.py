@@ -1,6 +1,7 @@
 """Accuracy: a training run by the trial's recipe, the whole test set after each epoch."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,18 @@ from mixbench.errors import TrialError
 from mixbench.record import Curve, Epoch
 from mixbench.train import as_input, autocast, build_model, make_average, make_engine, train
 from mixbench.trial import Trial
+from mixbench.weights import load, save
 from mixbench.world import World
 
 EVALUATION_BATCH = 512
 
 
-def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch, float], None]) -> Curve:
-    """Train and evaluate; `report` hears of each epoch and its images a second.
+def measure(
+    trial: Trial, data: Splits, world: World, report: Callable[[Epoch, float], None], keep: Path | None = None
+) -> Curve:
+    """Train and evaluate, or evaluate given weights: epoch 0.  `report` hears of each epoch and its images a second.
+
+    `keep` names the file for the weights that were evaluated last.
 
     Collective: every rank calls it, each gets the same curve.  Raises TrialError where training diverges.
     """
@@ -32,20 +38,15 @@ def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch, f
     loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
     epochs = []
     try:
-        for number, lr, train_loss, seconds in train(engine, trial, loader, world, average):
-            test_loss, top1, top5 = evaluate(average or engine, trial, test_images, world)
-            epochs.append(
-                Epoch(
-                    epoch=number,
-                    lr=lr,
-                    train_loss=train_loss,
-                    test_loss=test_loss,
-                    top1=top1,
-                    top5=top5,
-                    seconds=seconds,
-                )
-            )
+        if trial.weights:
+            load(Path(trial.weights), engine.module)
+            epochs.append(Epoch(epoch=0, lr=0.0, seconds=0.0, **evaluate(engine, trial, test_images, world)))
+        for number, lr, train_loss, seconds in () if trial.weights else train(engine, trial, loader, world, average):
+            scores = evaluate(average or engine, trial, test_images, world)
+            epochs.append(Epoch(epoch=number, lr=lr, train_loss=train_loss, seconds=seconds, **scores))
             report(epochs[-1], loader.images / seconds)
+        if keep and world.is_main:
+            save((average or engine).module, keep)
     finally:
         engine.destroy()
     best = max(epochs, key=lambda epoch: epoch.top1)
@@ -58,8 +59,8 @@ def measure(trial: Trial, data: Splits, world: World, report: Callable[[Epoch, f
 
 
 @torch.no_grad()
-def evaluate(model: Any, trial: Trial, test: Images | Part, world: World) -> tuple[float, float, float]:
-    """(mean loss, top-1 %, top-5 %) over the whole split, each image once at any world size; collective.
+def evaluate(model: Any, trial: Trial, test: Images | Part, world: World) -> dict[str, float]:
+    """test_loss (the mean), top1 and top5 (%) over the whole split, each image once at any world size; collective.
 
     `model` is DeepSpeed's engine, or the average of its weights.  Every rank uses rank 0's buffers, so that all
     evaluate one model.
@@ -78,4 +79,4 @@ def evaluate(model: Any, trial: Trial, test: Images | Part, world: World) -> tup
     loss, top1, top5, images_seen = world.sum(sums).tolist()
     if images_seen != len(test.labels):
         raise TrialError(f"{images_seen:.0f} images were evaluated, not {len(test.labels)}")
-    return loss / images_seen, 100 * top1 / images_seen, 100 * top5 / images_seen
+    return {"test_loss": loss / images_seen, "top1": 100 * top1 / images_seen, "top5": 100 * top5 / images_seen}

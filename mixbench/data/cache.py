@@ -1,0 +1,149 @@
+"""Images decoded once: one uint8 array a split, in a file under the data root, mapped into memory where it is used.
+
+NAME-SPLIT-SIDE-<8 hex>.images holds the array, .json beside it its shape and checksums.  The hex hashes what was
+decoded: the names of the image files, or the contents of the array.  Every use checks the size and 256 blocks of 4 KiB
+spread over the file, which shows a file cut short, another's, or one with a lost stretch, but not a single wrong byte:
+that is for the whole file's checksum, which `mixbench data check` computes (12 GB at each start would be too slow).
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixbench.data.decode import decode_files, write_at
+from mixbench.data.files import data_root
+from mixbench.data.lock import locked
+from mixbench.errors import RequestError
+from mixbench.record import write_atomically
+
+BLOCKS, BLOCK_BYTES = 256, 4096
+IMAGES_A_CHUNK = 256
+Say = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One split's file, whether it exists or not."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    @property
+    def facts_file(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape)
+
+    def is_good(self, *, whole: bool = False) -> bool:
+        """Whether the file is the one that was written; `whole` reads all of it."""
+        try:
+            facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
+            kind, checksum = ("sha256", whole_sha256) if whole else ("sampled_sha256", sampled_sha256)
+            same = facts["shape"] == list(self.shape) and self.path.stat().st_size == self.bytes
+            return same and facts[kind] == checksum(self.path)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def build(self, write: Callable[[Path], None]) -> None:
+        """Have `write` fill a file of zeros, then put it in place; one process does it, the others wait for it."""
+        with locked(self.path.with_suffix(".lock")):
+            if self.is_good():
+                return
+            for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+                leftover.unlink()  # of a process that died: its lock is ours
+            self._check_room()
+            beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+            try:
+                with open(beside, "wb") as file:
+                    file.truncate(self.bytes)
+                write(beside)
+                with open(beside, "rb") as file:
+                    os.fsync(file.fileno())
+                facts = dict(shape=self.shape, sampled_sha256=sampled_sha256(beside), sha256=whole_sha256(beside))
+                os.replace(beside, self.path)
+                write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
+            finally:
+                beside.unlink(missing_ok=True)
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if free < self.bytes:
+            raise RequestError(
+                f"{self.path.parent} has {free / 1e9:.1f} GB free; the decoded images take {self.bytes / 1e9:.1f} GB: "
+                "make room, or name another folder in $MIXBENCH_DATA"
+            )
+
+
+def cached(name: str, images: np.ndarray | Sequence[Path], channels: int, side: int, say: Say) -> Cache:
+    """The cache of a split's images at `side` × `side`; decoded or resized into it where it is missing or not good."""
+    path = cache_folder() / f"{name}-{side}-{_identity(images)[:8]}.images"
+    cache = Cache(path, (len(images), channels, side, side))
+    if not cache.is_good():
+
+        def now(done: int, total: int) -> None:
+            say(f"decoding {name}", done, total)
+
+        if isinstance(images, np.ndarray):
+            cache.build(lambda into: _resize(images, side, into, now))
+        else:
+            cache.build(lambda into: decode_files(images, side, into, now))
+    return cache
+
+
+def _identity(images: np.ndarray | Sequence[Path]) -> str:
+    if isinstance(images, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+    names = "\n".join(f"{path.parent.name}/{path.name}" for path in images)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def _resize(images: np.ndarray, side: int, into: Path, say: Callable[[int, int], None]) -> None:
+    """Bilinear, antialiased where the images shrink."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    for first in range(0, len(images), IMAGES_A_CHUNK):
+        some = torch.from_numpy(np.ascontiguousarray(images[first : first + IMAGES_A_CHUNK]))
+        chunk = interpolate(some, size=(side, side), mode="bilinear", antialias=True).numpy()
+        write_at(into, first * chunk[0].nbytes, chunk)
+        say(first + len(chunk), len(images))
+
+
+def cache_folder() -> Path:
+    return data_root() / "cache"
+
+
+def caches_of(name: str) -> list[Cache]:
+    """All caches of a dataset that say what they are."""
+    found = []
+    for facts in sorted(cache_folder().glob(f"{name}-t*-*.json")):
+        try:
+            found.append(Cache(facts.with_suffix(".images"), tuple(json.loads(facts.read_text())["shape"])))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def whole_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sampled_sha256(path: Path) -> str:
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb", buffering=0) as file:
+        for block in range(BLOCKS):
+            file.seek(max(0, size - BLOCK_BYTES) * block // (BLOCKS - 1))
+            digest.update(file.read(BLOCK_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,185 @@
+"""Readers of the datasets' official formats: each returns its two splits before any image file is decoded."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixbench.data.datasets import Dataset, classes_in, image_files
+from mixbench.data.files import IDX_FILES, data_root, find_folder
+from mixbench.errors import RequestError
+
+# the SHA-256 sums of Fashion-MNIST's four files unpacked, in the order of IDX_FILES (Debian packs them anew; with the
+# authors' names and times put back into the gzip headers, its files have the MD5 sums that torchvision checks)
+FASHION_MNIST_SHA256 = (
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+SYNTHETIC_SEED = 20220711
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A split as its files have it: images N C H W as uint8, or the paths of image files; labels N, from 0."""
+
+    images: np.ndarray | Sequence[Path]
+    labels: np.ndarray
+
+
+def read(dataset: Dataset) -> tuple[Raw, Raw]:
+    """Training and test split.  Raises RequestError where files are missing, damaged, or other in number."""
+    reader = _image_folder if dataset.folder else READERS[dataset.name]
+    splits = reader(dataset)
+    wanted = (dataset.train_images, dataset.test_images)
+    for part, raw, count in zip(("training", "test"), splits, wanted, strict=True):
+        if not len(raw.images) == len(raw.labels) == count:
+            found = f"{len(raw.images)} {part} images and {len(raw.labels)} labels"
+            raise RequestError(f"{dataset.name}: found {found}, where {count} belong; {_again(dataset)}")
+    return splits
+
+
+def _again(dataset: Dataset) -> str:
+    if dataset.folder:
+        return "the folder has changed since the suite was planned"
+    return f"`mixbench data check {dataset.name}` says what is wrong"
+
+
+def _digits(_: Dataset) -> tuple[Raw, Raw]:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # grey levels 0..16
+    parts = train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+    train, test, train_labels, test_labels = parts
+    return Raw(train, train_labels), Raw(test, test_labels)
+
+
+def _synthetic(dataset: Dataset) -> tuple[Raw, Raw]:
+    """Noise at the size that is asked for: there is nothing to resize."""
+
+    def noise(stream: int, count: int) -> Raw:
+        random = np.random.default_rng([SYNTHETIC_SEED, stream])
+        labels = random.integers(dataset.classes, size=count)
+        shape = (count, dataset.channels, dataset.image_size, dataset.image_size)
+        return Raw(random.integers(256, size=shape, dtype=np.uint8), labels)
+
+    return noise(0, dataset.train_images), noise(1, dataset.test_images)
+
+
+def _mnist(dataset: Dataset) -> tuple[Raw, Raw]:
+    """Not by torchvision's class: it checks archives as it downloads them, but not the unpacked files it reads."""
+    from torchvision.datasets import MNIST
+
+    sums = dict(MNIST.resources)
+    return _idx_splits(find_folder(dataset), lambda name, packed, _: hashlib.md5(packed).hexdigest() == sums[name])
+
+
+def _fashion_mnist(dataset: Dataset) -> tuple[Raw, Raw]:
+    sums = dict(zip(IDX_FILES, FASHION_MNIST_SHA256, strict=True))
+    return _idx_splits(find_folder(dataset), lambda name, _, data: hashlib.sha256(data).hexdigest() == sums[name])
+
+
+def _idx_splits(folder: Path, is_right: Callable[[str, bytes, bytes], bool]) -> tuple[Raw, Raw]:
+    arrays = [idx(folder / name, is_right) for name in IDX_FILES]
+    return Raw(arrays[0][:, None], arrays[1]), Raw(arrays[2][:, None], arrays[3])
+
+
+def idx(path: Path, is_right: Callable[[str, bytes, bytes], bool]) -> np.ndarray:
+    """A gzipped file in the MNIST authors' idx format: two zero bytes, type (8: uint8), rank, sizes, values.
+
+    `is_right` judges (name, contents packed, contents unpacked) by their checksum; RequestError where it is not.
+    """
+    packed = path.read_bytes()
+    mend = "delete it, then fetch it again"
+    try:
+        data = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RequestError(f"{path} cannot be unpacked ({error}); {mend}") from None
+    if not is_right(path.name, packed, data):
+        raise RequestError(f"{path} is damaged: its contents have another checksum; {mend}")
+    rank = data[3]
+    shape = np.frombuffer(data, dtype=">u4", count=rank, offset=4).astype(int)
+    return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+
+
+def _cifar(dataset: Dataset) -> tuple[Raw, Raw]:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    reader = {"cifar10": CIFAR10, "cifar100": CIFAR100}[dataset.name]
+    train, test = (_torchvision(dataset, reader, train=train) for train in (True, False))
+    return tuple(Raw(part.data.transpose(0, 3, 1, 2), np.array(part.targets)) for part in (train, test))  # type: ignore[return-value]
+
+
+def _flowers102(dataset: Dataset) -> tuple[Raw, Raw]:
+    from torchvision.datasets import Flowers102
+
+    train, val, test = (_torchvision(dataset, Flowers102, split=split) for split in ("train", "val", "test"))
+    return _files([train, val]), _files([test])
+
+
+def _food101(dataset: Dataset) -> tuple[Raw, Raw]:
+    from torchvision.datasets import Food101
+
+    train, test = (_torchvision(dataset, Food101, split=split) for split in ("train", "test"))
+    return _files([train]), _files([test])
+
+
+def _files(parts: list[Any]) -> Raw:
+    """torchvision's lists of files and labels, which it keeps to itself: to go through the images would decode them."""
+    return Raw([path for part in parts for path in part._image_files], np.concatenate([part._labels for part in parts]))
+
+
+def _torchvision(dataset: Dataset, reader: Callable[..., Any], **split: Any) -> Any:
+    folder = find_folder(dataset)
+    try:
+        return reader(data_root(), **split)
+    except (RuntimeError, ValueError, EOFError) as error:
+        why = "a checksum is wrong" if "corrupted" in str(error) else str(error)
+        mend = f"`mixbench data fetch {dataset.name}` mends it"
+        raise RequestError(f"{dataset.name}: the files in {folder} are damaged: {why}; {mend}") from None
+
+
+def _imagenet(dataset: Dataset) -> tuple[Raw, Raw]:
+    return _tree(find_folder(dataset))
+
+
+def _image_folder(dataset: Dataset) -> tuple[Raw, Raw]:
+    return _tree(find_folder(dataset))
+
+
+def _tree(folder: Path) -> tuple[Raw, Raw]:
+    """train/CLASS/image and val/CLASS/image; a class has the number of its folder in train/."""
+    numbers = {name: number for number, name in enumerate(classes_in(folder, "train"))}
+    if unknown := set(classes_in(folder, "val")) - set(numbers):
+        raise RequestError(f"{folder / 'val' / min(unknown)}: no such class is in {folder / 'train'}")
+
+    def part(name: str) -> Raw:
+        pairs = [
+            (folder / name / label / file, numbers[label])
+            for label in classes_in(folder, name)
+            for file in sorted(image_files(folder / name / label))
+        ]
+        return Raw([path for path, _ in pairs], np.array([number for _, number in pairs], dtype=np.int64))
+
+    return part("train"), part("val")
+
+
+READERS: dict[str, Callable[[Dataset], tuple[Raw, Raw]]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion_mnist": _fashion_mnist,
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+    "flowers102": _flowers102,
+    "food101": _food101,
+    "imagenet": _imagenet,
+    "synthetic": _synthetic,
+}

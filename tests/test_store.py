@@ -1,0 +1,250 @@
+"""The cache of decoded images: made once, used only where it is whole; batches from images that stay on the host."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixbench.data import cache as caches
+from mixbench.data.cache import Cache
+from mixbench.data.datasets import find_dataset
+from mixbench.data.lock import locked
+from mixbench.data.store import Images, Splits, gathered, load
+from mixbench.errors import RequestError
+from tests import small_sets
+from tests.small_sets import Small
+
+
+@pytest.fixture
+def food(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    return small_sets.write("food101", tmp_path, monkeypatch)
+
+
+def said_while_loading(small: Small) -> tuple[Splits, list[tuple[str, int, int]]]:
+    said: list[tuple[str, int, int]] = []
+    splits = load(small.dataset, lambda *words: said.append(words))
+    return splits, said
+
+
+def train_cache(root: Path) -> Cache:
+    [train] = [cache for cache in caches.caches_of("food101") if "-train-" in cache.path.name]
+    assert train.path.parent == root / "cache"
+    return train
+
+
+def test_images_are_decoded_once_and_progress_is_said(food: Small, tmp_path: Path) -> None:
+    first, said = said_while_loading(food)
+    assert said == [("decoding food101-train", 6, 6), ("decoding food101-test", 4, 4)]
+    second, said_again = said_while_loading(food)
+    assert said_again == []
+    assert torch.equal(first.train.images, second.train.images) and torch.equal(first.test.images, second.test.images)
+    assert train_cache(tmp_path).is_good(whole=True)
+    assert not list((tmp_path / "cache").glob(".*")), "nothing is left beside it"
+
+
+def test_what_a_run_writes_into_mapped_images_stays_with_it(food: Small, tmp_path: Path) -> None:
+    load(food.dataset).train.images.zero_()
+    assert train_cache(tmp_path).is_good(whole=True)
+
+
+def cut(cache: Cache) -> None:
+    os.truncate(cache.path, cache.bytes - 1)
+
+
+def lose_a_stretch(cache: Cache) -> None:
+    with open(cache.path, "r+b") as file:
+        file.seek(cache.bytes // 2)
+        file.write(bytes(cache.bytes // 64))
+
+
+def lose_the_facts(cache: Cache) -> None:
+    cache.facts_file.unlink()
+
+
+def damage_the_facts(cache: Cache) -> None:
+    cache.facts_file.write_text('{"shape": [6,')
+
+
+def claim_another_shape(cache: Cache) -> None:
+    facts = json.loads(cache.facts_file.read_text())
+    cache.facts_file.write_text(json.dumps(facts | {"shape": [3, 3, 230, 460]}))
+
+
+@pytest.mark.parametrize("damage", [cut, lose_a_stretch, lose_the_facts, damage_the_facts, claim_another_shape])
+def test_a_damaged_cache_is_made_anew(damage: Callable[[Cache], None], food: Small, tmp_path: Path) -> None:
+    right = load(food.dataset).train.images.clone()
+    damage(train_cache(tmp_path))
+    splits, said = said_while_loading(food)
+    assert said == [("decoding food101-train", 6, 6)]
+    assert torch.equal(splits.train.images, right) and train_cache(tmp_path).is_good(whole=True)
+
+
+def test_one_wrong_byte_is_found_by_the_whole_checksum(food: Small, tmp_path: Path) -> None:
+    load(food.dataset)
+    cache = train_cache(tmp_path)
+    with open(cache.path, "r+b") as file:
+        file.seek(cache.bytes // 2 + 1)
+        byte = file.read(1)[0]
+        file.seek(cache.bytes // 2 + 1)
+        file.write(bytes([byte ^ 1]))
+    assert not cache.is_good(whole=True)
+
+
+def test_a_cache_that_was_being_written_when_its_process_died_is_not_used(food: Small, tmp_path: Path) -> None:
+    right = load(food.dataset).train.images.clone()
+    cache = train_cache(tmp_path)
+    half = cache.path.with_name(f".{cache.path.name}.12345.tmp")
+    cache.path.rename(half)
+    cache.facts_file.unlink()
+    splits, said = said_while_loading(food)
+    assert said == [("decoding food101-train", 6, 6)] and torch.equal(splits.train.images, right)
+    assert not half.exists()
+
+
+def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> None:
+    food.train[5].write_bytes(b"no image")
+    with pytest.raises(RequestError, match="is no image"):
+        load(food.dataset)
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
+
+
+def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(RequestError, match=r"0.0 GB free; the decoded images take 0.0 GB: make room, or .*_DATA"):
+        load(food.dataset)
+
+
+BUILD = """
+import sys, time
+from pathlib import Path
+from mixbench.data.cache import Cache
+
+def write(path):
+    with open(sys.argv[2], "a") as log:
+        log.write("written\\n")
+    path.write_bytes(b"x" * 5000)
+    Path(sys.argv[3]).touch()
+    deadline = time.monotonic() + 60
+    while not Path(sys.argv[4]).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+Cache(Path(sys.argv[1]), (5000,)).build(write)
+"""
+
+
+def start_building(folder: Path) -> subprocess.Popen[bytes]:
+    paths = [str(folder / name) for name in ("c.images", "log", "begun", "go on")]
+    return subprocess.Popen([sys.executable, "-c", BUILD, *paths])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_locked(path: Path) -> bool:
+    waits = []
+    probe = f"import fcntl; fcntl.flock(open({str(path)!r}, 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    waits.append(subprocess.run([sys.executable, "-c", probe], stderr=subprocess.DEVNULL, check=False).returncode)
+    return waits[0] != 0
+
+
+def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
+    first = start_building(tmp_path)
+    wait_for((tmp_path / "begun").exists)
+    second = start_building(tmp_path)
+    assert is_locked(tmp_path / "c.lock") and not (tmp_path / "c.images").exists()
+    (tmp_path / "go on").touch()
+    assert first.wait(60) == 0 and second.wait(60) == 0
+    assert (tmp_path / "log").read_text() == "written\n"
+    assert Cache(tmp_path / "c.images", (5000,)).is_good(whole=True)
+
+
+def test_a_process_that_is_killed_holds_its_lock_no_longer(tmp_path: Path) -> None:
+    first = start_building(tmp_path)
+    wait_for((tmp_path / "begun").exists)
+    assert is_locked(tmp_path / "c.lock")
+    first.kill()
+    first.wait(60)
+    (tmp_path / "go on").touch()
+    assert start_building(tmp_path).wait(60) == 0
+    assert (tmp_path / "log").read_text() == "written\nwritten\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "c.images", "c.json", "c.lock", "go on", "log"]
+
+
+def test_who_must_wait_for_a_lock_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    with locked(tmp_path / "a.lock", lambda: told.append("free")):
+        assert is_locked(tmp_path / "a.lock")
+    with locked(tmp_path / "a.lock", lambda: told.append("free")):
+        pass
+    assert told == []
+
+
+def test_arrays_at_another_size_are_resized_once_into_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.transforms.v2.functional import resize
+
+    small = small_sets.write("cifar10", tmp_path, monkeypatch)
+    for size in (20, 48):
+        dataset = replace(small.dataset, image_size=size)
+        assert dataset == replace(find_dataset("cifar10", size), train_images=20, test_images=4)
+        splits = load(dataset)
+        assert torch.equal(splits.train.images, resize(torch.from_numpy(small.train), [size, size], antialias=True))
+        assert splits.test.images.shape == (4, 3, size, size)
+    assert len(caches.caches_of("cifar10")) == 4
+
+
+def test_the_cache_of_other_images_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = small_sets.write("cifar10", tmp_path, monkeypatch)
+    images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8).numpy()
+    paths = {caches.cached("x-train", array, 3, 16, lambda *_: None).path for array in (images, images + 1, images)}
+    assert len(paths) == 2 and small.dataset.name == "cifar10"
+
+
+def test_batches_of_images_on_the_device_are_those_of_the_indices() -> None:
+    data = Images(torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2), torch.arange(10))
+    batches = list(data.batches([torch.tensor([3, 1]), torch.tensor([9])], torch.device("cpu")))
+    assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[3, 1], [9]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+def test_images_on_the_host_are_gathered_ahead_in_their_order(count: int) -> None:
+    images = torch.randint(256, (50, 3, 4, 4), dtype=torch.uint8)
+    indices = list(torch.randperm(50)[: 5 * count].split(5)) if count else []
+    batches = list(gathered(images, indices, torch.device("cpu")))
+    assert len(batches) == count
+    assert all(torch.equal(batch, images[index]) for batch, index in zip(batches, indices, strict=True))
+
+
+def test_who_stops_early_leaves_no_thread_and_gathers_a_few_batches_at_most() -> None:
+    import threading
+
+    images, taken = torch.zeros(100, 1, 2, 2, dtype=torch.uint8), []
+
+    def indices() -> object:
+        for number in range(100):
+            taken.append(number)
+            yield torch.tensor([number])
+
+    batches = gathered(images, indices(), torch.device("cpu"))  # type: ignore[arg-type]
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert len(taken) == 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gather")]
+
+
+def test_an_index_out_of_range_is_an_error_of_its_batch() -> None:
+    with pytest.raises(IndexError):
+        list(gathered(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), [torch.tensor([7])], torch.device("cpu")))

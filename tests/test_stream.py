@@ -1,0 +1,98 @@
+"""Images that are streamed: torchvision's crops, the samples that were asked for, errors that name the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, Resize
+from torchvision.transforms.functional import pil_to_tensor, resized_crop
+
+from mixbench.data.datasets import find_dataset
+from mixbench.data.formats import read
+from mixbench.data.store import load
+from mixbench.data.stream import StreamedImages, centre
+from mixbench.errors import RequestError
+from tests.small_sets import write_tree
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tree(tmp_path_factory.mktemp("tree"), {"n01": (5, 2), "n02": (4, 3)})
+
+
+@pytest.fixture(scope="module")
+def stream(tree: Path) -> Iterator[StreamedImages]:
+    train, _ = read(find_dataset("pets", 16, str(tree)))
+    assert not isinstance(train.images, np.ndarray)
+    yield StreamedImages(train.images, torch.from_numpy(train.labels), 16, 0.875, workers=2)
+
+
+def images_of(tree: Path) -> list[Image.Image]:
+    return [Image.open(path).convert("RGB") for path in sorted(tree.glob("train/*/*"))]
+
+
+def box(sample: int, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """The first image whole, the second at its centre, of all others a part that depends on the sample."""
+    return [(0, 0, height, width), None][sample] if sample < 2 else (sample, 2 * sample, height // 2, width // 3)
+
+
+def test_training_images_are_the_boxes_of_their_samples_resized(tree: Path, stream: StreamedImages) -> None:
+    order = [torch.tensor([7, 0]), torch.tensor([1, 8, 3]), torch.tensor([5])]
+    batches = list(stream.batches(iter(order), CPU, box))
+    images = images_of(tree)
+    for index, batch in zip(order, batches, strict=True):
+        for sample, found in zip(index.tolist(), batch, strict=True):
+            seen = box(sample, images[sample].height, images[sample].width)
+            cut = resized_crop(images[sample], *seen, [16, 16]) if seen else None
+            expected = pil_to_tensor(cut) if cut else torch.from_numpy(centre(images[sample], 16, 0.875).copy())
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("crop", [0.875, 1.0, 0.9])
+@pytest.mark.parametrize("shape", [(40, 60), (33, 25), (64, 64), (101, 37)])
+def test_test_images_are_torchvisions_resize_and_centre_crop(shape: tuple[int, int], crop: float) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(256, size=(*shape, 3), dtype=np.uint8))
+    for size in (16, 31):
+        usual = Compose([Resize(int(size / crop)), CenterCrop(size)])
+        assert torch.equal(torch.from_numpy(centre(image, size, crop).copy()), pil_to_tensor(usual(image)))
+
+
+def test_an_epoch_that_was_left_early_does_not_show_in_the_next(tree: Path, stream: StreamedImages) -> None:
+    everything = [torch.arange(9)[n : n + 1] for n in range(9)]
+    early = stream.batches(everything, CPU, box)
+    next(early)
+    early.close()  # type: ignore[attr-defined]
+    whole = torch.cat(list(stream.batches(everything, CPU)))
+    expected = [torch.from_numpy(centre(image, 16, 0.875).copy()) for image in images_of(tree)]
+    assert torch.equal(whole, torch.stack(expected))
+
+
+def test_streaming_draws_nothing_from_the_runs_random_numbers(stream: StreamedImages) -> None:
+    before = torch.get_rng_state()
+    list(stream.batches([torch.tensor([0])], CPU))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_image_folder_is_streamed_with_the_crop_that_the_recipe_names(tree: Path) -> None:
+    splits = load(find_dataset("pets", 16, str(tree)), test_crop=0.5).on(CPU)
+    assert splits.train.labels.tolist() == [0] * 5 + [1] * 4 and splits.test.labels.tolist() == [0] * 2 + [1] * 3
+    [batch] = splits.test.batches([torch.arange(5)], CPU)
+    paths = sorted(tree.glob("val/*/*"))
+    expected = [torch.from_numpy(centre(Image.open(path), 16, 0.5).copy()) for path in paths]
+    assert torch.equal(batch, torch.stack(expected))
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path, {"cat": (2, 1)})
+    broken = folder / "train/cat/cat_1.JPEG"
+    broken.write_bytes(broken.read_bytes()[:200])
+    splits = load(find_dataset("pets", 16, str(folder)))
+    with pytest.raises(RequestError) as refused:
+        list(splits.train.batches([torch.tensor([0]), torch.tensor([1])], CPU))
+    assert str(refused.value).startswith(f"{broken} is no image that can be decoded")
+    assert "Traceback" not in str(refused.value)
