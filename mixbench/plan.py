@@ -140,7 +140,7 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
 
 
 def _misfit(entry: Entry, arguments: dict[str, Any], weights: str | None) -> str:
-    """What a model says against its arguments, built on the meta device, which costs no memory; or its file of weights."""
+    """What a model, built on the meta device, which costs no memory, or its file of weights says against it."""
     try:
         with torch.device("meta"):
             model = entry.model_class(**arguments)
@@ -278,10 +278,10 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
     if (rate := cell.trained_by.drop_path) is not None:
         arguments, identity = arguments | {"drop_path": rate}, identity | {"drop_path": rate}
     names = (subject.model, subject.overrides, identity, subject.dataset.name)
-    file, fingerprint_ = subject.weights
-    given = {"weights": fingerprint_} if file else {}
+    file, contents = subject.weights
+    hashed = point | ({"weights": contents} if file else {})
     return Trial(
-        id=trial_id(*names, seed, cell.trained_by, **point, **given),
+        id=trial_id(*names, seed, cell.trained_by, **hashed),
         model=subject.model,
         overrides=subject.overrides,
         arguments=arguments,

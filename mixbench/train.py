@@ -100,7 +100,7 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
 def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer with its groups of parameters.  LAMB clips nothing by itself: that is `clip_grad_norm`'s."""
     groups = _decayed_groups(model, options)
-    shared = dict(lr=options.lr, weight_decay=options.weight_decay)
+    shared: dict[str, Any] = dict(lr=options.lr, weight_decay=options.weight_decay)
     if options.name == "sgd":
         return torch.optim.SGD(groups, **shared, momentum=options.momentum, nesterov=options.nesterov)
     if options.name == "adamw":
@@ -169,20 +169,21 @@ def train(
     """
     recipe = trial.recipe
     pieces = recipe.gradient_accumulation
-    steps = recipe.epochs * len(loader)
+    per_epoch = loader.steps(pieces)
     for epoch in range(recipe.epochs):
         engine.train()
         total = torch.zeros((), device=world.device)
         started = time.perf_counter()
         for index, (images, targets) in enumerate(loader.epoch(trial.seed, epoch, pieces)):
             step, piece = divmod(index, pieces)
-            lr = recipe.optimizer.lr * lr_share(recipe.schedule, epoch * len(loader) + step, steps, len(loader))
+            done, steps = epoch * per_epoch + step, recipe.epochs * per_epoch
+            lr = recipe.optimizer.lr * lr_share(recipe.schedule, done, steps, per_epoch)
             _set_lr(engine, lr)
             share = len(targets) * world.size * pieces / loader.batch_size(step)
             total += train_step(engine, trial, images, targets, share) * len(targets)
             if average is not None and piece == pieces - 1:
                 average.update_parameters(engine.module)
-        loss = float(world.sum(total)) / loader.images
+        loss = float(world.sum(total)) / loader.images(pieces)
         seconds = time.perf_counter() - started
         if not math.isfinite(loss):
             raise TrialError(f"the training loss is {loss} in epoch {epoch + 1} of {recipe.epochs}, lr {lr:.3g}")

@@ -1,21 +1,26 @@
 """Datasets as they reach the model: the right images, each once, in an order that the world size does not change."""
 
 import gzip
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar, cast
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 from mixbench.data import store
+from mixbench.data.augment import crop
 from mixbench.data.datasets import find_dataset
+from mixbench.data.draws import Draws
 from mixbench.data.files import DEBIAN_FASHION_MNIST
 from mixbench.data.formats import idx
-from mixbench.data.loader import Draws, Normalize, TrainLoader, crop, epoch_order, evaluation_batches
+from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.store import Images
 from mixbench.errors import RequestError
-from mixbench.trial import Augment
+from mixbench.trial import Augment, RandAugment
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,70 @@ def test_half_the_images_are_flipped_and_offsets_are_uniform() -> None:
     flipped = Draws(20_000, Augment(flip=True), seed=0, epoch=0).apply(images, torch.arange(20_000))
     is_flipped = (flipped[:, 0, 0, 0] == 7).float().mean().item()
     assert is_flipped == pytest.approx(0.5, abs=0.02)
+
+
+def test_flips_and_offsets_are_what_they_were_in_the_first_version() -> None:
+    """Results of that version stay comparable: one generator draws both, before anything else was drawn."""
+    draws = Draws(1_000, Augment(flip=True, crop_padding=4, randaugment=RandAugment(), mixup=0.2), seed=3, epoch=7)
+    state = np.random.SeedSequence([3, 7, 1]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state) >> 1)
+    assert draws.flip is not None and draws.offset is not None
+    assert torch.equal(draws.flip, torch.rand(1_000, generator=generator) < 0.5)
+    assert torch.equal(draws.offset, torch.randint(9, (1_000, 2), generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("batch", "world_size", "pieces", "last"),
+    [(96, 1, 1, [93]), (96, 4, 1, [23, 23, 23, 24]), (96, 2, 3, [15, 15, 16, 15, 16, 16]), (718, 1, 1, [1])],
+)
+def test_an_epochs_last_smaller_batch_is_dealt_out_evenly_and_no_image_is_left_out(
+    digits: store.Splits, batch: int, world_size: int, pieces: int, last: list[int]
+) -> None:
+    ranks = [
+        TrainLoader(digits.train, find_dataset("digits"), Augment(), batch, rank, world_size, drop_last=False)
+        for rank in range(world_size)
+    ]
+    steps = 1437 // batch + 1
+    assert all(len(loader) == loader.steps(pieces) == steps for loader in ranks)
+    assert [ranks[0].batch_size(step) for step in range(steps)] == [batch] * (steps - 1) + [sum(last)]
+    per_rank = [[labels for _, labels in loader.epoch(0, 0, pieces)] for loader in ranks]
+    assert [len(labels) for one in per_rank for labels in one[-pieces:]] == last
+    assert {len(labels) for one in per_rank for labels in one[:-pieces]} == {batch // world_size // pieces}
+    together = torch.cat([labels for one in per_rank for labels in one])
+    assert torch.equal(together.bincount(), digits.train.labels.bincount())
+
+
+@pytest.mark.parametrize(("world_size", "pieces"), [(2, 1), (1, 2)])
+def test_a_last_batch_that_would_leave_a_piece_empty_is_dropped(
+    digits: store.Splits, world_size: int, pieces: int
+) -> None:
+    loader = TrainLoader(digits.train, find_dataset("digits"), Augment(), 718, 0, world_size, drop_last=False)
+    batches = [labels for _, labels in loader.epoch(0, 0, pieces)]
+    assert loader.steps(pieces) == 2 and [len(labels) for labels in batches] == [359] * len(batches)
+
+
+def test_the_loader_takes_images_through_batches_alone_onto_the_labels_device() -> None:
+    """So they may lie on the host, or in files."""
+
+    class Elsewhere:
+        labels = torch.arange(20)
+        asked: ClassVar[list[torch.device]] = []
+
+        def batches(self, indices: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+            self.asked.append(device)
+            for index in indices:
+                yield index.to(torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+
+    elsewhere = cast(Images, Elsewhere())
+    digits = find_dataset("digits")
+    loaders = (
+        TrainLoader(elsewhere, digits, Augment(), 5, 0, 1).epoch(0, 0),
+        evaluation_batches(elsewhere, digits, 7, 0, 1),
+    )
+    for batches in loaders:
+        seen = [(images * 0.3760 + 0.3054)[:, 0, 0, 0] * 255 - labels for images, labels in batches]
+        assert len(torch.cat(seen)) == 20 and torch.cat(seen).abs().max() < 1e-3
+    assert Elsewhere.asked == [elsewhere.labels.device] * 2
 
 
 def test_normalised_images_are_floats_whatever_the_draws(digits: store.Splits) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mixbench.data.draws import Draws
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import data as torch_data
@@ -13,8 +12,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
-from mixbench.data import store
+from mixbench.data import files, store
 from mixbench.data.datasets import find_dataset
+from mixbench.data.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.registry import create_model
 from mixbench.suite import load
@@ -30,7 +30,7 @@ SMALL = ("models.0.dim=32", "models.0.depth=2", f"recipe.global_batch_size={BATC
 @pytest.fixture(scope="module")
 def images() -> store.Images:
     """Fashion-MNIST's first 480 real training images at CIFAR's size: 32×32, three channels."""
-    if not store.DEBIAN_FASHION_MNIST.is_dir():
+    if not files.DEBIAN_FASHION_MNIST.is_dir():
         pytest.skip("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
     whole = store.load(find_dataset("fashion_mnist")).train
     count = STEPS // 2 * BATCH
@@ -66,7 +66,7 @@ def usual_losses(trial: Trial, images: store.Images) -> list[float]:
     torch.manual_seed(trial.seed)
     model = create_model(trial.model, **trial.arguments).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.005)
-    losses = []
+    losses: list[float] = []
     for epoch in range(2):
         order = epoch_order(len(images.labels), trial.seed, epoch)
         loader = torch_data.DataLoader(UsualDataset(images, trial, epoch), batch_sampler=order.split(BATCH))

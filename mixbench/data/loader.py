@@ -1,76 +1,104 @@
-"""Batches made on the device: the whole split lies there as uint8, an epoch is an order of its indices."""
+"""Batches made on the device from uint8 images: an epoch is an order of its samples and the draws for each of them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from mixbench.data.datasets import Dataset
+from mixbench.data.draws import Draws, Stream, generator
+from mixbench.data.split import Part
 from mixbench.data.store import Images
 from mixbench.trial import Augment
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
     """The order of an epoch's samples: a function of seed and epoch only, never of the world size."""
-    return torch.randperm(images, generator=_generator(seed, epoch, stream=0))
+    return torch.randperm(images, generator=generator(seed, epoch, Stream.ORDER))
 
 
 class TrainLoader:
-    """Training batches of one rank.  Each global batch is cut into equal shards in rank order; the rest is dropped."""
+    """Training batches of one rank.  Each global batch is cut into consecutive shards in rank order.
+
+    What is left at an epoch's end is dropped or, where `drop_last` is False, is a smaller batch, whose shards and
+    pieces differ by at most one image; it is dropped all the same where some piece would have none.
+    """
 
     def __init__(
-        self, data: Images, dataset: Dataset, augment: Augment, global_batch_size: int, rank: int, world_size: int
+        self,
+        data: Images | Part,
+        dataset: Dataset,
+        augment: Augment,
+        global_batch_size: int,
+        rank: int,
+        world_size: int,
+        drop_last: bool = True,
     ):
-        self.data, self.augment = data, augment
-        self.normalize = Normalize(dataset, data.images.device)
+        self.data, self.dataset, self.augment = data, dataset, augment
+        self.device = data.labels.device  # images may lie on the host
+        self.normalize = Normalize(dataset, self.device)
         self.global_batch_size = global_batch_size
-        self.shard = global_batch_size // world_size
-        self.rank = rank
+        self.rank, self.world_size = rank, world_size
+        self.drop_last = drop_last
 
     def __len__(self) -> int:
-        return len(self.data.labels) // self.global_batch_size
+        return self.steps()
+
+    def steps(self, pieces: int = 1) -> int:
+        """Global batches of an epoch where each shard is cut into `pieces`."""
+        whole, rest = divmod(len(self.data.labels), self.global_batch_size)
+        return whole + (not self.drop_last and rest >= self.world_size * pieces)
+
+    def images(self, pieces: int = 1) -> int:
+        """How many an epoch trains on."""
+        return min(len(self.data.labels), self.steps(pieces) * self.global_batch_size)
+
+    def batch_size(self, step: int) -> int:
+        """Images of an epoch's global batch `step`, over all ranks and pieces."""
+        return min(self.global_batch_size, len(self.data.labels) - step * self.global_batch_size)
 
     def epoch(self, seed: int, epoch: int, pieces: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images B C H W, float; labels B), each shard in `pieces` consecutive batches of equal size."""
-        device = self.data.images.device
-        order = epoch_order(len(self.data.labels), seed, epoch)
-        draws = Draws(len(order), self.augment, seed, epoch)
-        for batch in range(len(self)):
-            start = batch * self.global_batch_size + self.rank * self.shard
-            for index in order[start : start + self.shard].chunk(pieces):
-                images = self.data.images[index.to(device)]
-                yield self.normalize(draws.apply(images, index)), self.data.labels[index.to(device)]
+        """(images B C H W, float; labels B), each shard in `pieces` consecutive batches.
+
+        Where images are mixed, targets B classes (float, each row's sum is 1) stand in place of the labels.
+        """
+        images = len(self.data.labels)
+        order, draws = epoch_order(images, seed, epoch), Draws(images, self.augment, seed, epoch)
+        spans = [span for step in range(self.steps(pieces)) for span in self._spans(step, pieces)]
+        loaded = [with_partners(span, images) if draws.mixes else span for span in spans]
+        batches = self.data.batches((order[wide.start : wide.stop] for wide in loaded), self.device)
+        for span, wide, batch in zip(spans, loaded, batches, strict=True):
+            index = order[wide.start : wide.stop]
+            batch = self.normalize(draws.apply(batch, index, self.dataset.image_size))
+            batch, labels = draws.erase(batch, index), self.data.labels[index.to(self.device)]
+            if draws.mixes:
+                partner = partners(wide, images) - wide.start
+                batch, labels = draws.mix(batch, labels, index, partner, self.dataset.classes)
+            own = slice(span.start - wide.start, span.stop - wide.start)
+            yield batch[own], labels[own]
+
+    def _spans(self, step: int, pieces: int) -> list[range]:
+        """Positions in the epoch's order of this rank's pieces of a global batch."""
+        start = step * self.global_batch_size
+        shard = cut(range(start, start + self.batch_size(step)), self.world_size)[self.rank]
+        return cut(shard, pieces)
 
 
-class Draws:
-    """The random choices of one epoch, one per sample, so that they follow the sample wherever it is processed."""
-
-    def __init__(self, images: int, augment: Augment, seed: int, epoch: int):
-        generator = _generator(seed, epoch, stream=1)
-        self.padding = augment.crop_padding
-        self.flip = torch.rand(images, generator=generator) < 0.5 if augment.flip else None
-        self.offset = torch.randint(2 * self.padding + 1, (images, 2), generator=generator) if self.padding else None
-
-    def apply(self, images: Tensor, index: Tensor) -> Tensor:
-        """Flip and crop uint8 images B C H W, the crop with zeros around, as drawn for the samples `index`."""
-        if self.offset is not None:
-            images = crop(images, self.offset[index].to(images.device), self.padding)
-        if self.flip is not None:
-            flipped = self.flip[index].to(images.device)[:, None, None, None]
-            images = torch.where(flipped, images.flip(-1), images)
-        return images
+def cut(span: range, parts: int) -> list[range]:
+    """Consecutive parts whose sizes differ by at most one."""
+    edges = [span.start + len(span) * part // parts for part in range(parts + 1)]
+    return [range(start, stop) for start, stop in pairwise(edges)]
 
 
-def crop(images: Tensor, offset: Tensor, padding: int) -> Tensor:
-    """Each image padded with zeros on all sides and cut back to its size at offset (row, column) B 2."""
-    size = images.shape[-1]
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
-    steps = torch.arange(size, device=images.device)
-    rows = (offset[:, 0, None] + steps)[:, None, :, None]  # B 1 H 1
-    columns = (offset[:, 1, None] + steps)[:, None, None, :]  # B 1 1 W
-    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
-    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return padded[batch, channel, rows, columns]
+def partners(span: range, images: int) -> Tensor:
+    """The positions that those of a span are mixed with: 2k and 2k + 1 with each other, a last odd one with itself."""
+    return (torch.arange(span.start, span.stop) ^ 1).clamp(max=images - 1)
+
+
+def with_partners(span: range, images: int) -> range:
+    """A span widened to whole pairs."""
+    return range(span.start // 2 * 2, min((span.stop + 1) // 2 * 2, images))
 
 
 class Normalize:
@@ -85,17 +113,11 @@ class Normalize:
 
 
 def evaluation_batches(
-    data: Images, dataset: Dataset, batch_size: int, rank: int, world_size: int
+    data: Images | Part, dataset: Dataset, batch_size: int, rank: int, world_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This rank's share of the split, every world_size-th image: over all ranks each image exactly once."""
-    normalize = Normalize(dataset, data.images.device)
-    for index in torch.arange(rank, len(data.labels), world_size, device=data.images.device).split(batch_size):
-        yield normalize(data.images[index]), data.labels[index]
-
-
-def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
-    """Streams of one epoch are independent; so are epochs and seeds."""
-    import numpy as np
-
-    state = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+    device = data.labels.device
+    normalize = Normalize(dataset, device)
+    shares = torch.arange(rank, len(data.labels), world_size).split(batch_size)
+    for index, images in zip(shares, data.batches(shares, device), strict=True):
+        yield normalize(images), data.labels[index.to(device)]

@@ -44,7 +44,7 @@ def measure(
         for number, lr, train_loss, seconds in () if trial.weights else train(engine, trial, loader, world, average):
             scores = evaluate(average or engine, trial, test_images, world)
             epochs.append(Epoch(epoch=number, lr=lr, train_loss=train_loss, seconds=seconds, **scores))
-            report(epochs[-1], loader.images / seconds)
+            report(epochs[-1], loader.images(recipe.gradient_accumulation) / seconds)
         if keep and world.is_main:
             save((average or engine).module, keep)
     finally:
