@@ -71,8 +71,6 @@ def check(trials: list[Trial], cluster: str) -> None:
         raise RequestError(f"no cluster is called {cluster!r}{nearest(cluster, CLUSTERS)}")
     if nodes := max((trial.nodes for trial in trials), default=1) - 1:
         raise RequestError(f"cluster {cluster!r} is this one machine; the suite asks for {nodes + 1} nodes a trial")
-    if any(trial.precision == "amp-fp16" for trial in trials) and not gpu_names():
-        raise RequestError("precision amp-fp16 needs a GPU, which this machine has not; amp-bf16 runs on a CPU too")
     processes = max((trial.processes_per_node for trial in trials), default=1)
     if cluster == "debug" and processes > 1:
         raise RequestError(f"cluster 'debug' runs in one process; the suite asks for {processes}")

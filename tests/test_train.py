@@ -113,7 +113,7 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
 
 def test_bf16_and_autocast_train_and_evaluate(tmp_path: Path) -> None:
     recipe = RECIPE | {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}}
-    for precision in ("bf16", "amp-bf16"):
+    for precision in ("bf16", "amp-bf16", "amp-fp16"):
         [trial] = plan_trials(tmp_path, recipe=recipe, precision=precision)
         [alone] = run_ranks(tmp_path / precision, trial, 1)
         assert alone["losses"][1] < alone["losses"][0] < 3
@@ -245,13 +245,14 @@ def test_it_is_the_average_that_is_evaluated(tmp_path: Path) -> None:
     world = connect(tmp_path / "meeting.json")
     data = load("digits")
     curves = []
+    recipe = RECIPE | {"epochs": 3, "optimizer": {"name": "adamw", "lr": 0.01}}
     for ema in (0.0, 1e-9, 1 - 1e-9):
-        [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": ema})
+        [trial] = plan_trials(tmp_path, recipe=recipe | {"ema": ema})
         curves.append(accuracy.measure(trial, data, world, lambda *_: None).epochs[-1])
     plain, followed, stayed = curves
     assert plain.train_loss == pytest.approx(followed.train_loss) == pytest.approx(stayed.train_loss)
     assert followed.test_loss == pytest.approx(plain.test_loss, rel=1e-4)
-    assert stayed.test_loss > 2 * plain.test_loss, "an average that never moves has the first step's weights"
+    assert stayed.test_loss > 1.5 * plain.test_loss, "an average that never moves has the first step's weights"
 
 
 def test_channels_last_trains_to_the_same_losses(tmp_path: Path) -> None:
