@@ -72,6 +72,7 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
             datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder)
         except RequestError as error:
             problems.append((("datasets", d), str(error)))
+    problems += _namesakes(datasets)
     subjects: dict[tuple[int, int], Subject] = {}
     for m, spec in enumerate(suite.models):
         wrong = list(_entry_problems(spec, ("models", m)))
@@ -80,6 +81,16 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
             subjects |= {(d, m): subject for d, subject in fitting.items()}
         problems += wrong + misfits
     return subjects, problems
+
+
+def _namesakes(datasets: dict[int, Dataset]) -> Iterator[Problem]:
+    """Folders of one name: nothing in a trial's id or in a table would tell them apart."""
+    first: dict[str, int] = {}
+    for d, dataset in datasets.items():
+        other = first.setdefault(dataset.name, d)
+        if dataset.folder != datasets[other].folder:
+            folder = datasets[other].folder
+            yield ("datasets", d, "name"), f"{dataset.name!r} is datasets.{other} already, of the images in {folder}"
 
 
 def _plugin_problems(suite: Suite) -> Iterator[Problem]:

@@ -200,10 +200,10 @@ def mixbench(*words: str, root: Path) -> tuple[int, str, str]:
 def test_data_list_says_what_is_here_and_how_to_get_the_rest(root: Path) -> None:
     code, out, _ = mixbench("data", "list", "--json", root=root)
     rows = {row["name"]: row for row in json.loads(out)}
-    assert code == 0 and rows["digits"]["here"] and not rows["cifar10"]["here"]
+    assert code == 0 and rows["digits"]["status"] == "built in" and rows["cifar10"]["status"] == "missing"
     assert rows["cifar10"]["folder"] == str(root / "cifar-10-batches-py")
     assert rows["food101"]["decoded_bytes"] == 3 * (75_750 * 230**2 + 25_250 * 224**2)
-    assert "mixbench data fetch cifar10" in rows["cifar10"]["how_to_get_it"]
+    assert "mixbench data fetch cifar10" in rows["cifar10"]["remedy"]
     table = mixbench("data", "list", "cifar10", "imagenet", root=root)[1]
     assert "184.3 MB" in table and "<wnid>/*.JPEG" in table and "digits" not in table
 
@@ -269,6 +269,15 @@ def test_counts_and_speed_need_no_data(tmp_path: Path, root: Path) -> None:
     code, out, err = mixbench("run", suite, *words, root=root)
     assert code == 0, err
     assert json.loads(out)["trials"]["done"] == 1
+
+
+def test_two_image_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    from mixbench.suite import load as load_suite
+
+    folders = [str(small_sets.write_tree(tmp_path / name, {"cat": (80, 1)})) for name in "ab"]
+    suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": folder} for folder in folders])
+    with pytest.raises(RequestError, match=f"'pets' is datasets.0 already, of the images in {folders[0]}"):
+        load_suite(str(suite))
 
 
 def test_an_image_folder_starts_at_the_suite_file(tmp_path: Path) -> None:

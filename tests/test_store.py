@@ -159,6 +159,62 @@ def is_locked(path: Path) -> bool:
     return waits[0] != 0
 
 
+DECODE = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from mixbench.data.decode import decode_files
+
+def die(*_):
+    Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    decode_files([sys.argv[1]] * 10_000, 230, Path(os.devnull), die)
+"""
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_processes_that_decode_end_with_the_one_that_started_them(food: Small, tmp_path: Path) -> None:
+    script, pids = tmp_path / "decode.py", tmp_path / "pids"
+    script.write_text(DECODE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    started = subprocess.run([sys.executable, script, food.train[0], pids], check=False, env=environment)
+    assert started.returncode == -9
+    children = [int(pid) for pid in pids.read_text().split()]
+    assert children
+    wait_for(lambda: not any(map(lives, children)))
+
+
+def test_a_folder_that_cannot_be_written_is_said(food: Small, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(RequestError, match=r"the decoded images cannot be kept in .*cache: .*; name a folder"):
+        load(food.dataset)
+
+
+@pytest.mark.parametrize(("free", "fits"), [(2_000, True), (1_919, False)])
+def test_images_go_to_a_gpu_where_they_leave_half_of_its_memory_free(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[torch.device, bool]] = []
+
+    def on(images: Images, device: torch.device, whole: bool) -> Images:
+        asked.append((device, whole))
+        return images
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80e9))
+    monkeypatch.setattr(Images, "on", on)
+    part = Images(torch.zeros(10, 3, 4, 4, dtype=torch.uint8), torch.zeros(10))
+    gpu = torch.device("cuda", 0)
+    Splits(part, part).on(gpu)
+    assert asked == [(gpu, fits)] * 2
+
+
 def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
     first = start_building(tmp_path)
     wait_for((tmp_path / "begun").exists)

@@ -56,24 +56,33 @@ class Cache:
 
     def build(self, write: Callable[[Path], None]) -> None:
         """Have `write` fill a file of zeros, then put it in place; one process does it, the others wait for it."""
-        with locked(self.path.with_suffix(".lock")):
-            if self.is_good():
-                return
-            for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-                leftover.unlink()  # of a process that died: its lock is ours
-            self._check_room()
-            beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-            try:
-                with open(beside, "wb") as file:
-                    file.truncate(self.bytes)
-                write(beside)
-                with open(beside, "rb") as file:
-                    os.fsync(file.fileno())
-                facts = dict(shape=self.shape, sampled_sha256=sampled_sha256(beside), sha256=whole_sha256(beside))
-                os.replace(beside, self.path)
-                write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
-            finally:
-                beside.unlink(missing_ok=True)
+        try:
+            with locked(self.path.with_suffix(".lock")):
+                if not self.is_good():
+                    self._build(write)
+        except OSError as error:
+            why = error.strerror or error
+            raise RequestError(
+                f"the decoded images cannot be kept in {self.path.parent}: {why}; name a folder that can be written, "
+                "with the data in it, in $MIXBENCH_DATA"
+            ) from error
+
+    def _build(self, write: Callable[[Path], None]) -> None:
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            leftover.unlink()  # of a process that died: its lock is ours
+        self._check_room()
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with open(beside, "wb") as file:
+                file.truncate(self.bytes)
+            write(beside)
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
+            facts = dict(shape=self.shape, sampled_sha256=sampled_sha256(beside), sha256=whole_sha256(beside))
+            os.replace(beside, self.path)
+            write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.path.parent).free

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def end_with_parent(*_: object) -> None:
+    """Called in a process started by another: it ends when that one does, also where that one is killed.
+
+    It would otherwise wait for ever for its next task.
+    """
+
+    def wait() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 def decode_files(paths: Sequence[Path], side: int, into: Path, say: Callable[[int, int], None]) -> None:
     """Write the images, each squashed to `side` × `side`, one after the other into a file; say how many are done.
 
@@ -40,7 +55,8 @@ def decode_files(paths: Sequence[Path], side: int, into: Path, say: Callable[[in
     """
     tasks = [(first, paths[first : first + FILES_A_TASK]) for first in range(0, len(paths), FILES_A_TASK)]
     workers = min(cores(), len(tasks))
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    afresh = get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=afresh, initializer=end_with_parent) as pool:
         running = [pool.submit(_decode_some, [str(path) for path in some], first, side, into) for first, some in tasks]
         try:
             done = 0

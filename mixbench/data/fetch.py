@@ -31,22 +31,24 @@ def chosen(names: Iterable[str]) -> list[Dataset]:
 
 
 def list_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row each: whether it is here, where it lies or would lie, and what it takes decoded.  No file is opened."""
-    rows = []
-    for dataset in chosen(names):
-        gone = missing(dataset)
-        where = "" if dataset.name in BUILT_IN else str(folders(dataset)[-1] if gone else find_folder(dataset))
-        rows.append(
-            {
-                "name": dataset.name,
-                "here": not gone,
-                "folder": where or "built in",
-                "decoded_bytes": dataset.decoded_bytes,
-                "held": "streamed" if dataset.streamed else "in a cache" if dataset.train_side else "in memory",
-                "how_to_get_it": remedy(dataset) if gone else "",
-            }
-        )
-    return rows
+    """A row each: `here`, `missing` or `built in`, where it lies or would lie, its size decoded.  No file is opened."""
+    return [
+        {
+            "name": dataset.name,
+            "status": "built in" if dataset.name in BUILT_IN else "missing" if missing(dataset) else "here",
+            "folder": _place(dataset),
+            "decoded_bytes": dataset.decoded_bytes,
+            "held": "streamed" if dataset.streamed else "in a cache" if dataset.train_side else "in memory",
+            "remedy": remedy(dataset) if missing(dataset) else "",
+        }
+        for dataset in chosen(names)
+    ]
+
+
+def _place(dataset: Dataset) -> str:
+    """Where a dataset lies or, where it is missing, would lie; empty for one that is built in."""
+    choices = folders(dataset)
+    return str((find_folder(dataset) if not missing(dataset) else choices[-1]) if choices else "")
 
 
 def check_data(names: Iterable[str]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mixbench.data.decode import open_rgb, resized
+from mixbench.data.decode import end_with_parent, open_rgb, resized
 from mixbench.errors import RequestError
 
 Box = Callable[[int, int, int], tuple[int, int, int, int] | None]
@@ -72,6 +72,7 @@ class StreamedImages:
             num_workers=self.workers,
             prefetch_factor=BATCHES_AHEAD,
             persistent_workers=True,
+            worker_init_fn=end_with_parent,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
             multiprocessing_context=processes,
