@@ -24,11 +24,10 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 class Session:
     """A suite and its run folder.
 
-    Raises RequestError where the cluster cannot run them, the folder holds something else, or `only` matches none.
+    Raises RequestError where the folder holds something else, or `only` matches none.
     """
 
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str, folder: Path, only: str | None):
-        check(trials, cluster)
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
@@ -43,7 +42,11 @@ class Session:
         return [trial for trial in self.chosen if not self.run.is_done(trial)]
 
     def run_all(self, quiet: bool = False) -> dict[str, int]:
-        """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen."""
+        """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
+
+        Raises RequestError, before anything is written, where the cluster cannot run them or data are missing.
+        """
+        check(self.trials, self.cluster)
         out = console(quiet=quiet)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:

@@ -232,7 +232,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
 def test_a_wrong_request_is_one_message_and_exit_code_2(
     mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    monkeypatch.delattr("mixbench.session.Session.run_all")
+    monkeypatch.delattr("mixbench.session.launch")
     write_atomically(suite.parent / "full" / "x.yaml", "hello\n")
     fake_runs.full_run(suite.parent / "other", seeds=1)
     before = {path: path.read_bytes() for path in suite.parent.rglob("*") if path.is_file()}
