@@ -136,12 +136,12 @@ def write(path):
     while not Path(sys.argv[4]).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
 
-Cache(Path(sys.argv[1]), (5000,)).build(write)
+Cache(Path(sys.argv[1]), (5000,)).build(write, Path(sys.argv[5]).touch)
 """
 
 
 def start_building(folder: Path) -> subprocess.Popen[bytes]:
-    paths = [str(folder / name) for name in ("c.images", "log", "begun", "go on")]
+    paths = [str(folder / name) for name in ("c.images", "log", "begun", "go on", "waits")]
     return subprocess.Popen([sys.executable, "-c", BUILD, *paths])
 
 
@@ -219,6 +219,7 @@ def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
     first = start_building(tmp_path)
     wait_for((tmp_path / "begun").exists)
     second = start_building(tmp_path)
+    wait_for((tmp_path / "waits").exists)
     assert is_locked(tmp_path / "c.lock") and not (tmp_path / "c.images").exists()
     (tmp_path / "go on").touch()
     assert first.wait(60) == 0 and second.wait(60) == 0

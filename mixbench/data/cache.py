@@ -54,10 +54,10 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def build(self, write: Callable[[Path], None]) -> None:
+    def build(self, write: Callable[[Path], None], on_wait: Callable[[], None]) -> None:
         """Have `write` fill a file of zeros, then put it in place; one process does it, the others wait for it."""
         try:
-            with locked(self.path.with_suffix(".lock")):
+            with locked(self.path.with_suffix(".lock"), on_wait):
                 if not self.is_good():
                     self._build(write)
         except OSError as error:
@@ -102,10 +102,13 @@ def cached(name: str, images: np.ndarray | Sequence[Path], channels: int, side: 
         def now(done: int, total: int) -> None:
             say(f"decoding {name}", done, total)
 
+        def wait() -> None:
+            say(f"waiting for the process that decodes {name}", 0, 0)
+
         if isinstance(images, np.ndarray):
-            cache.build(lambda into: _resize(images, side, into, now))
+            cache.build(lambda into: _resize(images, side, into, now), wait)
         else:
-            cache.build(lambda into: decode_files(images, side, into, now))
+            cache.build(lambda into: decode_files(images, side, into, now), wait)
     return cache
 
 
