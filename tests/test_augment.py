@@ -47,8 +47,18 @@ def pictures(count: int, channels: int = 3, side: int = 32, seed: int = 0) -> Te
 def made(count: int = 203, channels: int = 3, train_side: int = 20) -> tuple[Images, Dataset]:
     """A data set in which a sample's label is its index."""
     data = Images(pictures(count, channels, train_side), torch.arange(count))
-    mean, std = (0.4,) * channels, (0.3,) * channels
-    return data, Dataset("made", 16, channels, count, count, 0, mean, std, source="these tests", train_side=train_side)
+    return data, Dataset(
+        "made",
+        image_size=16,
+        channels=channels,
+        classes=count,
+        train_images=count,
+        test_images=0,
+        mean=(0.4,) * channels,
+        std=(0.3,) * channels,
+        source="these tests",
+        train_side=train_side,
+    )
 
 
 class ScriptedDraws:
@@ -257,6 +267,10 @@ def test_every_stream_of_every_epoch_is_its_own() -> None:
         if isinstance(value, Tensor):
             assert all(not torch.equal(value, getattr(other, name)) for other in draws[1:]), name
     assert len({other.box(3, 500, 500) for other in draws}) == 3
+    shares = {
+        tuple(Draws(50, Augment(mixup=0.8), seed, epoch).share.tolist()) for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    }
+    assert len(shares) == 3
 
 
 def epoch_of(parts: Augment, batch: int, world_size: int, pieces: int, channels: int = 3) -> tuple[Tensor, Tensor]:

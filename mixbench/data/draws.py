@@ -138,7 +138,7 @@ class Draws:
         boxes = kernels.cutmix_boxes(share, centre, height, width)
         of_targets = torch.where(is_cut, 1 - boxes[:, 2] * boxes[:, 3] / (height * width), share)
         weights = kernels.mixing_weights(share.to(device), boxes.to(device), is_cut.to(device), height, width)
-        targets = F.one_hot(labels, classes).float()
+        targets = F.one_hot(labels, classes)
         mixed = weights * images + (1 - weights) * images[partner]
         of_targets = of_targets[:, None].to(device)
         return mixed, of_targets * targets + (1 - of_targets) * targets[partner]
