@@ -7,8 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 from mixbench import weights
+from mixbench.data import store
 from mixbench.errors import RequestError
+from mixbench.measure import accuracy
+from mixbench.record import Record
 from mixbench.registry import create_model
+from mixbench.run import Run
+from mixbench.world import connect
+from tests.trials import RECIPE, SMALL, plan_trials
 
 SIZE = dict(dim=8, depth=1, kernel_size=3, image_size=8, in_chans=1)
 
@@ -52,3 +58,28 @@ def test_a_fingerprint_follows_the_contents_not_the_path(tmp_path: Path) -> None
     assert a == b != c and len(a) == 16
     with pytest.raises(RequestError, match="cannot be read: No such file"):
         weights.fingerprint(tmp_path / "none")
+
+
+def test_kept_weights_are_evaluated_to_the_same_scores_without_training(tmp_path: Path) -> None:
+    [trained] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": 0.9}, keep_weights=True)
+    world, data = connect(tmp_path / "meeting.json"), store.load("digits")
+    kept = Run(tmp_path).weights_file(trained.id)
+    scores = accuracy.measure(trained, data, world, lambda *_: None, kept).epochs[-1]
+    models = [SMALL["splitmixer"] | {"weights": str(kept)}, SMALL["splitmixer"]]
+    given, other = plan_trials(tmp_path, models=[models[0], models[1] | {"label": "trained"}])
+    assert given.id != other.id and given.weights == str(kept)
+    curve = accuracy.measure(given, data, world, lambda *_: None)
+    [evaluated] = curve.epochs
+    assert (evaluated.epoch, evaluated.train_loss, evaluated.seconds) == (0, None, 0.0)
+    assert (evaluated.test_loss, evaluated.top1) == (scores.test_loss, scores.top1)
+    record = Record.pending(given)
+    record.add_accuracy(curve)
+    assert (record.epochs, record.top1, record.train_loss) == (0, scores.top1, None)
+
+
+def test_a_suite_names_the_file_that_does_not_fit(tmp_path: Path) -> None:
+    weights.save(model(0), tmp_path / "a.safetensors")
+    with pytest.raises(RequestError, match=r"small.yaml:\d+: .*weights: .*a.safetensors: stem.0.weight has shape"):
+        plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "a.safetensors"}])
+    with pytest.raises(RequestError, match=r"none.safetensors is not a file of safetensors"):
+        plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "none.safetensors"}])
