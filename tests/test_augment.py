@@ -14,7 +14,7 @@ from torchvision.transforms.autoaugment import _apply_op
 
 from mixbench.data import augment, color
 from mixbench.data.datasets import Dataset
-from mixbench.data.draws import Draws, Stream, hashed_uniforms, jitter_factors
+from mixbench.data.draws import Draws, Stream, hashed_uniforms, ieee_products, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
 from mixbench.trial import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
@@ -120,6 +120,18 @@ def test_resized_crops_are_torchvisions(channels: int, train_side: int, side: in
     assert len(set(boxes)) > 90
     theirs = [F.resized_crop(image, *box, [side, side]) for image, box in zip(images, boxes, strict=True)]
     assert torch.equal(draws.apply(images, torch.arange(96), side), torch.stack(theirs))
+
+
+def test_on_a_gpu_torchvisions_products_are_not_rounded_to_tf32_and_the_trials_still_are() -> None:
+    def precisions() -> set[str]:
+        return {torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision}  # type: ignore[attr-defined]
+
+    with torch.backends.flags(fp32_precision="tf32"):
+        with ieee_products(torch.device("cuda")):
+            assert precisions() == {"ieee"}
+        assert precisions() == {"tf32"}
+        with ieee_products(torch.device("cpu")):
+            assert precisions() == {"tf32"}
 
 
 def test_without_crops_larger_images_are_resized() -> None:

@@ -93,7 +93,7 @@ class Draws:
         """What is drawn for the samples `index` (on the host) done to their uint8 images; size × size, if given."""
         device, augment = images.device, self.augment
         size = size or images.shape[-1]
-        with _ieee_products(device):
+        with ieee_products(device):
             if augment.resize_crop:
                 images = kernels.resized_crops(images, self._crop_boxes(index, *images.shape[-2:]), size)
             elif images.shape[-2:] != (size, size):
@@ -190,6 +190,6 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _ieee_products(device: torch.device) -> AbstractContextManager[None]:
+def ieee_products(device: torch.device) -> AbstractContextManager[None]:
     """Products in full float32, whatever the trial's precision: torchvision's grids and blurs are products."""
     return torch.backends.flags(fp32_precision="ieee") if device.type == "cuda" else nullcontext()
