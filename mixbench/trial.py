@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mixbench.data.datasets import Dataset
 
@@ -86,28 +86,27 @@ class Schedule(Strict):
         return points
 
 
-Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
+def _rises(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound comes first: {list(bounds)}")
+    return bounds
+
+
+def _is_a_share(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[1] > 1:
+        raise ValueError(f"a share of the image's area is at most 1, not {bounds[1]}")
+    return bounds
+
+
+Range = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_rises)]
+Share = Annotated[Range, AfterValidator(_is_a_share)]
 
 
 class ResizeCrop(Strict):
     """torchvision's RandomResizedCrop: a box of this share of the area and this aspect ratio, resized to the image."""
 
-    scale: Range = (0.08, 1.0)
+    scale: Share = (0.08, 1.0)
     ratio: Range = (3 / 4, 4 / 3)
-
-    @field_validator("scale", "ratio")
-    @classmethod
-    def _rises(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if bounds[0] > bounds[1]:
-            raise ValueError(f"the lower bound comes first: {list(bounds)}")
-        return bounds
-
-    @field_validator("scale")
-    @classmethod
-    def _is_a_share(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if bounds[1] > 1:
-            raise ValueError(f"a share of the image's area is at most 1, not {bounds[1]}")
-        return bounds
 
 
 class RandAugment(Strict):
@@ -139,7 +138,7 @@ class Erasing(Strict):
     """torchvision's RandomErasing after normalisation: a box of zeros, or of normal noise, in some images."""
 
     probability: Fraction01 = 0.25
-    scale: Range = (0.02, 1 / 3)
+    scale: Share = (0.02, 1 / 3)
     ratio: Range = (0.3, 3.3)
     fill: Literal["zero", "noise"] = "zero"
 
@@ -147,7 +146,7 @@ class Erasing(Strict):
 class Augment(Strict):
     """What happens to a training image on the device, in this order.
 
-    resize_crop or crop_padding, flip, randaugment, color_jitter, normalisation, erasing, then mixup (arXiv:1710.09412)
+    resize_crop, crop_padding, flip, randaugment, color_jitter, normalisation, erasing, then mixup (arXiv:1710.09412)
     or cutmix (arXiv:1905.04899), of which the numbers are the α of their Beta distribution, 0 for none; where both are
     given, half of the images get either.
     """

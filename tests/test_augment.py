@@ -14,7 +14,7 @@ from torchvision.transforms.autoaugment import _apply_op
 
 from mixbench.data import augment, color
 from mixbench.data.datasets import Dataset
-from mixbench.data.draws import Draws, Stream, hashed_uniforms, ieee_products, jitter_factors
+from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, ieee_products, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
 from mixbench.trial import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
@@ -116,7 +116,7 @@ def test_each_image_of_a_batch_goes_through_its_own_operations_in_turn(channels:
 def test_resized_crops_are_torchvisions(channels: int, train_side: int, side: int) -> None:
     images = pictures(96, channels, train_side)
     draws = Draws(96, Augment(resize_crop=ResizeCrop()), seed=1, epoch=2)
-    boxes = [draws.box(sample, train_side, train_side) for sample in range(96)]
+    boxes = [CropBox(ResizeCrop(), 1, 2)(sample, train_side, train_side) for sample in range(96)]
     assert len(set(boxes)) > 90
     theirs = [F.resized_crop(image, *box, [side, side]) for image, box in zip(images, boxes, strict=True)]
     assert torch.equal(draws.apply(images, torch.arange(96), side), torch.stack(theirs))
@@ -148,7 +148,7 @@ def test_a_crops_box_is_torchvisions_for_the_same_draws(size: tuple[int, int], m
         with monkeypatch.context() as patch:
             script = ScriptedDraws(patch, uniforms)
             theirs = RandomResizedCrop.get_params(image, SCALE, RATIO)
-        assert augment.crop_box(*size, uniforms, SCALE, RATIO) == theirs
+        assert tuple(augment.crop_boxes(*size, uniforms[None], SCALE, RATIO)[0]) == theirs
         fallbacks += script.places == 0
     assert (fallbacks > 50) == (max(size) == 400), "narrow images need the fallback"
 
@@ -278,7 +278,7 @@ def test_every_stream_of_every_epoch_is_its_own() -> None:
     for name, value in vars(draws[0]).items():
         if isinstance(value, Tensor):
             assert all(not torch.equal(value, getattr(other, name)) for other in draws[1:]), name
-    assert len({other.box(3, 500, 500) for other in draws}) == 3
+    assert len({CropBox(ResizeCrop(), *each)(3, 500, 500) for each in ((0, 0), (0, 1), (1, 0))}) == 3
     shares = {
         tuple(Draws(50, Augment(mixup=0.8), seed, epoch).share.tolist()) for seed, epoch in ((0, 0), (0, 1), (1, 0))
     }

@@ -263,6 +263,21 @@ def test_fashion_mnist_is_no_longer_downloaded_by_a_run(root: Path, monkeypatch:
         require([find_dataset("fashion_mnist")])
 
 
+def test_a_run_trains_on_data_that_was_fetched_checked_and_resized(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve("cifar10")
+    fetch(["cifar10"], lambda _: None)
+    data, recipe = [{"name": "cifar10", "image_size": 16}], {"epochs": 2, "global_batch_size": 10}
+    suite = write_suite(tmp_path, datasets=data, recipe=recipe, measure=["accuracy"])
+    out = tmp_path / "run"
+    assert call(monkeypatch, "run", str(suite), "--out", str(out), "--cluster", "debug") == 0, capsys.readouterr()
+    [record] = (json.loads(path.read_text()) for path in out.glob("trials/*/record.json"))
+    assert (record["dataset"], record["image_size"], record["epochs"]) == ("cifar10", 16, 2)
+    assert record["details"]["curve"]["test_images"] == 4
+    assert {cache.shape for cache in caches_of("cifar10")} == {(20, 3, 16, 16), (4, 3, 16, 16)}
+
+
 def test_counts_and_speed_need_no_data(tmp_path: Path, root: Path) -> None:
     suite = str(write_suite(tmp_path, datasets=["cifar10"]))
     words = ["--out", str(tmp_path / "run"), "--cluster", "debug", "--json", "--set", "measure=[complexity,throughput]"]

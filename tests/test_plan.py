@@ -247,6 +247,7 @@ def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
         ({"augment": {"randaugment": "rand-m9-mstd0.5-inc1"}}, {}, "'rand-m9-mstd0.5-inc1' cannot be honoured exactly"),
         ({"augment": {"resize_crop": {"scale": [1, 0.5]}}}, {}, "the lower bound comes first: [1.0, 0.5]"),
         ({"augment": {"resize_crop": {"scale": [0.5, 1.5]}}}, {}, "at most 1, not 1.5"),
+        ({"augment": {"erasing": {"ratio": [3, 2]}}}, {}, "the lower bound comes first: [3.0, 2.0]"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(tmp_path: Path, recipe: Any, changes: Any, said: str) -> None:

@@ -276,6 +276,12 @@ def test_batches_of_images_on_the_device_are_those_of_the_indices() -> None:
     assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[3, 1], [9]]
 
 
+def test_batches_of_images_on_another_device_are_brought_to_this_one() -> None:
+    data = Images(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10))
+    [batch] = data.batches([torch.tensor([3, 1])], torch.device("meta"))
+    assert batch.device.type == "meta" and batch.shape == (2, 1, 2, 2)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 def test_images_on_the_host_are_gathered_ahead_in_their_order(count: int) -> None:
     images = torch.randint(256, (50, 3, 4, 4), dtype=torch.uint8)

@@ -11,10 +11,13 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
 from mixbench.data.datasets import find_dataset
+from mixbench.data.draws import CropBox
 from mixbench.data.formats import read
+from mixbench.data.loader import Normalize, TrainLoader, epoch_order
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError
+from mixbench.trial import Augment, ResizeCrop
 from tests.small_sets import write_tree
 
 CPU = torch.device("cpu")
@@ -51,6 +54,22 @@ def test_training_images_are_the_boxes_of_their_samples_resized(tree: Path, stre
             cut = resized_crop(images[sample], *seen, [16, 16]) if seen else None
             expected = pil_to_tensor(cut) if cut else torch.from_numpy(centre(images[sample], 16, 0.875).copy())
             assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_an_epoch_streams_each_image_within_its_drawn_box_at_any_world_size(tree: Path, world_size: int) -> None:
+    dataset = find_dataset("pets", 16, str(tree))
+    data, images = load(dataset).on(CPU), images_of(tree)
+    augment = Augment(resize_crop=ResizeCrop(scale=(0.3, 0.9)))
+    loaders = [TrainLoader(data.train, dataset, augment, 4, rank, world_size) for rank in range(world_size)]
+    batches = [torch.cat([each for each, _ in loader.epoch(seed=3, epoch=1)]) for loader in loaders]
+    shares = [epoch_order(9, 3, 1)[:8].view(2, world_size, -1)[:, rank].flatten() for rank in range(world_size)]
+    draw = CropBox(ResizeCrop(scale=(0.3, 0.9)), 3, 1)
+    for batch, index in zip(batches, shares, strict=True):
+        for found, sample in zip(batch, index.tolist(), strict=True):
+            seen = draw(sample, images[sample].height, images[sample].width)
+            expected = pil_to_tensor(resized_crop(images[sample], *seen, [16, 16]))
+            assert torch.equal(found, Normalize(dataset, CPU)(expected))
 
 
 @pytest.mark.parametrize("crop", [0.875, 1.0, 0.9])

@@ -46,18 +46,13 @@ def _columns(images: Tensor, starts: Tensor, count: int) -> Tensor:
     return images.gather(-1, columns[:, None, None, :].expand(*images.shape[:-1], -1))
 
 
-def crop_box(
-    height: int, width: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Bounds
-) -> tuple[int, int, int, int]:
-    """(top, left, box height, box width): RandomResizedCrop.get_params with uniforms (10, 4) in [0, 1) as its draws."""
-    top, left, box_height, box_width = crop_boxes(height, width, uniforms[None], scale, ratio)[0].tolist()
-    return top, left, box_height, box_width
-
-
 def crop_boxes(
     height: int, width: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Bounds
 ) -> NDArray[np.int64]:
-    """`crop_box` for each row of uniforms (B, 10, 4): area, aspect ratio, top, left of ten tries.   B 4"""
+    """(top, left, box height, box width) of each image of this size: RandomResizedCrop.get_params.   B 4
+
+    Its draws are uniforms in [0, 1), B 10 4: area, aspect ratio, top and left of ten tries.
+    """
     wide, tall = _sides(height * width, uniforms, scale, ratio)
     fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
     boxes = _first_that_fits(height, width, tall, wide, fits, uniforms)

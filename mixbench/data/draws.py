@@ -1,6 +1,7 @@
 """The random choices of an epoch: each depends on the seed, the epoch and the sample, and on nothing else."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -76,26 +77,14 @@ class Draws:
         self.share = torch.where(self.is_cut, of_cutmix, of_mixup)
         self.centre = self._uniform(Stream.CUTMIX_CENTRE, 2)
 
-    def box(self, sample_index: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """resize_crop's (top, left, box height, box width) for a sample whose image has this size."""
-        options, uniforms = self._crop_draws(torch.tensor([sample_index]))
-        return kernels.crop_box(height, width, uniforms[0], options.scale, options.ratio)
-
-    def _crop_boxes(self, index: Tensor, height: int, width: int) -> Tensor:
-        options, uniforms = self._crop_draws(index)
-        return torch.from_numpy(kernels.crop_boxes(height, width, uniforms, options.scale, options.ratio))
-
-    def _crop_draws(self, index: Tensor) -> tuple[ResizeCrop, np.ndarray]:
-        assert self.augment.resize_crop, "only a recipe with resize_crop has boxes"
-        return self.augment.resize_crop, self._box_uniforms(Stream.CROP_BOX, index)
-
     def apply(self, images: Tensor, index: Tensor, size: int | None = None) -> Tensor:
         """What is drawn for the samples `index` (on the host) done to their uint8 images; size × size, if given."""
         device, augment = images.device, self.augment
         size = size or images.shape[-1]
         with ieee_products(device):
             if augment.resize_crop:
-                images = kernels.resized_crops(images, self._crop_boxes(index, *images.shape[-2:]), size)
+                boxes = CropBox(augment.resize_crop, self.seed, self.epoch).all(index, *images.shape[-2:])
+                images = kernels.resized_crops(images, boxes, size)
             elif images.shape[-2:] != (size, size):
                 images = kernels.resize(images, size)
             if self.offset is not None:
@@ -115,7 +104,8 @@ class Draws:
         if not options:
             return images
         erased = self.erased[index].nonzero()[:, 0]
-        where, uniforms = erased.to(images.device), self._box_uniforms(Stream.ERASING_BOX, index[erased])
+        where = erased.to(images.device)
+        uniforms = box_uniforms(self.seed, self.epoch, Stream.ERASING_BOX, index[erased])
         height, width = images.shape[-2:]
         boxes = kernels.erasing_boxes(height, width, uniforms, options.scale, options.ratio)
         part = images[where]
@@ -155,9 +145,29 @@ class Draws:
         drawn = np.random.default_rng([self.seed, self.epoch, int(stream)]).beta(alpha, alpha, self.images)
         return torch.from_numpy(drawn).float()
 
-    def _box_uniforms(self, stream: Stream, index: Tensor) -> np.ndarray:
-        uniforms = hashed_uniforms(_key(self.seed, self.epoch, stream), index, kernels.TRIES * 4)
-        return uniforms.view(-1, kernels.TRIES, 4).numpy()
+
+@dataclass(frozen=True)
+class CropBox:
+    """resize_crop's boxes of an epoch: (sample index, height, width) → (top, left, box height, box width)."""
+
+    options: ResizeCrop
+    seed: int
+    epoch: int
+
+    def __call__(self, sample_index: int, height: int, width: int) -> tuple[int, int, int, int]:
+        top, left, tall, wide = self.all(torch.tensor([sample_index]), height, width)[0].tolist()
+        return top, left, tall, wide
+
+    def all(self, index: Tensor, height: int, width: int) -> Tensor:
+        """The boxes of samples whose images have one size.   B 4"""
+        uniforms = box_uniforms(self.seed, self.epoch, Stream.CROP_BOX, index)
+        return torch.from_numpy(kernels.crop_boxes(height, width, uniforms, self.options.scale, self.options.ratio))
+
+
+def box_uniforms(seed: int, epoch: int, stream: Stream, index: Tensor) -> np.ndarray:
+    """What the boxes of samples are computed from.   B 10 4"""
+    uniforms = hashed_uniforms(_key(seed, epoch, stream), index, kernels.TRIES * 4)
+    return uniforms.view(-1, kernels.TRIES, 4).numpy()
 
 
 def jitter_factors(options: ColorJitter, uniforms: Tensor) -> Tensor:

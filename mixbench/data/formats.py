@@ -35,7 +35,7 @@ class Raw:
 
 def read(dataset: Dataset) -> tuple[Raw, Raw]:
     """Training and test split.  Raises RequestError where files are missing, damaged, or other in number."""
-    reader = _image_folder if dataset.folder else READERS[dataset.name]
+    reader = _tree if dataset.folder else READERS[dataset.name]
     splits = reader(dataset)
     wanted = (dataset.train_images, dataset.test_images)
     for part, raw, count in zip(("training", "test"), splits, wanted, strict=True):
@@ -115,7 +115,8 @@ def _cifar(dataset: Dataset) -> tuple[Raw, Raw]:
 
     reader = {"cifar10": CIFAR10, "cifar100": CIFAR100}[dataset.name]
     train, test = (_torchvision(dataset, reader, train=train) for train in (True, False))
-    return tuple(Raw(part.data.transpose(0, 3, 1, 2), np.array(part.targets)) for part in (train, test))  # type: ignore[return-value]
+    of_train, of_test = (Raw(part.data.transpose(0, 3, 1, 2), np.array(part.targets)) for part in (train, test))
+    return of_train, of_test
 
 
 def _flowers102(dataset: Dataset) -> tuple[Raw, Raw]:
@@ -147,16 +148,9 @@ def _torchvision(dataset: Dataset, reader: Callable[..., Any], **split: Any) -> 
         raise RequestError(f"{dataset.name}: the files in {folder} are damaged: {why}; {mend}") from None
 
 
-def _imagenet(dataset: Dataset) -> tuple[Raw, Raw]:
-    return _tree(find_folder(dataset))
-
-
-def _image_folder(dataset: Dataset) -> tuple[Raw, Raw]:
-    return _tree(find_folder(dataset))
-
-
-def _tree(folder: Path) -> tuple[Raw, Raw]:
+def _tree(dataset: Dataset) -> tuple[Raw, Raw]:
     """train/CLASS/image and val/CLASS/image; a class has the number of its folder in train/."""
+    folder = find_folder(dataset)
     numbers = {name: number for number, name in enumerate(classes_in(folder, "train"))}
     if unknown := set(classes_in(folder, "val")) - set(numbers):
         raise RequestError(f"{folder / 'val' / min(unknown)}: no such class is in {folder / 'train'}")
@@ -180,6 +174,6 @@ READERS: dict[str, Callable[[Dataset], tuple[Raw, Raw]]] = {
     "cifar100": _cifar,
     "flowers102": _flowers102,
     "food101": _food101,
-    "imagenet": _imagenet,
+    "imagenet": _tree,
     "synthetic": _synthetic,
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mixbench.data.datasets import Dataset
-from mixbench.data.draws import Draws, Stream, generator
+from mixbench.data.draws import CropBox, Draws, Stream, generator
 from mixbench.data.split import Part
 from mixbench.data.store import Images
 from mixbench.trial import Augment
@@ -35,7 +35,9 @@ class TrainLoader:
         world_size: int,
         drop_last: bool = True,
     ):
-        self.data, self.dataset, self.augment = data, dataset, augment
+        self.data, self.dataset = data, dataset
+        self.cropped_when_read = augment.resize_crop if dataset.streamed else None
+        self.on_device = augment.model_copy(update={"resize_crop": None}) if dataset.streamed else augment
         self.device = data.labels.device  # images may lie on the host
         self.normalize = Normalize(dataset, self.device)
         self.global_batch_size = global_batch_size
@@ -64,10 +66,11 @@ class TrainLoader:
         Where images are mixed, targets B classes (float, each row's sum is 1) stand in place of the labels.
         """
         images = len(self.data.labels)
-        order, draws = epoch_order(images, seed, epoch), Draws(images, self.augment, seed, epoch)
+        order, draws = epoch_order(images, seed, epoch), Draws(images, self.on_device, seed, epoch)
+        boxes = {"box": CropBox(self.cropped_when_read, seed, epoch)} if self.cropped_when_read else {}
         spans = [span for step in range(self.steps(pieces)) for span in self._spans(step, pieces)]
         loaded = [with_partners(span, images) if draws.mixes else span for span in spans]
-        batches = self.data.batches((order[wide.start : wide.stop] for wide in loaded), self.device)
+        batches = self.data.batches((order[wide.start : wide.stop] for wide in loaded), self.device, **boxes)
         for span, wide, batch in zip(spans, loaded, batches, strict=True):
             index = order[wide.start : wide.stop]
             batch = self.normalize(draws.apply(batch, index, self.dataset.image_size))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixbench.data.datasets import Dataset
 from mixbench.trial import Recipe
@@ -32,8 +32,9 @@ class Part:
     def labels(self) -> "Tensor":
         return self.whole.labels[self.places.to(self.whole.labels.device)]
 
-    def batches(self, indices: "Iterable[Tensor]", device: "torch.device") -> "Iterator[Tensor]":
-        return self.whole.batches((self.places[index] for index in indices), device)
+    def batches(self, indices: "Iterable[Tensor]", device: "torch.device", **box: Any) -> "Iterator[Tensor]":
+        """As the whole's, whose places a `box` of streamed images is asked for."""
+        return self.whole.batches((self.places[index] for index in indices), device, **box)
 
 
 def chosen(splits: "Splits", recipe: Recipe) -> "tuple[Images | Part, Images | Part]":
