@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
@@ -92,7 +93,7 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
     """Plain PyTorch: each shard through the model on its own, running statistics of the first shard only."""
     torch.manual_seed(trial.seed)
     model = create_model(trial.model, **trial.arguments).train()
-    data, recipe = load(trial.dataset).train, trial.recipe
+    data, recipe = load(trial.data).train, trial.recipe
     loaders = [
         TrainLoader(data, trial.data, recipe.augment, recipe.global_batch_size, rank, shards) for rank in range(shards)
     ]
@@ -243,7 +244,7 @@ def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
 
 def test_it_is_the_average_that_is_evaluated(tmp_path: Path) -> None:
     world = connect(tmp_path / "meeting.json")
-    data = load("digits")
+    data = load(find_dataset("digits"))
     curves = []
     recipe = RECIPE | {"epochs": 3, "optimizer": {"name": "adamw", "lr": 0.01}}
     for ema in (0.0, 1e-9, 1 - 1e-9):

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from mixbench import weights
 from mixbench.data import store
+from mixbench.data.datasets import find_dataset
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy
 from mixbench.record import Record
@@ -62,7 +63,7 @@ def test_a_fingerprint_follows_the_contents_not_the_path(tmp_path: Path) -> None
 
 def test_kept_weights_are_evaluated_to_the_same_scores_without_training(tmp_path: Path) -> None:
     [trained] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": 0.9}, keep_weights=True)
-    world, data = connect(tmp_path / "meeting.json"), store.load("digits")
+    world, data = connect(tmp_path / "meeting.json"), store.load(find_dataset("digits"))
     kept = Run(tmp_path).weights_file(trained.id)
     scores = accuracy.measure(trained, data, world, lambda *_: None, kept).epochs[-1]
     models = [SMALL["splitmixer"] | {"weights": str(kept)}, SMALL["splitmixer"]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mixbench.data.datasets import Dataset
@@ -28,7 +29,7 @@ class Part:
     whole: "Images"
     places: "Tensor"
 
-    @property
+    @cached_property
     def labels(self) -> "Tensor":
         return self.whole.labels[self.places.to(self.whole.labels.device)]
 

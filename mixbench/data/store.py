@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mixbench.data.cache import Cache, Say, cached
-from mixbench.data.datasets import Dataset, find_dataset
+from mixbench.data.datasets import Dataset
 from mixbench.data.decode import cores
 from mixbench.data.formats import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
@@ -81,7 +81,7 @@ class Splits:
 
 
 def load(
-    dataset: Dataset | str,
+    dataset: Dataset,
     say: Say = lambda what, done, total: None,
     test_crop: float | None = None,
     processes: int = 1,
@@ -91,8 +91,6 @@ def load(
     `test_crop` and the number of `processes` that share this machine's cores are for images that are streamed.
     Raises RequestError where its files are missing or are not what they should be.
     """
-    if isinstance(dataset, str):
-        dataset = find_dataset(dataset)
     train, test = read(dataset)
     if dataset.streamed:
         streams = (_streamed(dataset, raw, test_crop or DEFAULT_CROP, processes) for raw in (train, test))
