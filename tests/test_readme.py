@@ -45,8 +45,10 @@ def test_the_example_suite_is_good_in_a_folder_of_its_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_is_one(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that would train are only planned; those that need a run or the internet are asked what they are."""
+    """Those that would train are only planned; those that need a run, the internet or a process of their own are
+    asked what they are.
+    """
     monkeypatch.chdir(tmp_path)
-    plan = {"run": ["--dry-run"], "data": ["--help"], "status": ["--help"], "report": ["--help"]}
+    plan = {"run": ["--dry-run"], "data": ["--help"], "status": ["--help"], "report": ["--help"], "doctor": ["--help"]}
     result = CliRunner().invoke(cli, [*words, *plan.get(words[0], [])], catch_exceptions=False)
     assert result.exit_code == 0, result.output
