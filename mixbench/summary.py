@@ -102,7 +102,7 @@ def _group(records: list[Record], device: str) -> Group:
     mean, std, ci95 = seed_statistics(top1)
     plain = [figure for figure in published if not figure.qualifier]  # "more than" is no figure to compare with
     said = {kind: next((f for f in plain if f.figure == kind), None) for kind in ("top1", "params", "macs")}
-    if trial.recipe.split == "val":
+    if trial.recipe.split == "val" or trial.weights:  # other images, or another training than the paper's
         said["top1"] = None
     row = SummaryRow.model_validate(
         first.model_dump(include=set(SummaryRow.model_fields) - {"params", "macs"})

@@ -135,7 +135,13 @@ def test_published_figures_stand_beside_ours_only_in_the_same_setting(tmp_path: 
         trial("splitmixer_i_256_8", arguments=wider, id="larger-images"),
         trial("splitmixer_i_256_8", overrides={"ratio": "3/5"}, id="other-ratio"),
     ]
-    same, larger, other = rows(write_run(tmp_path, trials, [done(trials[0], 94.5)]))
+    trials += [
+        trial("splitmixer_i_256_8", recipe=RECIPE.model_copy(update={"split": "val"}), id="other-images"),
+        trial("splitmixer_i_256_8", weights="given.safetensors", id="other-training"),
+    ]
+    same, larger, other, val, given = rows(write_run(tmp_path, trials, [done(trials[0], 94.5)]))
+    for row in (val, given):
+        assert (row.top1_published, row.params_published) == (None, 280_000)
     assert (same.top1_published, same.params_published, same.macs_published) == (93.91, 280_000, 71_800_000)
     assert same.macs_convention == "splitmixer"
     assert same.top1_delta == pytest.approx(0.59)
