@@ -3,44 +3,17 @@
 The order puts seeds outside and models inside, so that a run cut short has compared all models on fewer seeds.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby, product
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from mixbench.data.datasets import Dataset, find_dataset
 from mixbench.data.split import training_images
-from mixbench.errors import RequestError, nearest
-from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, resolve
-from mixbench.schema import ModelSpec, Suite, dotted
-from mixbench.trial import Recipe, Trial, display_name, trial_id
-from mixbench.weights import check, fingerprint
+from mixbench.schema import Suite, dotted
+from mixbench.subjects import Problem, Subject, fit
+from mixbench.trial import Recipe, Trial, trial_id
 from mixbench.yamltext import KeyPath
-
-Problem = tuple[KeyPath, str]
-"""What is wrong, with the path of the key it lies in."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model as one dataset needs it.  `overrides` are those that differ from the variant's own arguments.
-
-    `weights`: the file that is evaluated, and what tells its contents from another's; empty where it is trained.
-    """
-
-    label: str
-    model: str
-    family: str
-    overrides: dict[str, Any]
-    arguments: dict[str, Any]
-    identity: dict[str, Any]
-    dataset: Dataset
-    weights: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -63,116 +36,6 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
 
-def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
-    """Each model on each dataset, and what does not fit."""
-    problems = list(_plugin_problems(suite))
-    datasets: dict[int, Dataset] = {}
-    for d, asked in enumerate(suite.datasets):
-        try:
-            datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder)
-        except RequestError as error:
-            problems.append((("datasets", d), str(error)))
-    problems += _namesakes(datasets)
-    subjects: dict[tuple[int, int], Subject] = {}
-    for m, spec in enumerate(suite.models):
-        wrong = list(_entry_problems(spec, ("models", m)))
-        fitting, misfits = _subjects(spec, ("models", m), datasets)
-        if not wrong:
-            subjects |= {(d, m): subject for d, subject in fitting.items()}
-        problems += wrong + misfits
-    return subjects, problems
-
-
-def _namesakes(datasets: dict[int, Dataset]) -> Iterator[Problem]:
-    """Folders of one name: nothing in a trial's id or in a table would tell them apart."""
-    first: dict[str, int] = {}
-    for d, dataset in datasets.items():
-        other = first.setdefault(dataset.name, d)
-        if dataset.folder != datasets[other].folder:
-            folder = datasets[other].folder
-            yield ("datasets", d, "name"), f"{dataset.name!r} is datasets.{other} already, of the images in {folder}"
-
-
-def _plugin_problems(suite: Suite) -> Iterator[Problem]:
-    for index, plugin in enumerate(suite.plugins):
-        try:
-            load_plugin(Path(plugin))
-        except RequestError as error:
-            yield ("plugins", index), str(error)
-
-
-def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
-    """What is wrong with a model's name and overrides, each taken by itself."""
-    try:
-        entry = find(spec.name)
-    except RequestError as error:
-        yield (*path, "name"), str(error)
-        return
-    for key, value in spec.overrides.items():
-        if key in SHAPE_ARGUMENTS:
-            yield (*path, key), f"{key} is given by the dataset, not by the model: take it out"
-        elif key not in entry.overridable:
-            hint = nearest(key, [*entry.overridable, "label", "recipe"])
-            yield (*path, key), f"{spec.name} has no argument {key!r}{hint}"
-        else:
-            try:
-                resolve(spec.name, {key: value})
-            except RequestError as error:
-                yield (*path, key), str(error)
-
-
-def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> tuple[dict[int, Subject], list[Problem]]:
-    """The model on each dataset, as far as its overrides are known.  A misfit is named with its datasets."""
-    try:
-        entry = find(spec.name)
-        known = {key: value for key, value in spec.overrides.items() if key in entry.overridable}
-        resolve(spec.name, known)
-    except RequestError:
-        return {}, []  # _entry_problems has named it
-    subjects, misfits = {}, dict[str, list[str]]()
-    for d, dataset in datasets.items():
-        shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
-        arguments = resolve(spec.name, known | shape)
-        if misfit := _misfit(entry, arguments, spec.weights):
-            misfits.setdefault(misfit, []).append(dataset.name)
-            continue
-        plain = {key: _plain(value) for key, value in arguments.items()}
-        overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
-        label = spec.label or display_name(spec.name, overrides)
-        identity = {key: plain[key] for key in entry.identity(arguments)}
-        weights = (spec.weights, fingerprint(Path(spec.weights))) if spec.weights else ("", "")
-        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset, weights)
-    problems = []
-    for misfit, names in misfits.items():
-        where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"
-        guilty = [(*path, key) for key in (*known, "weights") if re.search(rf"\b{re.escape(key)}\b", misfit)]
-        problems.append(((guilty or [path])[0], f"{spec.name}{where}: {misfit}"))
-    return subjects, problems
-
-
-def _misfit(entry: Entry, arguments: dict[str, Any], weights: str | None) -> str:
-    """What a model, built on the meta device, which costs no memory, or its file of weights says against it."""
-    try:
-        with torch.device("meta"):
-            model = entry.model_class(**arguments)
-        if weights:
-            check(Path(weights), model)
-    except RequestError as error:
-        return f"weights: {error}"
-    except ValueError as error:
-        return str(error)
-    except Exception as error:  # a plugin's model may raise anything
-        return f"cannot be built: {type(error).__name__}: {error}"
-    return ""
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: a tuple becomes a list, a Fraction its text, "3/5"."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
-
-
 def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[Cell]:
     """Each subject with each recipe: the suite's, with the dataset's and then the model's merged over it."""
     for d, r, m in product(range(len(suite.datasets)), range(len(suite.recipe)), range(len(suite.models))):
@@ -181,6 +44,8 @@ def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[C
         merged: dict[str, Any] = {}
         for _, recipe in _recipes(suite, d, r, m):
             merged = merge(merged, recipe.model_dump(exclude_unset=True))
+        if subjects[d, m].test_crop:
+            merged = {"test_crop": subjects[d, m].test_crop} | merged
         yield Cell(d, r, m, subjects[d, m], Recipe.model_validate(merged))
 
 

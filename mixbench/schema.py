@@ -23,7 +23,7 @@ def as_entry(value: Any) -> Any:
 class ModelSpec(Strict):
     """A model by name.  Any other key overrides an argument of that model; its recipe is merged over all others.
 
-    `weights`, a file of safetensors, are evaluated without training.
+    `weights`, a file of safetensors or `timm`, are evaluated without training.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from mixbench.content import content
 from mixbench.errors import RequestError, nearest
-from mixbench.plan import Problem, fit, merge, plan
+from mixbench.plan import merge, plan
 from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, dotted, explain
+from mixbench.subjects import Problem, fit
 from mixbench.trial import Trial
 from mixbench.yamltext import Document, KeyPath, parse, parse_value, read
 
@@ -63,7 +64,7 @@ def _read(path: Path) -> Document:
         ]
     for key, file in (("datasets", "image_folder"), ("models", "weights")):
         for entry in as_list(document.data.get(key)) or []:
-            if isinstance(entry, dict) and isinstance(entry.get(file), str):
+            if isinstance(entry, dict) and isinstance(entry.get(file), str) and entry[file] != "timm":
                 entry[file] = str((path.parent / entry[file]).resolve())
     return document
 

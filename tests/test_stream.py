@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Resize
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
 from mixbench.data.datasets import find_dataset
@@ -72,13 +72,17 @@ def test_an_epoch_streams_each_image_within_its_drawn_box_at_any_world_size(tree
             assert torch.equal(found, Normalize(dataset, CPU)(expected))
 
 
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("crop", [0.875, 1.0, 0.9])
 @pytest.mark.parametrize("shape", [(40, 60), (33, 25), (64, 64), (101, 37)])
-def test_test_images_are_torchvisions_resize_and_centre_crop(shape: tuple[int, int], crop: float) -> None:
+def test_test_images_are_torchvisions_resize_and_centre_crop(
+    shape: tuple[int, int], crop: float, resampling: str
+) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(256, size=(*shape, 3), dtype=np.uint8))
     for size in (16, 31):
-        usual = Compose([Resize(int(size / crop)), CenterCrop(size)])
-        assert torch.equal(torch.from_numpy(centre(image, size, crop).copy()), pil_to_tensor(usual(image)))
+        usual = Compose([Resize(int(size / crop), InterpolationMode(resampling)), CenterCrop(size)])
+        ours = centre(image, size, crop, resampling)
+        assert torch.equal(torch.from_numpy(ours.copy()), pil_to_tensor(usual(image)))
 
 
 def test_an_epoch_that_was_left_early_does_not_show_in_the_next(tree: Path, stream: StreamedImages) -> None:

@@ -1,6 +1,5 @@
 """The zoo against timm's implementations, with weights carried over; what every model can do."""
 
-import re
 from typing import Any
 
 import pytest
@@ -10,25 +9,10 @@ from timm.models.convmixer import ConvMixer
 from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
 from torch import Tensor, nn
 
+from mixbench.pretrained import timms_name
 from mixbench.registry import create_model, find, list_models
 
 BATCH = 2
-TO_TIMM = [
-    (r"\.spatial\.branch\.0\.", ".0.fn."),
-    (r"\.channel\.0\.", ".1."),
-    (r"\.channel\.2\.", ".3."),
-    (r"^head\.2\.", "head."),
-    (r"\.token_mlp\.", ".mlp_tokens."),
-    (r"\.channel_mlp\.", ".mlp_channels."),
-    (r"\.expand\.", ".fc1."),
-    (r"\.contract\.", ".fc2."),
-    (r"\.token_map\.", ".linear_tokens."),
-    (r"\.scale(\d)", r".ls\1"),
-    (r"\.affine(\d)", r".norm\1"),
-    (r"^affine\.", "norm."),
-]
-
-
 timm_mixer: Any = MlpMixer
 
 
@@ -102,12 +86,6 @@ def timms(source: Any, image_size: int) -> nn.Module:
     # A ConvMixer takes any image; the others have a weight for each pair of positions.
     shape: dict[str, Any] = {} if source.startswith("convmixer") else {"img_size": image_size}
     return timm.create_model(source, pretrained=False, **shape)
-
-
-def timms_name(ours: str) -> str:
-    for pattern, replacement in TO_TIMM:
-        ours = re.sub(pattern, replacement, ours)
-    return ours
 
 
 def carry_over(ours: nn.Module, theirs: nn.Module) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from mixbench.errors import RequestError, nearest
 
@@ -19,7 +20,7 @@ class Dataset:
     `image_size` is what a model sees, pixels a side; `train_side` what training images are decoded to before their
     augmentation (0: the same).  `streamed` images are decoded anew in each epoch, a training image within the box that
     its augmentation draws, a test image resized and cut at its centre; all others are squashed to a square once.
-    `folder` is that of an `image_folder`, empty for those in the table.
+    `resampling` is that of streamed test images.  `folder` is that of an `image_folder`, empty for those in the table.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     source: str
     splits: str = "the official ones"
     train_side: int = 0
+    resampling: Literal["bilinear", "bicubic"] = "bilinear"
     streamed: bool = False
     folder: str = ""
 

@@ -24,9 +24,9 @@ def open_rgb(path: Path | str) -> Image.Image:
         raise RequestError(f"{path} is no image that can be decoded: {error}") from None
 
 
-def resized(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """C H W, by PIL's antialiased bilinear filter, as torchvision's Resize on a PIL image."""
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+def resized(image: Image.Image, height: int, width: int, resampling: str = "bilinear") -> np.ndarray:
+    """C H W, by PIL's antialiased filter of this name, as torchvision's Resize on a PIL image."""
+    return np.asarray(image.resize((width, height), Image.Resampling[resampling.upper()])).transpose(2, 0, 1)
 
 
 def cores() -> int:

@@ -105,7 +105,7 @@ def load(
 def _streamed(dataset: Dataset, raw: Raw, crop: float, processes: int) -> StreamedImages:
     assert not isinstance(raw.images, np.ndarray), "only files are streamed"
     workers = max(1, cores() // processes)
-    return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers)
+    return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers, dataset.resampling)
 
 
 def _labels(raw: Raw) -> Tensor:

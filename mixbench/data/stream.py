@@ -35,10 +35,18 @@ class StreamedImages:
 
     nbytes = 0
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, image_size: int, crop: float, workers: int):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor,
+        image_size: int,
+        crop: float,
+        workers: int,
+        resampling: str = "bilinear",
+    ):
         self.labels = labels
         self.workers = workers
-        self._decoder = _Decoder(paths, image_size, crop)
+        self._decoder = _Decoder(paths, image_size, crop, resampling)
         self._asked = _Asked()
         self._loader: DataLoader[Any] | None = None
 
@@ -93,9 +101,9 @@ class _Asked:
 class _Decoder:
     """What each process has of the set: the paths as one array, which is sent to it far faster than a list."""
 
-    def __init__(self, paths: Sequence[Path], image_size: int, crop: float):
+    def __init__(self, paths: Sequence[Path], image_size: int, crop: float, resampling: str):
         self.paths = np.array([os.fsencode(path) for path in paths])
-        self.image_size, self.crop = image_size, crop
+        self.image_size, self.crop, self.resampling = image_size, crop, resampling
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -112,12 +120,12 @@ class _Decoder:
         image = open_rgb(os.fsdecode(self.paths[sample]))
         seen = box(sample, image.height, image.width) if box else None
         if seen is None:
-            return centre(image, self.image_size, self.crop)
+            return centre(image, self.image_size, self.crop, self.resampling)
         top, left, height, width = seen
         return resized(image.crop((left, top, left + width, top + height)), self.image_size, self.image_size)
 
 
-def centre(image: Image.Image, size: int, crop: float) -> np.ndarray:
+def centre(image: Image.Image, size: int, crop: float, resampling: str = "bilinear") -> np.ndarray:
     """torchvision's Resize(size / crop), of the shorter side, and CenterCrop(size).   C H W"""
     shorter = int(size / crop)
     if image.height <= image.width:
@@ -125,7 +133,7 @@ def centre(image: Image.Image, size: int, crop: float) -> np.ndarray:
     else:
         height, width = int(shorter * image.height / image.width), shorter
     top, left = round((height - size) / 2), round((width - size) / 2)
-    return resized(image, height, width)[:, top : top + size, left : left + size]
+    return resized(image, height, width, resampling)[:, top : top + size, left : left + size]
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -1,0 +1,73 @@
+"""timm's published weights of the zoo's models: which there are, what their tensors are called, how they see images."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mixbench.errors import RequestError
+
+TIMM = {
+    "convmixer_1536_20": "convmixer_1536_20.in1k",
+    "convmixer_768_32": "convmixer_768_32.in1k",
+    "convmixer_1024_20_ks9_p14": "convmixer_1024_20_ks9_p14.in1k",
+    "mixer_b16": "mixer_b16_224.goog_in21k_ft_in1k",
+    "mixer_l16": "mixer_l16_224.goog_in21k_ft_in1k",
+    "resmlp_s12": "resmlp_12_224.fb_in1k",
+    "resmlp_s24": "resmlp_24_224.fb_in1k",
+    "resmlp_s36": "resmlp_36_224.fb_in1k",
+    "resmlp_b24_p8": "resmlp_big_24_224.fb_in1k",
+}
+"""By our name timm's, with the tag of the weights."""
+TO_TIMM = [
+    (r"\.spatial\.branch\.0\.", ".0.fn."),
+    (r"\.channel\.0\.", ".1."),
+    (r"\.channel\.2\.", ".3."),
+    (r"^head\.2\.", "head."),
+    (r"\.token_mlp\.", ".mlp_tokens."),
+    (r"\.channel_mlp\.", ".mlp_channels."),
+    (r"\.expand\.", ".fc1."),
+    (r"\.contract\.", ".fc2."),
+    (r"\.token_map\.", ".linear_tokens."),
+    (r"\.scale(\d)", r".ls\1"),
+    (r"\.affine(\d)", r".norm\1"),
+    (r"^affine\.", "norm."),
+]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A file of weights, and how the images were made that they are to see."""
+
+    file: Path
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    test_crop: float
+    resampling: Literal["bilinear", "bicubic"]
+
+
+def find_pretrained(name: str) -> Pretrained:
+    """timm's weights of a model, in Hugging Face's cache on this machine.
+
+    Raises RequestError where timm is not installed, has none of this model, or they are not on this machine.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from timm.models import get_pretrained_cfg
+    except ImportError:
+        raise RequestError("timm is not installed: pip install 'mixbench[timm]'") from None
+    if name not in TIMM:
+        raise RequestError(f"timm has no weights of {name}; it has those of {', '.join(TIMM)}")
+    config = get_pretrained_cfg(TIMM[name])
+    file = try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+    if not isinstance(file, str):
+        fetch = f"hf download {config.hf_hub_id} model.safetensors"
+        raise RequestError(f"timm's weights of {name} are not on this machine; where there is internet: {fetch}")
+    return Pretrained(Path(file), config.mean, config.std, config.crop_pct, config.interpolation)
+
+
+def timms_name(ours: str) -> str:
+    """What timm calls a tensor of our ConvMixer, MLP-Mixer or ResMLP."""
+    for pattern, replacement in TO_TIMM:
+        ours = re.sub(pattern, replacement, ours)
+    return ours
