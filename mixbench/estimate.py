@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from mixbench.data.split import training_images
 from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.session import Session
@@ -56,8 +57,8 @@ def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str,
 
 
 def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
-    images = trial.data.train_images
-    epochs = trial.recipe.epochs if "accuracy" in trial.measure else 0
+    images = training_images(trial.data, trial.recipe)
+    epochs = trial.recipe.epochs if "accuracy" in trial.measure and not trial.weights else 0
     complete = record is not None and not record.missing(trial.measure)
     return {
         "trial_id": trial.id,

@@ -4,6 +4,7 @@ A GPU runs one trial at a time, a CPU one in all.  The trials of a device are pa
 the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
+import json
 import os
 import signal
 import time
@@ -90,12 +91,18 @@ def gpu_names() -> list[str]:
 
 
 def _reopen(trial: Trial, run: Run) -> None:
-    """A trial that failed in an earlier run is pending again; the parts that it has are kept."""
+    """A trial that failed in an earlier run is pending again; the parts that it has are kept.
+
+    So is one that is to keep its weights and has none: it is trained again.
+    """
     try:
         record = run.record(trial.id)
     except DamagedRecord:
         return
-    if record is not None and record.status == "failed":
+    lacks_weights = run.lacks_weights(trial)
+    if record is not None and (record.status == "failed" or lacks_weights):
+        if lacks_weights:
+            record.details.curve = None
         record.status, record.error, record.details.traceback = "pending", "", ""
         run.write_record(record)
 
@@ -116,7 +123,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
             if slot.trials and slot.process is None:
                 _submit(slot, cluster, run, processes)
             if slot.process is not None and slot.job is not None:
-                over = slot.process.done() or any(slot.job.folder.glob("error-*.txt"))
+                over = slot.process.done() or any(slot.job.folder.glob("error-*.json"))
                 yield from _finished(slot, run)
                 if over or not slot.trials:
                     _wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
@@ -190,20 +197,22 @@ def _blame(slot: Slot, run: Run) -> Outcome:
             record.keep(earlier)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
-    raised, record.details.traceback = _last_words(slot.job.folder)
-    last_line = (record.details.traceback.strip().splitlines() or ["it left no message"])[-1]
-    record.error = last_line if raised else f"the process that measured it died: {last_line}"
+    record.error, record.details.traceback = _last_words(slot.job.folder)
     run.write_record(record)
     run.clear_progress(trial.id)
     slot.trials.remove(trial)
     return Outcome(trial, record)
 
 
-def _last_words(folder: Path) -> tuple[bool, str]:
-    """Whether a rank of a dead job raised, and what it said: the first error, else the end of the error logs."""
-    errors = sorted(folder.glob("error-*.txt"), key=lambda path: path.stat().st_mtime_ns)
-    logs = errors[:1] or sorted(folder.glob("*_log.err"))
-    return bool(errors), "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+def _last_words(folder: Path) -> tuple[str, str]:
+    """The error and traceback of the rank of a dead job that raised first, else the end of the error logs."""
+    if errors := sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
+        error, trace = json.loads(errors[0].read_text(encoding="utf-8"))
+        return error, trace
+    logs = sorted(folder.glob("*_log.err"))
+    said = "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+    last_line = (said.strip().splitlines() or ["it left no message"])[-1]
+    return f"the process that measured it died: {last_line}", said
 
 
 def _stop(slot: Slot, run: Run) -> None:

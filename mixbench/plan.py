@@ -44,7 +44,7 @@ def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[C
         merged: dict[str, Any] = {}
         for _, recipe in _recipes(suite, d, r, m):
             merged = merge(merged, recipe.model_dump(exclude_unset=True))
-        if subjects[d, m].test_crop:
+        if subjects[d, m].test_crop and subjects[d, m].dataset.streamed:
             merged = {"test_crop": subjects[d, m].test_crop} | merged
         yield Cell(d, r, m, subjects[d, m], Recipe.model_validate(merged))
 
@@ -85,8 +85,17 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
         yield place("optimizer"), f"{optimizer.name} is timm's, which is not installed: pip install 'mixbench[timm]'"
     if optimizer.name == "lamb" and recipe.zero_stage:
         yield place("zero_stage"), "LAMB's trust ratios need whole weights, which ZeRO cuts into pieces: zero_stage: 0"
-    if suite.keep_weights and recipe.zero_stage == 3:
-        yield place("zero_stage"), "keep_weights saves whole weights, which zero_stage 3 cuts into pieces: 2 at most"
+    if (suite.keep_weights or cell.subject.weights[0]) and recipe.zero_stage == 3:
+        yield place("zero_stage"), "weights are kept and given whole; zero_stage 3 cuts them into pieces: 2 at most"
+    if "amp-fp16" in suite.precision and recipe.zero_stage and recipe.clip_grad_norm:
+        yield (
+            place("clip_grad_norm"),
+            "DeepSpeed's ZeRO clips amp-fp16's gradients before it takes the loss's scale out of them, so that hardly "
+            "anything is learnt: zero_stage: 0, clip_grad_norm: 0 or amp-bf16",
+        )
+    if recipe.test_crop and not cell.subject.dataset.streamed:
+        why = "test_crop cuts images that are streamed (imagenet, an image_folder)"
+        yield place("test_crop"), f"{why}; those of {cell.subject.dataset.name} are squashed to size"
     if recipe.ema and (recipe.zero_stage == 3 or "bf16" in suite.precision):
         yield (
             place("ema"),
@@ -100,7 +109,8 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
         factors = f"{processes} processes × {steps} accumulation steps"
         yield where, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
     dataset = cell.subject.dataset
-    if "accuracy" in suite.measure and batch > (there := training_images(dataset, recipe)):
+    trains = "accuracy" in suite.measure and not cell.subject.weights[0]
+    if trains and batch > (there := training_images(dataset, recipe)):
         images = f"the {there} training images of {dataset.name}"
         yield where, f"global_batch_size {batch} is more than {images}"
 
@@ -146,6 +156,8 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
     for seed, models, values in product(suite.seeds, tables, product(*axes)):
         for cell in models:
+            if cell.subject.weights[0] and seed != suite.seeds[0]:
+                continue  # nothing is drawn where given weights are evaluated: other seeds would feign a spread of 0
             yield _trial(cell, seed, dict(zip(keys, values, strict=True)) | resources, shared)
 
 
@@ -156,6 +168,7 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
     names = (subject.model, subject.overrides, identity, subject.dataset.name)
     file, contents = subject.weights
     hashed = point | ({"weights": contents} if file else {})
+    hashed |= {"images": subject.dataset.contents} if subject.dataset.contents else {}
     return Trial(
         id=trial_id(*names, seed, cell.trained_by, **hashed),
         model=subject.model,

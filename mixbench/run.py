@@ -109,9 +109,14 @@ class Run:
         (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
 
     def is_done(self, trial: Trial) -> bool:
-        """Whether every part asked of this trial is in a good record."""
+        """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
         try:
             record = self.record(trial.id)
         except DamagedRecord:
             return False
-        return record is not None and record.holds(trial.measure)
+        return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
+
+    def lacks_weights(self, trial: Trial) -> bool:
+        """Whether the trial is to leave its weights, and they are not there."""
+        wanted = trial.keep_weights and "accuracy" in trial.measure
+        return wanted and not self.weights_file(trial.id).exists()

@@ -29,6 +29,7 @@ def load(name: str, assignments: tuple[str, ...] = ()) -> tuple[Suite, list[Tria
     document = _with_base(_read(find_suite(name)))
     for assignment in assignments:
         _assign(document, assignment)
+    _whole_paths(document.data, Path())  # an assigned one starts where the command was given
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
@@ -58,15 +59,18 @@ def bundled_suites() -> list[str]:
 def _read(path: Path) -> Document:
     """A suite's document, the files that it names as whole paths: a relative one starts at the suite file."""
     document = read(path)
-    if plugins := as_list(document.data.get("plugins")):
-        document.data["plugins"] = [
-            str((path.parent / plugin).resolve()) if isinstance(plugin, str) else plugin for plugin in plugins
-        ]
-    for key, file in (("datasets", "image_folder"), ("models", "weights")):
-        for entry in as_list(document.data.get(key)) or []:
-            if isinstance(entry, dict) and isinstance(entry.get(file), str) and entry[file] != "timm":
-                entry[file] = str((path.parent / entry[file]).resolve())
+    _whole_paths(document.data, path.parent)
     return document
+
+
+def _whole_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a suite whole that start at a folder."""
+    if plugins := as_list(data.get("plugins")):
+        data["plugins"] = [str((folder / each).resolve()) if isinstance(each, str) else each for each in plugins]
+    for key, file in (("datasets", "image_folder"), ("models", "weights")):
+        for entry in as_list(data.get(key)) or []:
+            if isinstance(entry, dict) and isinstance(entry.get(file), str) and entry[file] != "timm":
+                entry[file] = str((folder / entry[file]).resolve())
 
 
 def _with_base(document: Document) -> Document:

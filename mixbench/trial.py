@@ -117,7 +117,7 @@ class RandAugment(Strict):
 
 
 def _torchvisions_randaugment(value: Any) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and value.startswith("rand-"):
         raise ValueError(
             f"timm's {value!r} cannot be honoured exactly: it resamples PIL images, bilinear or bicubic at random, "
             "which no tensor kernel does; torchvision's is given as {num_ops: 2, magnitude: 9}"
@@ -167,7 +167,7 @@ class Recipe(Strict):
     `drop_path` overrides the model's own.  `ema` is the decay of an average of the weights, which is then what is
     evaluated; 0 for none.  `drop_last: false` trains on an epoch's last, smaller batch too.  `split: val` evaluates on
     a tenth of the training set, kept out of training, instead of the test set.  `test_crop` is the share of a test
-    image's shorter side that the crop keeps, of datasets whose images are larger than the model's.
+    image's shorter side that the crop keeps, of datasets that are streamed.
     """
 
     name: str = "default"

@@ -1,12 +1,15 @@
 """What each rank of a job runs: measure the job's trials, one part of a record after the other."""
 
 import ctypes
+import json
 import os
+import select
 import signal
+import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from mixbench.world import World
 
 PROGRESS_SECONDS = 0.5
+NO_TF32 = "no TF32 on a CPU: plain fp32"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Job:
     run: Run
     trials: tuple[str, ...]
     gpus: tuple[str, ...] = ()
+    launcher: int = field(default_factory=os.getpid)
 
     @property
     def folder(self) -> Path:
@@ -44,7 +49,7 @@ class Job:
         return self.folder / "current"
 
     def error_file(self, rank: int) -> Path:
-        return self.folder / f"error-{rank}.txt"
+        return self.folder / f"error-{rank}.json"
 
     def pid_file(self, rank: int) -> Path:
         return self.folder / f"rank-{rank}.pid"
@@ -59,6 +64,7 @@ def work(job: Job) -> None:
     place = submitit.JobEnvironment()
     if place.cluster == "local":
         _end_with_parent()
+        threading.Thread(target=_end_with, args=(job.launcher,), daemon=True).start()
     ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
     job.pid_file(ranks["rank"]).write_text(str(os.getpid()), encoding="utf-8")
     try:
@@ -66,9 +72,9 @@ def work(job: Job) -> None:
 
         world = connect(job.folder / "meeting.json", **ranks, local_size=place.num_tasks // place.num_nodes)
         measure([job.run.trial(trial_id) for trial_id in job.trials], Desk(job, world))
-    except BaseException:
+    except BaseException as error:
         if ranks["size"] > 1:
-            job.error_file(ranks["rank"]).write_text(traceback.format_exc(), encoding="utf-8")
+            write_atomically(job.error_file(ranks["rank"]), json.dumps(_words(error)))
         raise
 
 
@@ -76,6 +82,13 @@ def _end_with_parent() -> None:
     """Have the kernel kill this process when the one that started it is gone, however it went."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_with(launcher: int) -> None:
+    """End this process when the launcher is gone, which submitit's controller between the two outlives."""
+    with suppress(ProcessLookupError):
+        select.select([os.pidfd_open(launcher)], [], [])
+    os._exit(1)
 
 
 def measure(trials: list[Trial], desk: "Desk") -> None:
@@ -190,6 +203,8 @@ class Desk:
         record.device, record.torch_version, record.git_commit = here.device, here.torch_version, here.git_commit
         if self.environment.git_dirty and "uncommitted changes" not in record.flags:
             record.flags.append("uncommitted changes")
+        if trial.precision == "tf32" and self.world.device.type == "cpu" and NO_TF32 not in record.flags:
+            record.flags.append(NO_TF32)
         if self.world.is_main:
             self.run.write_record(record)
 
@@ -207,10 +222,8 @@ class Desk:
         if self.world.size > 1 and not isinstance(error, TrialError):  # all ranks raise a TrialError together
             raise error
         record = self.records[trial.id]
-        expected = isinstance(error, TrialError | RequestError)
         record.status, record.finished_at = "failed", timestamp()
-        record.error = str(error) if expected else f"{type(error).__name__}: {error}"
-        record.details.traceback = "" if expected else "".join(traceback.format_exception(error))
+        record.error, record.details.traceback = _words(error)
         if self.world.is_main:
             self.run.write_record(record)
             self.run.clear_progress(trial.id)
@@ -244,6 +257,13 @@ class _Attempt:
             self.desk.fail(self.trial, error)
             return True
         return False
+
+
+def _words(error: BaseException) -> tuple[str, str]:
+    """What a record says of an error, and its traceback, which an error that was foreseen does not need."""
+    if isinstance(error, TrialError | RequestError):
+        return str(error), ""
+    return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
 
 
 def timestamp() -> str:

@@ -118,7 +118,9 @@ def test_a_dataset_that_is_not_whole_is_refused_with_its_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_sets.write("food101", tmp_path, monkeypatch)
-    with pytest.raises(RequestError, match=r"found 6 training images and 6 labels, where 75750 belong; .*data check"):
+    with pytest.raises(
+        RequestError, match=r"found 6 training images and 6 labels, where 75750 belong; .*data fetch food101"
+    ):
         load(find_dataset("food101"))
 
 

@@ -242,6 +242,9 @@ def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
     [
         ({"optimizer": {"name": "lamb"}, "zero_stage": 1}, {}, "LAMB's trust ratios need whole weights"),
         ({"ema": 0.9, "zero_stage": 3}, {}, "ema averages whole fp32 weights"),
+        ({"zero_stage": 3}, {"keep_weights": True}, "weights are kept and given whole"),
+        ({"zero_stage": 1, "clip_grad_norm": 1.0}, {"precision": "amp-fp16"}, "clips amp-fp16's gradients before"),
+        ({"test_crop": 0.9}, {}, "those of digits are squashed to size"),
         ({"ema": 0.9}, {"precision": ["fp32", "bf16"]}, "ema averages whole fp32 weights"),
         ({"drop_path": 0.1}, {}, "splitmixer_i_256_8 has no drop_path; give it to the models that have one"),
         ({"augment": {"randaugment": "rand-m9-mstd0.5-inc1"}}, {}, "'rand-m9-mstd0.5-inc1' cannot be honoured exactly"),

@@ -118,7 +118,7 @@ def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> 
 def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(RequestError, match=r"0.0 GB free; the decoded images take 0.0 GB: make room, or .*_DATA"):
+    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0: make room, or .*_DATA"):
         load(food.dataset)
 
 

@@ -11,14 +11,16 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
 from mixbench.data.datasets import find_dataset
+from mixbench.data.decode import open_rgb
 from mixbench.data.draws import CropBox
 from mixbench.data.formats import read
-from mixbench.data.loader import Normalize, TrainLoader, epoch_order
+from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError
 from mixbench.trial import Augment, ResizeCrop
 from tests.small_sets import write_tree
+from tests.trials import plan_trials
 
 CPU = torch.device("cpu")
 
@@ -109,6 +111,47 @@ def test_an_image_folder_is_streamed_with_the_crop_that_the_recipe_names(tree: P
     paths = sorted(tree.glob("val/*/*"))
     expected = [torch.from_numpy(centre(Image.open(path), 16, 0.5).copy()) for path in paths]
     assert torch.equal(batch, torch.stack(expected))
+
+
+def test_sixteen_bits_keep_their_upper_eight_and_numbers_without_a_range_are_refused(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(2**16, size=(8, 8), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(open_rgb(tmp_path / "deep.png"))[..., 0], values >> 8)
+    Image.fromarray(values.astype(np.float32) / 2**16).save(tmp_path / "float.tiff")
+    with pytest.raises(RequestError, match=r"float\.tiff is no image .* 32-bit numbers \(mode F\)"):
+        open_rgb(tmp_path / "float.tiff")
+
+
+def test_a_file_that_claims_to_be_huge_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(RequestError, match=r"huge\.png is no image that can be decoded: .*decompression bomb"):
+        open_rgb(tmp_path / "huge.png")
+
+
+def test_more_ranks_than_test_images_evaluate_what_there_is(tree: Path) -> None:
+    dataset = find_dataset("pets", 16, str(tree))
+    data = load(dataset).on(CPU)
+    shares = [list(evaluation_batches(data.test, dataset, 4, rank, 7)) for rank in range(7)]
+    assert [len(share) for share in shares] == [1, 1, 1, 1, 1, 0, 0]
+
+
+def test_a_folders_contents_are_part_of_a_trials_id(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "photos", {"cat": (3, 2), "dog": (3, 2)})
+
+    def trial_id() -> str:
+        [trial] = plan_trials(
+            tmp_path,
+            models=["convmixer_256_8"],
+            datasets=[{"name": "pets", "image_folder": "photos", "image_size": 16}],
+            recipe={"global_batch_size": 2},
+        )
+        return trial.id
+
+    before = trial_id()
+    assert trial_id() == before
+    (folder / "train/cat/cat_2.JPEG").rename(folder / "train/dog/dog_3.JPEG")
+    assert trial_id() != before, "the same numbers of classes and images, but others"
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:

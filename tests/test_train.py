@@ -98,7 +98,7 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
         TrainLoader(data, trial.data, recipe.augment, recipe.global_batch_size, rank, shards) for rank in range(shards)
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=recipe.optimizer.momentum)
-    steps = len(loaders[0])
+    steps = loaders[0].steps()
     for step, batches in enumerate(zip(*(loader.epoch(trial.seed, 0) for loader in loaders), strict=True)):
         optimizer.param_groups[0]["lr"] = recipe.optimizer.lr * lr_share(recipe.schedule, step, steps, steps)
         optimizer.zero_grad()

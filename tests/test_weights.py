@@ -1,12 +1,15 @@
 """Weights as files: what is saved is what is loaded, and what does not fit is named."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from mixbench import weights
+from mixbench.cli import cli
 from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.errors import RequestError
@@ -15,7 +18,7 @@ from mixbench.record import Record
 from mixbench.registry import create_model
 from mixbench.run import Run
 from mixbench.world import connect
-from tests.trials import RECIPE, SMALL, plan_trials
+from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 
 SIZE = dict(dim=8, depth=1, kernel_size=3, image_size=8, in_chans=1)
 
@@ -76,6 +79,34 @@ def test_kept_weights_are_evaluated_to_the_same_scores_without_training(tmp_path
     record = Record.pending(given)
     record.add_accuracy(curve)
     assert (record.epochs, record.top1, record.train_loss) == (0, scores.top1, None)
+
+
+def test_given_weights_are_one_trial_whatever_the_seeds_and_whole_whatever_the_recipe(tmp_path: Path) -> None:
+    [trained] = plan_trials(tmp_path, models=[SMALL["splitmixer"]])
+    torch.manual_seed(0)
+    weights.save(create_model(trained.model, **trained.arguments), tmp_path / "a.safetensors")
+    given = SMALL["splitmixer"] | {"weights": "a.safetensors", "label": "given"}
+    recipe = RECIPE | {"global_batch_size": 1440, "ema": 0.9}
+    [trial] = plan_trials(tmp_path, models=[given], seeds=[3, 4], recipe=recipe)
+    assert trial.seed == 3, "another seed would feign a spread of 0"
+    world, data = connect(tmp_path / "meeting.json"), store.load(find_dataset("digits"))
+    accuracy.measure(trial, data, world, lambda *_: None, tmp_path / "kept.safetensors")
+    assert (tmp_path / "kept.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
+def test_a_run_asked_later_to_keep_its_weights_trains_again_and_keeps_them(tmp_path: Path) -> None:
+    def run(*options: str) -> dict[str, int]:
+        command = ["run", str(suite), "--out", str(tmp_path / "run"), "--cluster", "debug", "--json", *options]
+        result = CliRunner().invoke(cli, command, catch_exceptions=False)
+        return json.loads(result.stdout)["trials"]
+
+    suite = write_suite(tmp_path, measure=["complexity", "accuracy"])
+    assert run()["done"] == 1 and not list(tmp_path.glob("run/trials/*/weights.safetensors"))
+    keep = ("--set", "keep_weights=true")
+    assert run(*keep)["done"] == 1
+    [kept] = tmp_path.glob("run/trials/*/weights.safetensors")
+    before = kept.stat().st_mtime_ns
+    assert run(*keep)["done"] == 1 and kept.stat().st_mtime_ns == before, "and not once more"
 
 
 def test_a_suite_names_the_file_that_does_not_fit(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Cache:
         free = shutil.disk_usage(self.path.parent).free
         if free < self.bytes:
             raise RequestError(
-                f"{self.path.parent} has {free / 1e9:.1f} GB free; the decoded images take {self.bytes / 1e9:.1f} GB: "
+                f"{self.path.parent} has {free / 1e6:,.1f} MB free; the decoded images take {self.bytes / 1e6:,.1f}: "
                 "make room, or name another folder in $MIXBENCH_DATA"
             )
 

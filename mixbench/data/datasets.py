@@ -1,5 +1,6 @@
 """The table of datasets.  Neither torch nor any data is needed to read it."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ class Dataset:
     `image_size` is what a model sees, pixels a side; `train_side` what training images are decoded to before their
     augmentation (0: the same).  `streamed` images are decoded anew in each epoch, a training image within the box that
     its augmentation draws, a test image resized and cut at its centre; all others are squashed to a square once.
-    `resampling` is that of streamed test images.  `folder` is that of an `image_folder`, empty for those in the table.
+    `resampling` is that of streamed test images.  `folder` is that of an `image_folder`, empty for those in the table;
+    `contents` hashes the names of the classes and images in it, for what a trial's id tells apart.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
     resampling: Literal["bilinear", "bicubic"] = "bilinear"
     streamed: bool = False
     folder: str = ""
+    contents: str = ""
 
     @property
     def decoded_bytes(self) -> int:
@@ -181,11 +184,13 @@ def _folder_dataset(name: str, folder: Path, image_size: int) -> Dataset:
     if name in DATASETS:
         raise RequestError(f"image_folder: {name!r} is a dataset of the table; give the folder's a name of its own")
     layout = f"{folder} is to hold train/CLASS/*.jpg and val/CLASS/*.jpg"
-    counts = {}
+    counts, contents = {}, hashlib.sha256()
     for part in ("train", "val"):
         if not (folder / part).is_dir():
             raise RequestError(f"image_folder: no folder {folder / part}; {layout}")
-        counts[part] = {label: sum(1 for _ in image_files(folder / part / label)) for label in classes_in(folder, part)}
+        names = {label: sorted(image_files(folder / part / label)) for label in classes_in(folder, part)}
+        counts[part] = {label: len(images) for label, images in names.items()}
+        contents.update(repr((part, names)).encode("utf-8", "surrogateescape"))
         if not sum(counts[part].values()):
             raise RequestError(f"image_folder: no images in {folder / part}; {layout}")
     if unknown := sorted(set(counts["val"]) - set(counts["train"])):
@@ -203,6 +208,7 @@ def _folder_dataset(name: str, folder: Path, image_size: int) -> Dataset:
         source="an image_folder; mean and std are ImageNet's",
         streamed=True,
         folder=str(folder.absolute()),
+        contents=contents.hexdigest()[:16],
     )
 
 

@@ -16,11 +16,18 @@ FILES_A_TASK = 64
 
 
 def open_rgb(path: Path | str) -> Image.Image:
-    """The image as RGB, whatever its file holds.  Raises RequestError where it cannot be decoded."""
+    """The image as RGB: of 16 bits a pixel the upper 8, of transparent ones what is painted.
+
+    Raises RequestError where it cannot be decoded, or holds 32-bit numbers, whose range no file states.
+    """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # PIL raises any of these for a broken file
+            if image.mode in ("I", "F"):
+                raise ValueError(f"it holds 32-bit numbers (mode {image.mode}), of which white and black are not known")
+            if image.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL's for a broken file
         raise RequestError(f"{path} is no image that can be decoded: {error}") from None
 
 

@@ -165,4 +165,9 @@ def _download(dataset: Dataset, wanted: Download, say: Say) -> None:
             raise RequestError(f"{dataset.name} could not be fetched ({tried}); what came is kept, try again")
     if wanted.unpack:
         say(f"{dataset.name}: unpacking {archive}")
-        extract_archive(archive, wanted.folder)
+        try:
+            extract_archive(archive, wanted.folder)
+        except OSError as error:
+            raise RequestError(
+                f"{archive} could not be unpacked into {wanted.folder}: {error.strerror or error}"
+            ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixbench.data.datasets import Dataset, classes_in, image_files
-from mixbench.data.files import IDX_FILES, data_root, find_folder
+from mixbench.data.files import IDX_FILES, data_root, find_folder, remedy
 from mixbench.errors import RequestError
 
 # the SHA-256 sums of Fashion-MNIST's four files unpacked, in the order of IDX_FILES (Debian packs them anew; with the
@@ -48,7 +48,7 @@ def read(dataset: Dataset) -> tuple[Raw, Raw]:
 def _again(dataset: Dataset) -> str:
     if dataset.folder:
         return "the folder has changed since the suite was planned"
-    return f"`mixbench data check {dataset.name}` says what is wrong"
+    return remedy(dataset)
 
 
 def _digits(_: Dataset) -> tuple[Raw, Raw]:

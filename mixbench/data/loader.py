@@ -44,9 +44,6 @@ class TrainLoader:
         self.rank, self.world_size = rank, world_size
         self.drop_last = drop_last
 
-    def __len__(self) -> int:
-        return self.steps()
-
     def steps(self, pieces: int = 1) -> int:
         """Global batches of an epoch where each shard is cut into `pieces`."""
         whole, rest = divmod(len(self.data.labels), self.global_batch_size)
@@ -121,6 +118,7 @@ def evaluation_batches(
     """This rank's share of the split, every world_size-th image: over all ranks each image exactly once."""
     device = data.labels.device
     normalize = Normalize(dataset, device)
-    shares = torch.arange(rank, len(data.labels), world_size).split(batch_size)
+    share = torch.arange(len(data.labels))[rank::world_size]
+    shares = share.split(batch_size) if len(share) else ()
     for index, images in zip(shares, data.batches(shares, device), strict=True):
         yield normalize(images), data.labels[index.to(device)]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mixbench.data.datasets import Dataset
+from mixbench.errors import RequestError
 from mixbench.trial import Recipe
 
 if TYPE_CHECKING:
@@ -39,10 +40,15 @@ class Part:
 
 
 def chosen(splits: "Splits", recipe: Recipe) -> "tuple[Images | Part, Images | Part]":
-    """(what is trained on, what is evaluated).  What is held out depends on nothing but the labels."""
+    """(what is trained on, what is evaluated).  What is held out depends on nothing but the labels.
+
+    Raises RequestError where that would be nothing.
+    """
     if recipe.split == "test":
         return splits.train, splits.test
     held_out = _a_tenth_of_each_class(splits.train.labels.cpu())
+    if not held_out.any():
+        raise RequestError("split: val holds out a tenth of each class, and no class has ten images")
     return Part(splits.train, (~held_out).nonzero()[:, 0]), Part(splits.train, held_out.nonzero()[:, 0])
 
 
@@ -52,7 +58,7 @@ def _a_tenth_of_each_class(labels: "Tensor") -> "Tensor":
 
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        of_class = order[labels[order] == label]
+    by_class = order[labels[order].argsort(stable=True)]
+    for of_class in by_class.split(labels.bincount().tolist()):
         mask[of_class[: len(of_class) // HELD_OUT]] = True
     return mask

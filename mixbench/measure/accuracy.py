@@ -31,7 +31,7 @@ def measure(
     """
     recipe = trial.recipe
     model = build_model(trial, world)
-    average = make_average(model, trial)
+    average = None if trial.weights else make_average(model, trial)
     engine = make_engine(model, trial, world)
     batch, place = recipe.global_batch_size, (world.rank, world.size)
     train_images, test_images = chosen(data, recipe)

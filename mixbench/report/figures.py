@@ -218,7 +218,7 @@ def _curves(groups: list[Group], look: dict[str, Look], prefix: str) -> Drawing 
         panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
-    panels[0].set_xlim(0, everyone.index.max() * 1.03)
+    panels[0].set_xlim(0, max(1, everyone.index.max()) * 1.03)
     panels[0].set_ylim(*_curve_limits([curve for _, _, curve in found]))
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("test top-1 (%)", fontsize=9)
