@@ -79,7 +79,12 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
     failures: list[tuple[str, str]] = []
     closed: list[str] = []
     close = throughput.Subject.close
-    monkeypatch.setattr(throughput.Subject, "close", lambda self: (closed.append(self.trial.id), close(self)))
+
+    def noting_close(subject: throughput.Subject) -> None:
+        closed.append(subject.trial.id)
+        close(subject)
+
+    monkeypatch.setattr(throughput.Subject, "close", noting_close)
     outcomes = list(
         measure(
             [first, tired, last],
