@@ -11,18 +11,29 @@ from mixbench.registry import register_model
 
 @register_model(
     family="Faulty",
-    variants={"raises": dict(fault="raise"), "dies": dict(fault="die"), "hangs": dict(fault="hang")},
+    variants={
+        "raises": dict(fault="raise"),
+        "dies": dict(fault="die"),
+        "hangs": dict(fault="hang"),
+        "tires": dict(fault="tire"),
+    },
 )
 class Faulty(nn.Module):
-    """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable."""
+    """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable.
+
+    `tire` raises on its third training step.
+    """
 
     def __init__(self, fault: str, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):
         super().__init__()
-        self.fault = fault
+        self.fault, self.steps = fault, 0
         self.head = nn.Linear(in_chans * image_size**2, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
+            self.steps += 1
+            if self.fault == "tire" and self.steps == 3:
+                raise RuntimeError("too tired for a third step")
             if self.fault == "raise" and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
                 raise RuntimeError("a tensor of the wrong size <b>&")
             if self.fault == "die":

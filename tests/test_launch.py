@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.launch import launch
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.launch import Slot, _blame, _slots, launch
+from mixbench.record import Complexity, Record
+from mixbench.run import Progress, Run
 from mixbench.suite import load
 from mixbench.trial import Trial
+from mixbench.worker import Job
 from tests.trials import SMALL, write_suite
 
 DEADLINE = 400
@@ -99,6 +100,47 @@ def test_a_trial_that_kills_its_process_is_blamed_and_a_new_process_takes_the_re
     assert [status[trial.id] for trial in trials] == ["failed", "done", "failed", "done"]
     assert all("process that measured it died" in r.error for r in records.values() if r and r.status == "failed")
     assert len(list(run.jobs.iterdir())) == 3, "a job for all, and a new one after each death"
+    assert all(r.params == 650 for r in records.values() if r and r.status == "failed"), "counted before it died"
+    assert not list(run.folder.glob("trials/*/progress.json"))
+
+
+def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progress(tmp_path: Path) -> None:
+    (first, second), run = prepare(tmp_path, seeds=[0, 1])
+    slot = Slot((), [first, second], Job("0001", run, (first.id, second.id)))
+    assert slot.job is not None
+    slot.job.folder.mkdir(parents=True)
+    slot.job.current_file.write_text(second.id)
+    (slot.job.folder / "1_0_log.err").write_text("some warning\nBus error\n")
+    record = Record.pending(second)
+    record.add_complexity(Complexity(params=650, macs=640, macs_ptflops=640, activations=10, layers=[]))
+    record.started_at = "2026-11-20T09:00:00+00:00"
+    run.write_record(record)
+    run.write_progress(second.id, Progress(part="accuracy", updated_at=0.0))
+    outcome = _blame(slot, run)
+    kept = outcome.record
+    assert outcome.trial == second and slot.trials == [first] and kept == run.record(second.id)
+    assert (kept.status, kept.error) == ("failed", "the process that measured it died: Bus error")
+    assert (kept.params, kept.details.complexity) == (650, record.details.complexity)
+    assert kept.started_at == record.started_at < kept.finished_at
+    assert run.progress(second.id) is None
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "devices", "seeds"),
+    [
+        ("abcd", 1, ["a", "b", "c", "d"], [[0, 4], [1, 5], [2], [3]]),
+        ("abcd", 2, ["ab", "cd"], [[0, 2, 4], [1, 3, 5]]),
+        ("abc", 2, ["ab"], [[0, 1, 2, 3, 4, 5]]),
+        ("", 2, [""], [[0, 1, 2, 3, 4, 5]]),
+    ],
+)
+def test_each_slot_has_gpus_of_its_own_and_trials_are_dealt_out_in_turn(
+    gpus: str, processes: int, devices: list[str], seeds: list[list[int]], tmp_path: Path
+) -> None:
+    trials, _ = prepare(tmp_path, seeds=list(range(6)))
+    slots = _slots(trials, processes, list(gpus))
+    assert [slot.gpus for slot in slots] == [tuple(names) for names in devices]
+    assert [[trial.seed for trial in slot.trials] for slot in slots] == seeds
 
 
 def test_what_is_done_is_not_measured_again_and_a_missing_part_is_added(cluster: str, tmp_path: Path) -> None:

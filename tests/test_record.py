@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,12 +14,16 @@ from mixbench.record import (
     Curve,
     DamagedRecord,
     Epoch,
+    Layer,
     Record,
+    Status,
     ThroughputSamples,
     read_record,
     to_json,
     write_atomically,
 )
+from mixbench.trial import Measure
+from tests.fake_runs import ENVIRONMENT
 from tests.trials import plan_trials
 
 CONTRACT = (
@@ -64,6 +69,56 @@ def test_a_wider_measure_keeps_the_parts_there_are_and_says_its_batch_sizes(tmp_
     assert (record.params, record.flops, record.macs_ptflops, record.activations) == (3, 10, 6, 7)
     assert (record.train_batch_size, record.infer_batch_size, record.recipe) == (70, 8, "default")
     assert record.missing(wide.measure) == ["throughput", "accuracy"]
+
+
+@pytest.fixture
+def measured(record: Record) -> Record:
+    """The record with every part, not yet said to be done."""
+    layer = Layer(name="head", type="Linear", params=3, macs=5, input_shape=[4], output_shape=[10])
+    record.add_complexity(
+        Complexity(params=3, macs=5, macs_ptflops=6, activations=7, layers=[layer], uncounted=["sin"])
+    )
+    samples = ThroughputSamples(infer_step_ms=[4.0, 2.0], train_step_ms=[10.0, 30.0], warmup=1, interleaved_with=2)
+    record.add_throughput(samples, peak_memory_bytes=12_345)
+    curve = Curve(epochs=[epoch(1, 96.0), epoch(2, 95.0)], best_top1_optimistic=96.0, best_epoch=1, test_images=360)
+    record.add_accuracy(curve)
+    record.details.environment = {
+        "throughput": ENVIRONMENT,
+        "accuracy": ENVIRONMENT.model_copy(update={"host": "another"}),
+    }
+    record.device, record.torch_version, record.git_commit = "a GPU", "2.11.0", "1f0c2d3e"
+    record.started_at, record.flags = "2026-11-20T09:00:00+00:00", ["uncommitted changes"]
+    return record
+
+
+def test_an_earlier_records_parts_are_kept_whole_through_the_disk(measured: Record, tmp_path: Path) -> None:
+    empty = {name for name in COLUMNS if getattr(measured, name) in (None, "", [])}
+    assert empty == {"finished_at", "error"}, "all that can be kept is there to be kept"
+    write_atomically(tmp_path / "record.json", to_json(measured))
+    again = Record.pending(measured.details.trial)
+    again.keep(read_record(tmp_path / "record.json"))
+    assert again == measured and to_json(again) == to_json(measured)
+
+
+def test_an_earlier_records_failure_is_not_kept_nor_is_it_changed_by_what_is_added_later(measured: Record) -> None:
+    measured.status, measured.error, measured.finished_at = "failed", "the node was lost", "2026-11-20T11:00:00+00:00"
+    measured.details.traceback = "Traceback"
+    earlier = to_json(measured)
+    record = Record.pending(measured.details.trial)
+    record.keep(measured)
+    assert (record.status, record.error, record.finished_at, record.details.traceback) == ("pending", "", "", "")
+    record.flags.append("validation split")
+    record.details.environment["complexity"] = ENVIRONMENT
+    assert to_json(measured) == earlier
+
+
+def test_only_a_record_that_is_done_holds_what_is_asked_for(measured: Record) -> None:
+    everything: tuple[Measure, ...] = ("complexity", "throughput", "accuracy")
+    for status in get_args(Status):
+        measured.status = status
+        assert measured.holds(everything) == measured.holds(()) == (status == "done"), status
+    measured.status, measured.details.curve = "done", None
+    assert measured.holds(("complexity", "throughput")) and not measured.holds(everything)
 
 
 def test_top1_is_the_last_epochs_the_best_stands_in_the_details_only(record: Record) -> None:

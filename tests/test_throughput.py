@@ -1,6 +1,8 @@
 """Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +66,66 @@ def test_a_trial_that_fails_is_reported_and_the_others_are_measured(tmp_path: Pa
     assert failures == [("raises", "a tensor of the wrong size <b>&")]
     assert [trial.id for trial, _, _ in outcomes] == [trials[1].id]
     assert len(outcomes[0][1].infer_step_ms) == 3
+
+
+def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_all_their_samples(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = Path(__file__).with_name("faulty.py")
+    load_plugin(plugin)
+    models = [SMALL["mixer"], "tires", SMALL["convmixer"]]
+    first, tired, last = plan_trials(tmp_path, models=models, plugins=[str(plugin)])
+    touched: list[str] = []
+    failures: list[tuple[str, str]] = []
+    closed: list[str] = []
+    close = throughput.Subject.close
+
+    def noting_close(subject: throughput.Subject) -> None:
+        closed.append(subject.trial.id)
+        close(subject)
+
+    monkeypatch.setattr(throughput.Subject, "close", noting_close)
+    outcomes = list(
+        measure(
+            [first, tired, last],
+            world,
+            lambda trial, done, total: touched.append(trial.id),
+            lambda trial, error: failures.append((trial.id, str(error))),
+        )
+    )
+    assert failures == [(tired.id, "too tired for a third step")]
+    everyone, rest = [first.id, tired.id, last.id], [first.id, last.id]
+    assert touched == everyone * 3 + rest * 2, "building each, warm-up, the first round, two without the tired one"
+    assert [trial.id for trial, _, _ in outcomes] == rest
+    for _, samples, _ in outcomes:
+        assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 3 and samples.interleaved_with == 1
+    assert closed == [tired.id, *rest]
+
+
+def test_a_sample_is_the_milliseconds_of_its_own_action_alone(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves in the actions only, each time by another amount."""
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
+    seconds = 1000.0
+    calls: dict[tuple[str, str], int] = {}
+
+    def taking(action: str, unit: float) -> Callable[[throughput.Subject], None]:
+        def act(subject: throughput.Subject) -> None:
+            nonlocal seconds
+            key = (action, subject.trial.id)
+            calls[key] = calls.get(key, 0) + 1
+            seconds += unit * calls[key] * (1 + trials.index(subject.trial))
+
+        return act
+
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: seconds))
+    monkeypatch.setattr(throughput.Subject, "infer", taking("infer", 0.001))
+    monkeypatch.setattr(throughput.Subject, "train", taking("train", 0.01))
+    (_, one, _), (_, other, _) = measure(trials, world, lambda *_: None, never)
+    # the first two calls of each are the building's and the warm-up's
+    assert one.infer_step_ms == pytest.approx([3, 4, 5]) and one.train_step_ms == pytest.approx([30, 40, 50])
+    assert other.infer_step_ms == pytest.approx([6, 8, 10]) and other.train_step_ms == pytest.approx([60, 80, 100])
 
 
 def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
 from mixbench.registry import create_model
-from mixbench.train import deepspeed_config, lr_share, make_average, make_optimizer
+from mixbench.train import build_model, deepspeed_config, lr_share, make_average, make_optimizer, train_step
 from mixbench.trial import Optimizer, Recipe, Schedule, Trial
-from mixbench.world import connect
+from mixbench.world import World, connect
 from tests.trials import RECIPE, SMALL, plan_trials
 
 TIMEOUT = 400
@@ -263,3 +263,42 @@ def test_channels_last_trains_to_the_same_losses(tmp_path: Path) -> None:
         [alone] = run_ranks(tmp_path / memory_format, trial, 1)
         losses += alone["losses"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_the_initial_weights_are_the_seeds_on_every_rank_and_what_is_drawn_later_the_ranks(tmp_path: Path) -> None:
+    zero, one = plan_trials(tmp_path, seeds=[0, 1])
+    built, drawn = [], []
+    for trial, rank in ((zero, 0), (zero, 0), (zero, 1), (one, 0)):
+        built.append(build_model(trial, World(rank, 2, torch.device("cpu"))).state_dict())
+        drawn.append(float(torch.rand(())))
+    first, again, beside, other = built
+    assert largest_difference(first, again) == largest_difference(first, beside) == 0
+    random = [name for name, value in first.items() if value.ndim > 1 and value.any()]  # the head begins at zero
+    assert "stem.proj.weight" in random and not any(torch.equal(first[name], other[name]) for name in random)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+class Fixed:
+    """An engine that answers with these logits and notes what it is told."""
+
+    def __init__(self, logits: torch.Tensor):
+        self.logits, self.told = logits, list[Any]()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.told.append(loss.item())
+
+    def step(self) -> None:
+        self.told.append("step")
+
+
+def test_a_step_smooths_the_labels_and_weighs_the_loss_by_its_share_of_the_batch(tmp_path: Path) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"label_smoothing": 0.2})
+    images, logits, labels = torch.randn(4, 1, 8, 8), 5 * torch.randn(4, 10), torch.tensor([3, 0, 9, 3])
+    expected = F.cross_entropy(logits, labels, label_smoothing=0.2).item()
+    assert abs(expected - F.cross_entropy(logits, labels).item()) > 0.01
+    engine = Fixed(logits)
+    assert train_step(engine, trial, images, labels, share=0.5).item() == pytest.approx(expected)
+    assert engine.told == [pytest.approx(0.5 * expected), "step"]

@@ -1,0 +1,200 @@
+"""Accuracy: what is trained on and evaluated, in which mode, in which type, and how it is scored."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixbench.data.datasets import find_dataset
+from mixbench.data.loader import TrainLoader, evaluation_batches
+from mixbench.data.store import Images, Splits, load
+from mixbench.measure import accuracy, throughput
+from mixbench.record import Curve, Epoch
+from mixbench.registry import create_model
+from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
+from mixbench.trial import Trial
+from mixbench.world import World, connect
+from tests.trials import RECIPE, SMALL, plan_trials
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return load(find_dataset("digits"))
+
+
+def measured(trial: Trial, data: Splits, world: World) -> tuple[Curve, list[float]]:
+    """The curve, and how many images each epoch trained on by the speed that is reported."""
+    images: list[float] = []
+
+    def report(epoch: Epoch, speed: float) -> None:
+        images.append(speed * epoch.seconds)
+
+    return accuracy.measure(trial, data, world, report), images
+
+
+def test_after_an_evaluation_batchnorm_trains_on_as_in_plain_pytorch(
+    tmp_path: Path, world: World, digits: Splits
+) -> None:
+    [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"epochs": 2})
+    curve, _ = measured(trial, digits, world)
+    losses = [(epoch.train_loss, epoch.test_loss) for epoch in curve.epochs]
+    for ours, theirs in zip(losses, plain_losses(trial, digits), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def plain_losses(trial: Trial, data: Splits) -> list[tuple[float, float]]:
+    """Plain PyTorch: the mean training and test loss of each epoch."""
+    torch.manual_seed(trial.seed)
+    model, recipe = create_model(trial.model, **trial.arguments), trial.recipe
+    loader = TrainLoader(data.train, trial.data, recipe.augment, recipe.global_batch_size, 0, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=recipe.optimizer.momentum)
+    steps, losses = len(loader), []
+    for epoch in range(recipe.epochs):
+        model.train()
+        total = 0.0
+        for step, (images, labels) in enumerate(loader.epoch(trial.seed, epoch), start=epoch * steps):
+            share = lr_share(recipe.schedule, step, recipe.epochs * steps, steps)
+            optimizer.param_groups[0]["lr"] = recipe.optimizer.lr * share
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() / steps
+        model.eval()
+        [(images, labels)] = evaluation_batches(data.test, trial.data, 512, 0, 1)
+        with torch.no_grad():
+            losses.append((total, F.cross_entropy(model(images), labels).item()))
+    return losses
+
+
+def test_an_epoch_trains_on_its_last_smaller_batch_where_it_is_not_dropped(
+    tmp_path: Path, world: World, digits: Splits
+) -> None:
+    for drop_last, images in ((True, 1400), (False, 1437)):
+        [trial] = plan_trials(tmp_path, recipe=RECIPE | {"drop_last": drop_last})
+        assert measured(trial, digits, world)[1] == [pytest.approx(images)]
+
+
+def test_a_validation_split_is_evaluated_kept_out_of_training_and_leaves_the_test_set_alone(
+    tmp_path: Path, world: World, digits: Splits
+) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"split": "val", "drop_last": False})
+    untouched = Splits(digits.train, Images(digits.test.images[:0], digits.test.labels[:0]))
+    curve, [trained_on] = measured(trial, untouched, world)
+    held_out = sum(int(count) // 10 for count in digits.train.labels.bincount())
+    assert curve.test_images == held_out <= 143
+    assert trained_on == pytest.approx(1437 - held_out)
+
+
+class Known:
+    """A model of known logits, whatever the images; in evaluation mode only."""
+
+    def __init__(self, logits: Tensor):
+        self.module, self.logits = nn.Identity(), logits
+
+    def eval(self) -> None:
+        self.module.eval()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        assert not self.module.training
+        batch, self.logits = self.logits.split([len(images), len(self.logits) - len(images)])
+        return batch
+
+
+@pytest.mark.parametrize(("classes", "top5"), [(10, 100 * 5 / 8), (3, 100.0)])
+def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_or_among_five(
+    classes: int, top5: float, tmp_path: Path, world: World
+) -> None:
+    [trial] = plan_trials(tmp_path)
+    ranks = torch.tensor([0, 0, 0, 1, 4, 5, 9, 9]).clamp(max=classes - 1).repeat(75)  # 600: two batches, unequal
+    labels = torch.randint(classes, ranks.shape)
+    # the label's logit is outdone by as many others as its rank says
+    logits = -((torch.arange(classes) + (ranks - labels)[:, None]) % classes).float()
+    images = Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels)
+    scores = accuracy.evaluate(Known(logits), trial, images, world)
+    assert scores["top1"] == pytest.approx(100 * 3 / 8) and scores["top5"] == pytest.approx(top5)
+    assert scores["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+
+
+Seen = set[tuple[Any, ...]]
+
+
+def watch(patch: pytest.MonkeyPatch, kind: type[nn.Module], note: Callable[[nn.Module, Tensor, Tensor], Any]) -> Seen:
+    """What is noted of each forward of the built models' first module of this kind, with whether it trains."""
+    seen: Seen = set()
+
+    def watched(trial: Trial, world: World) -> nn.Module:
+        model = build_model(trial, world)
+        first = next(module for module in model.modules() if isinstance(module, kind))
+        first.register_forward_hook(lambda module, args, out: seen.add((module.training, note(module, args[0], out))))
+        return model
+
+    patch.setattr(accuracy, "build_model", watched)
+    return seen
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_images_reach_the_model_in_the_memory_format_of_the_trial(
+    memory_format: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = dict(datasets=["cifar10"], models=[SMALL["splitmixer"]], memory_format=memory_format)
+    [trial] = plan_trials(tmp_path, **keys)  # of three channels: those of one lie alike in both formats
+    images = Images(torch.randint(256, (70, 3, 32, 32), dtype=torch.uint8), torch.randint(10, (70,)))
+    seen = watch(monkeypatch, type(create_model(trial.model)), lambda module, given, out: format_of(given))
+    accuracy.measure(trial, Splits(images, images), world, lambda *_: None)
+    assert seen == {(True, memory_format), (False, memory_format)}
+    subject = throughput.Subject(trial, world)
+    assert format_of(subject.infer_images) == format_of(subject.train_images) == memory_format
+    subject.close()
+
+
+def format_of(images: Tensor) -> str:
+    [name] = [name for name, form in MEMORY_FORMATS.items() if images.is_contiguous(memory_format=form)]
+    return name
+
+
+@pytest.mark.parametrize(
+    ("precision", "ema", "weights", "computed"),
+    [
+        ("fp32", 0.0, torch.float32, torch.float32),
+        ("bf16", 0.0, torch.bfloat16, torch.bfloat16),
+        ("amp-bf16", 0.0, torch.float32, torch.bfloat16),
+        ("amp-bf16", 0.5, torch.float32, torch.bfloat16),
+        ("amp-fp16", 0.5, torch.float32, torch.float16),
+    ],
+)
+def test_a_linear_layer_computes_in_the_trials_precision_in_training_and_evaluation(
+    precision: str,
+    ema: float,
+    weights: torch.dtype,
+    computed: torch.dtype,
+    tmp_path: Path,
+    world: World,
+    digits: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"ema": ema}, precision=precision)
+    seen = watch(monkeypatch, nn.Linear, lambda module, given, out: (module.weight.dtype, out.dtype))
+    measured(trial, digits, world)
+    assert seen == {(True, (weights, computed)), (False, (weights, computed))}
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_model_is_compiled_where_the_trial_says_so(
+    wanted: bool, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [trial] = plan_trials(tmp_path, compile=wanted)
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    model = build_model(trial, world)
+    make_engine(model, trial, world).destroy()
+    assert compiled == ([model] if wanted else [])
