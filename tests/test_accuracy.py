@@ -57,7 +57,7 @@ def plain_losses(trial: Trial, data: Splits) -> list[tuple[float, float]]:
     model, recipe = create_model(trial.model, **trial.arguments), trial.recipe
     loader = TrainLoader(data.train, trial.data, recipe.augment, recipe.global_batch_size, 0, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=recipe.optimizer.momentum)
-    steps, losses = len(loader), []
+    steps, losses = loader.steps(), []
     for epoch in range(recipe.epochs):
         model.train()
         total = 0.0
