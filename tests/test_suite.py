@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.suite import bundled_suites, find_suite, load
+from mixbench.suite import find_suite, load
 
 GOOD = """\
 name: good
@@ -269,15 +269,6 @@ def test_the_frozen_text_alone_gives_the_same_trials(tmp_path: Path, text: str, 
 
 
 # -- bundled suites
-
-
-def test_every_bundled_suite_is_good_and_found_by_name() -> None:
-    assert "quick" in bundled_suites()
-    for name in bundled_suites():
-        suite, trials = load(name)
-        assert suite.name == name
-        assert trials
-        assert find_suite(f"suites/{name}.yaml").stem == name
 
 
 def test_a_folder_does_not_hide_the_bundled_suite_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

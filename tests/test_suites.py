@@ -10,7 +10,7 @@ from mixbench.cli import cli
 from mixbench.content import content
 from mixbench.data.datasets import DATASETS
 from mixbench.published import find
-from mixbench.suite import bundled_suites, load
+from mixbench.suite import bundled_suites, find_suite, load
 from tests import small_sets
 
 
@@ -19,6 +19,7 @@ def test_every_suite_is_good_and_its_head_says_how_to_run_it(name: str) -> None:
     suite, trials = load(name)
     head = [line for line in (content("suites") / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert suite.name == name and trials
+    assert find_suite(f"suites/{name}.yaml").stem == name
     assert any(f"mixbench run suites/{name}.yaml" in line for line in head)
 
 
