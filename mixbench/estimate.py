@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from mixbench.data.split import training_images
-from mixbench.record import DamagedRecord, Record
-from mixbench.run import Run
+from mixbench.record import Record
 from mixbench.session import Session
 from mixbench.terminal import console, print_table
 from mixbench.trial import Trial
@@ -18,7 +17,7 @@ TRAINING_COST = 3  # a training step is about three forward passes: forward, and
 def print_plan(session: Session, as_json: bool) -> None:
     """One row per trial; then the totals."""
     macs = _macs(session.chosen)
-    records = {trial.id: _record(trial, session.run) for trial in session.chosen}
+    records = {trial.id: session.run.readable(trial.id) for trial in session.chosen}
     speeds = _speeds(session.chosen, records)
     rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(_alike(trial))) for trial in session.chosen]
     work = sum(row["train_macs"] for row in rows)
@@ -36,13 +35,6 @@ def print_plan(session: Session, as_json: bool) -> None:
     click.echo(f"\n{len(rows)} trials, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
     if known := [row["hours"] for row in rows if row["hours"] is not None]:
         click.echo(f"about {sum(known):.2f} device-hours of training in the {len(known)} trials whose speed is known")
-
-
-def _record(trial: Trial, run: Run) -> Record | None:
-    try:
-        return run.record(trial.id)
-    except DamagedRecord:
-        return None
 
 
 def _alike(trial: Trial) -> str:

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import submitit
 
 from mixbench.errors import RequestError, nearest
-from mixbench.record import DamagedRecord, Record
+from mixbench.record import Record
 from mixbench.run import Run
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
@@ -95,10 +95,7 @@ def _reopen(trial: Trial, run: Run) -> None:
 
     So is one that is to keep its weights and has none: it is trained again.
     """
-    try:
-        record = run.record(trial.id)
-    except DamagedRecord:
-        return
+    record = run.readable(trial.id)
     lacks_weights = run.lacks_weights(trial)
     if record is not None and (record.status == "failed" or lacks_weights):
         if lacks_weights:
@@ -166,10 +163,7 @@ def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
         if written == slot.looked_at.get(trial.id):
             continue  # reading records over and over would take time from what is being measured
         slot.looked_at[trial.id] = written
-        try:
-            record = run.record(trial.id)
-        except DamagedRecord:
-            continue
+        record = run.readable(trial.id)
         if record is not None and (record.status == "failed" or record.holds(trial.measure)):
             slot.trials.remove(trial)
             yield Outcome(trial, record)
@@ -191,10 +185,7 @@ def _blame(slot: Slot, run: Run) -> Outcome:
     except FileNotFoundError:
         current = ""
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
-    record = Record.pending(trial)
-    with suppress(DamagedRecord):
-        if earlier := run.record(trial.id):
-            record.keep(earlier)
+    record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
     record.error, record.details.traceback = _last_words(slot.job.folder)

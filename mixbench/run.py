@@ -92,6 +92,20 @@ class Run:
         except FileNotFoundError:
             return None
 
+    def readable(self, trial_id: str) -> Record | None:
+        """The trial's record, or None where there is none that can be read."""
+        try:
+            return self.record(trial_id)
+        except DamagedRecord:
+            return None
+
+    def resumed(self, trial: Trial) -> Record:
+        """A pending record of the trial with the parts that an earlier process left."""
+        record = Record.pending(trial)
+        if earlier := self.readable(trial.id):
+            record.keep(earlier)
+        return record
+
     def write_record(self, record: Record) -> None:
         write_atomically(self.record_file(record.trial_id), to_json(record))
 
@@ -110,10 +124,7 @@ class Run:
 
     def is_done(self, trial: Trial) -> bool:
         """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
-        try:
-            record = self.record(trial.id)
-        except DamagedRecord:
-            return False
+        record = self.readable(trial.id)
         return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
 
     def lacks_weights(self, trial: Trial) -> bool:

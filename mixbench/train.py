@@ -170,14 +170,14 @@ def train(
     recipe = trial.recipe
     pieces = recipe.gradient_accumulation
     per_epoch = loader.steps(pieces)
+    steps = recipe.epochs * per_epoch
     for epoch in range(recipe.epochs):
         engine.train()
         total = torch.zeros((), device=world.device)
         started = time.perf_counter()
         for index, (images, targets) in enumerate(loader.epoch(trial.seed, epoch, pieces)):
             step, piece = divmod(index, pieces)
-            done, steps = epoch * per_epoch + step, recipe.epochs * per_epoch
-            lr = recipe.optimizer.lr * lr_share(recipe.schedule, done, steps, per_epoch)
+            lr = recipe.optimizer.lr * lr_share(recipe.schedule, epoch * per_epoch + step, steps, per_epoch)
             _set_lr(engine, lr)
             share = len(targets) * world.size * pieces / loader.batch_size(step)
             total += train_step(engine, trial, images, targets, share) * len(targets)

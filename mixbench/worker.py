@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError, TrialError
-from mixbench.record import Complexity, DamagedRecord, Epoch, Record, write_atomically
+from mixbench.record import Complexity, Epoch, Record, write_atomically
 from mixbench.run import Progress, Run
 from mixbench.trial import Measure, Trial
 
@@ -168,10 +168,7 @@ class Desk:
 
     def take(self, trial: Trial) -> None:
         """Begin with what an earlier run left of this trial, else with nothing."""
-        record = Record.pending(trial)
-        with suppress(DamagedRecord):
-            if earlier := self.run.record(trial.id):
-                record.keep(earlier)
+        record = self.run.resumed(trial)
         record.started_at = record.started_at or timestamp()
         self.records[trial.id] = record
 

@@ -32,6 +32,12 @@ class Small:
     test_labels: list[int]
 
 
+def need_fashion_mnist() -> None:
+    """The real one, whole, from Debian's package."""
+    if not files.DEBIAN_FASHION_MNIST.is_dir():
+        pytest.skip("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
+
+
 def write(name: str, root: Path, patch: pytest.MonkeyPatch) -> Small:
     """The files of the dataset `name` under this data root, which becomes `$MIXBENCH_DATA`."""
     patch.setenv("MIXBENCH_DATA", str(root))

@@ -15,22 +15,17 @@ from mixbench.data import store
 from mixbench.data.augment import crop
 from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
-from mixbench.data.files import DEBIAN_FASHION_MNIST
 from mixbench.data.formats import idx
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.store import Images
 from mixbench.errors import RequestError
 from mixbench.trial import Augment, RandAugment
+from tests.small_sets import need_fashion_mnist
 
 
 @pytest.fixture(scope="module")
 def digits() -> store.Splits:
     return store.load(find_dataset("digits"))
-
-
-def need_fashion_mnist() -> None:
-    if not DEBIAN_FASHION_MNIST.is_dir():
-        pytest.skip("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
 
 
 def test_digits_are_scikit_learns_images_each_in_one_split_with_every_class_in_proportion(digits: store.Splits) -> None:

@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
-from mixbench.data import files, store
+from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
@@ -21,6 +21,7 @@ from mixbench.suite import load
 from mixbench.train import build_model, make_engine, train, train_step
 from mixbench.trial import Trial
 from mixbench.world import connect
+from tests import small_sets
 
 STEPS = 30
 BATCH = 32
@@ -30,8 +31,7 @@ SMALL = ("models.0.dim=32", "models.0.depth=2", f"recipe.global_batch_size={BATC
 @pytest.fixture(scope="module")
 def images() -> store.Images:
     """Fashion-MNIST's first 480 real training images at CIFAR's size: 32×32, three channels."""
-    if not files.DEBIAN_FASHION_MNIST.is_dir():
-        pytest.skip("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
+    small_sets.need_fashion_mnist()
     whole = store.load(find_dataset("fashion_mnist")).train
     count = STEPS // 2 * BATCH
     larger = TF.resize(whole.images[:count], [32, 32], antialias=True)

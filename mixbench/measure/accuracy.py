@@ -30,21 +30,22 @@ def measure(
     Collective: every rank calls it, each gets the same curve.  Raises TrialError where training diverges.
     """
     recipe = trial.recipe
+    train_images, test_images = chosen(data, recipe)
+    batch, place = recipe.global_batch_size, (world.rank, world.size)
+    loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
     model = build_model(trial, world)
     average = None if trial.weights else make_average(model, trial)
     engine = make_engine(model, trial, world)
-    batch, place = recipe.global_batch_size, (world.rank, world.size)
-    train_images, test_images = chosen(data, recipe)
-    loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
     epochs = []
     try:
         if trial.weights:
             load(Path(trial.weights), engine.module)
             epochs.append(Epoch(epoch=0, lr=0.0, seconds=0.0, **evaluate(engine, trial, test_images, world)))
-        for number, lr, train_loss, seconds in () if trial.weights else train(engine, trial, loader, world, average):
-            scores = evaluate(average or engine, trial, test_images, world)
-            epochs.append(Epoch(epoch=number, lr=lr, train_loss=train_loss, seconds=seconds, **scores))
-            report(epochs[-1], loader.images(recipe.gradient_accumulation) / seconds)
+        else:
+            for number, lr, train_loss, seconds in train(engine, trial, loader, world, average):
+                scores = evaluate(average or engine, trial, test_images, world)
+                epochs.append(Epoch(epoch=number, lr=lr, train_loss=train_loss, seconds=seconds, **scores))
+                report(epochs[-1], loader.images(recipe.gradient_accumulation) / seconds)
         if keep and world.is_main:
             save((average or engine).module, keep)
     finally:
