@@ -5,6 +5,7 @@ The fields of `Record` up to `error` are the columns of results.csv, in their or
 
 import json
 import os
+from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any, Literal
@@ -270,6 +271,26 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to the first free `<name>.damaged-<n>` beside it, and return where it now is.
+
+    Nothing is deleted, and nothing set aside before is replaced: the name is taken, empty, before the renaming.
+    """
+    folder = path.is_dir() and not path.is_symlink()
+    for number in count(1):
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        try:
+            aside.mkdir() if folder else aside.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        try:
+            return path.rename(aside)
+        except OSError:
+            aside.rmdir() if folder else aside.unlink()
+            raise
+    raise AssertionError("unreachable: there is always a next number")
 
 
 def to_json(value: Any) -> str:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,7 @@ from mixbench.record import (
     Status,
     ThroughputSamples,
     read_record,
+    set_aside,
     to_json,
     write_atomically,
 )
@@ -174,3 +176,40 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_set_aside_is_kept_under_the_next_free_name_be_it_a_file_a_folder_or_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("first")
+    assert set_aside(path) == tmp_path / "record.json.damaged-1"
+    path.mkdir()
+    (path / "inside").write_text("second")
+    assert set_aside(path) == tmp_path / "record.json.damaged-2"
+    path.symlink_to(tmp_path)
+    assert set_aside(path) == tmp_path / "record.json.damaged-3"
+    assert (tmp_path / "record.json.damaged-1").read_text() == "first"
+    assert (tmp_path / "record.json.damaged-2" / "inside").read_text() == "second"
+    assert (tmp_path / "record.json.damaged-3").is_symlink() and not path.exists()
+
+
+def test_of_several_that_set_one_file_aside_at_once_one_does_and_all_else_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+
+    def attempt(_: int) -> int:
+        try:
+            set_aside(path)
+        except FileNotFoundError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(50):
+            path.write_text(str(number))
+            assert sum(pool.map(attempt, range(8))) == 1
+    assert sorted(int(file.read_text()) for file in tmp_path.iterdir()) == list(range(50))
+
+
+def test_what_is_not_there_cannot_be_set_aside_and_leaves_no_name_taken(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        set_aside(tmp_path / "record.json")
+    assert not list(tmp_path.iterdir())
