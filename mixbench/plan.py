@@ -150,7 +150,7 @@ def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
 def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     resources = dict(nodes=suite.resources.nodes, processes_per_node=suite.resources.processes_per_node)
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
-    shared["keep_weights"] = suite.keep_weights
+    shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
     axes = (suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
     keys = ("precision", "memory_format", "compile", "infer_batch_size")
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]

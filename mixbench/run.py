@@ -1,10 +1,11 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
-suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, weights.safetensors}
+suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, checkpoint/, weights.safetensors}
 jobs/  results.csv  summary.csv  report.html  figures/
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,9 @@ class Run:
 
     def weights_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "weights.safetensors"
+
+    def checkpoints(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "checkpoint"
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
         """Freeze the suite, the order of its trials and each trial."""
@@ -122,6 +126,20 @@ class Run:
     def clear_progress(self, trial_id: str) -> None:
         (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
 
+    def clear(self, trial_id: str) -> None:
+        """Delete what a trial needs no more once its record is good, and what killed processes left half written.
+
+        What was set aside as damaged stays.
+        """
+        self.clear_progress(trial_id)
+        folder = self.checkpoints(trial_id)
+        for path in (*self.trial_folder(trial_id).glob(".*.tmp"), *folder.glob(".*.tmp"), *folder.glob("step-*")):
+            if ".damaged-" not in path.name:
+                remove(path)
+        (folder / "latest").unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
     def is_done(self, trial: Trial) -> bool:
         """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
         record = self.readable(trial.id)
@@ -131,3 +149,12 @@ class Run:
         """Whether the trial is to leave its weights, and they are not there."""
         wanted = trial.keep_weights and "accuracy" in trial.measure
         return wanted and not self.weights_file(trial.id).exists()
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder; a folder that is deleted in part no longer has its name."""
+    if path.is_dir():
+        gone = path if path.suffix == ".tmp" else path.replace(path.with_name(f".{path.name}.old.tmp"))
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)

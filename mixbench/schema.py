@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 
 from mixbench.errors import nearest
-from mixbench.trial import Count, Measure, MemoryFormat, Precision, Recipe, Strict, Throughput
+from mixbench.trial import Checkpointing, Count, Measure, MemoryFormat, Precision, Recipe, Strict, Throughput
 from mixbench.yamltext import KeyPath
 
 
@@ -81,6 +81,7 @@ class Suite(Strict):
     compile: Annotated[tuple[bool, ...], AsList, OneOrMore] = (False,)
     plugins: Annotated[tuple[str, ...], AsList, Field(strict=False)] = ()
     keep_weights: bool = False
+    checkpoint: Checkpointing = Checkpointing()
 
     _text: str = PrivateAttr(default="")
 

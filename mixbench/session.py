@@ -52,6 +52,9 @@ class Session:
         if "accuracy" in self.suite.measure:
             require(dict.fromkeys(trial.data for trial in todo))
         self.run.write_plan(self.suite.text, self.trials)
+        for trial in self.chosen:
+            if trial not in todo:
+                self.run.clear(trial.id)  # a process may have been killed between its record and this
         kept = len(self.chosen) - len(todo)
         already = f" ({kept} are done already)" if kept else ""
         out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)

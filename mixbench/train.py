@@ -1,17 +1,19 @@
 """Training: DeepSpeed's engine at every size, its loop, the learning rate at each step."""
 
 import math
+import random
 import time
 import warnings
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
 from mixbench.registry import create_model
@@ -31,10 +33,17 @@ def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
 
 def build_model(trial: Trial, world: World) -> nn.Module:
     """The trial's model with its seed's initial weights, on the device; what it draws later differs between ranks."""
-    torch.manual_seed(trial.seed)
+    seed_all(trial.seed)
     model = create_model(trial.model, **trial.arguments).to(world.device)
-    torch.manual_seed(trial.seed + world.rank)
+    seed_all(trial.seed + world.rank)
     return model
+
+
+def seed_all(seed: int) -> None:
+    """torch's random numbers on all devices, and Python's and NumPy's, which a plugin's model may draw."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def set_precision(trial: Trial) -> None:
@@ -92,6 +101,7 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": precision == "bf16"},
+        "data_types": {"buffer_dtype": "bf16" if precision == "bf16" else None},
         "torch_autocast": {"enabled": precision in AUTOCAST, "dtype": AUTOCAST.get(precision, "bfloat16")},
         "steps_per_print": None,
     }
@@ -160,34 +170,86 @@ def _interpolate(points: tuple[tuple[float, float], ...], at: float) -> float:
     return points[-1][1]
 
 
-def train(
-    engine: Any, trial: Trial, loader: TrainLoader, world: World, average: AveragedModel | None = None
-) -> Iterator[tuple[int, float, float, float]]:
-    """Train epoch by epoch; after each: (epoch from 1, last learning rate, mean training loss, seconds).
+def train_epoch(
+    engine: Any,
+    trial: Trial,
+    loader: TrainLoader,
+    world: World,
+    position: Position,
+    average: AveragedModel | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[float, float]:
+    """Train from `position` to the end of its epoch: the mean training loss, and the last step's learning rate.
 
-    `average` follows the weights from step to step.  Raises TrialError where the loss is no longer a number.
+    `average` follows the weights from step to step.  What saving takes is none of the position's seconds.
+    Raises TrialError where the loss is no longer a number, or a checkpoint cannot be written.
     """
-    recipe = trial.recipe
-    pieces = recipe.gradient_accumulation
-    per_epoch = loader.steps(pieces)
-    steps = recipe.epochs * per_epoch
-    for epoch in range(recipe.epochs):
-        engine.train()
-        total = torch.zeros((), device=world.device)
-        started = time.perf_counter()
-        for index, (images, targets) in enumerate(loader.epoch(trial.seed, epoch, pieces)):
-            step, piece = divmod(index, pieces)
-            lr = recipe.optimizer.lr * lr_share(recipe.schedule, epoch * per_epoch + step, steps, per_epoch)
-            _set_lr(engine, lr)
-            share = len(targets) * world.size * pieces / loader.batch_size(step)
-            total += train_step(engine, trial, images, targets, share) * len(targets)
-            if average is not None and piece == pieces - 1:
-                average.update_parameters(engine.module)
-        loss = float(world.sum(total)) / loader.images(pieces)
-        seconds = time.perf_counter() - started
-        if not math.isfinite(loss):
-            raise TrialError(f"the training loss is {loss} in epoch {epoch + 1} of {recipe.epochs}, lr {lr:.3g}")
-        yield epoch + 1, lr, loss, seconds
+    pieces, rates = trial.recipe.gradient_accumulation, _Rates(trial.recipe, loader, position.epoch)
+    losses = _Losses(position, world, rates)
+    engine.train()
+    began = time.perf_counter() - position.seconds
+    for index, (images, targets) in enumerate(loader.epoch(trial.seed, position.epoch, pieces, position.step)):
+        rates.set(engine, position.step)
+        share = len(targets) * world.size * pieces / loader.batch_size(position.step)
+        losses.add(train_step(engine, trial, images, targets, share), len(targets))
+        if index % pieces < pieces - 1:
+            continue
+        position.step += 1
+        if average is not None:
+            average.update_parameters(engine.module)
+        if checkpoints is not None and checkpoints.due(step := rates.before + position.step):
+            losses.check()
+            position.seconds = time.perf_counter() - began
+            checkpoints.save(engine, average, position, step)
+            began = time.perf_counter() - position.seconds
+    loss = losses.check() / loader.images(pieces)
+    position.seconds = time.perf_counter() - began
+    return loss, rates.of(position.step - 1)
+
+
+class _Rates:
+    """The learning rates of an epoch's steps; `before` is the number of steps before it."""
+
+    def __init__(self, recipe: Recipe, loader: TrainLoader, epoch: int):
+        self.recipe, self.epoch = recipe, epoch
+        self.per_epoch = loader.steps(recipe.gradient_accumulation)
+        self.before, self.steps = epoch * self.per_epoch, recipe.epochs * self.per_epoch
+
+    def of(self, step: int) -> float:
+        share = lr_share(self.recipe.schedule, self.before + step, self.steps, self.per_epoch)
+        return self.recipe.optimizer.lr * share
+
+    def set(self, engine: Any, step: int) -> None:
+        for group in engine.optimizer.param_groups:
+            group["lr"] = self.of(step)
+
+    def place(self, step: int) -> str:
+        """A step as a person would name it, with its learning rate."""
+        epochs = f"epoch {self.epoch + 1} of {self.recipe.epochs}"
+        return f"at step {step + 1} of {self.per_epoch}, {epochs}, lr {self.of(step):.3g}"
+
+
+class _Losses:
+    """An epoch's training loss, summed in its position; on the device, so that no step waits for it."""
+
+    FINE = torch.iinfo(torch.int64).max
+
+    def __init__(self, position: Position, world: World, rates: _Rates):
+        self.position, self.world, self.rates = position, world, rates
+        position.loss_sum = torch.as_tensor(position.loss_sum, dtype=torch.float32, device=world.device)
+        self.wrong = torch.tensor(self.FINE, device=world.device)
+
+    def add(self, loss: Tensor, images: int) -> None:
+        self.position.loss_sum = self.position.loss_sum + loss * images
+        self.wrong = torch.where(loss.isfinite(), self.wrong, self.wrong.clamp(max=self.position.step))
+
+    def check(self) -> float:
+        """The sum over all ranks' images.  Raises TrialError for the first step whose loss was no number."""
+        total = float(self.world.sum(torch.as_tensor(self.position.loss_sum).clone()))
+        wrong = -int(self.world.max(-self.wrong))
+        if wrong < self.FINE:
+            raise TrialError(f"the training loss is {total} {self.rates.place(wrong)}")
+        return total
 
 
 def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
@@ -216,8 +278,3 @@ def as_input(images: Tensor, trial: Trial) -> Tensor:
     """
     dtype = torch.bfloat16 if trial.precision == "bf16" else torch.float32
     return images.to(dtype=dtype, memory_format=MEMORY_FORMATS[trial.memory_format])
-
-
-def _set_lr(engine: Any, lr: float) -> None:
-    for group in engine.optimizer.param_groups:
-        group["lr"] = lr

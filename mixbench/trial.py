@@ -195,6 +195,16 @@ class Throughput(Strict):
     repeats: Count = 20
 
 
+class Checkpointing(Strict):
+    """When a training that is under way is saved, so that it goes on from there after whatever ends it.
+
+    Every so many `minutes` (0 for never), and at the end of every so many `epochs` (0 for none).
+    """
+
+    minutes: NonNegative = 10.0
+    epochs: Annotated[int, Field(ge=0)] = 0
+
+
 class Trial(BaseModel):
     """One point of a suite: all that a process needs to know to measure it."""
 
@@ -222,6 +232,7 @@ class Trial(BaseModel):
     plugins: tuple[str, ...] = ()
     weights: str = ""
     keep_weights: bool = False
+    checkpoint: Checkpointing = Checkpointing()
 
     @property
     def world_size(self) -> int:

@@ -136,6 +136,7 @@ def _time(trials: list[Trial], counts: dict[str, Complexity], desk: "Desk") -> N
 
 
 def _learn(trials: list[Trial], desk: "Desk") -> None:
+    from mixbench.checkpoint import Checkpoints
     from mixbench.measure import accuracy
 
     for trial in trials:
@@ -147,8 +148,10 @@ def _learn(trials: list[Trial], desk: "Desk") -> None:
 
             desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
             kept = desk.run.weights_file(trial.id) if trial.keep_weights else None
-            curve = accuracy.measure(trial, data, desk.world, report, kept)
+            checkpoints = Checkpoints(desk.run.checkpoints(trial.id), trial, desk.world)
+            curve = accuracy.measure(trial, data, desk.world, report, kept, checkpoints)
             desk.records[trial.id].add_accuracy(curve)
+            desk.records[trial.id].flags += checkpoints.notes
             desk.save(trial, "accuracy")
             desk.finish(trial)
 
@@ -212,7 +215,7 @@ class Desk:
             record.status, record.finished_at = "done", timestamp()
             if self.world.is_main:
                 self.run.write_record(record)
-                self.run.clear_progress(trial.id)
+                self.run.clear(trial.id)
 
     def fail(self, trial: Trial, error: Exception) -> None:
         """Note a failure and go on with the other trials; with several ranks, which must stay in step, end the job."""

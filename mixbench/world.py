@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,17 @@ class World:
         """The largest over all ranks, elementwise."""
         if self.size > 1:
             torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so."""
+        return flag if self.size == 1 else bool(self.max(torch.tensor(float(flag), device=self.device)))
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank gives, in rank order, on every rank."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(values, value)
         return values
 
     def barrier(self) -> None:

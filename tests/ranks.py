@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from mixbench.checkpoint import Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Images, load
 from mixbench.measure.accuracy import evaluate
-from mixbench.train import build_model, make_engine, train
+from mixbench.train import build_model, make_engine, train_epoch
 from mixbench.trial import Trial
 from mixbench.world import connect
 
@@ -21,7 +22,7 @@ def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
     data = load(trial.data)
     dataset, recipe = trial.data, trial.recipe
     loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size, recipe.drop_last)
-    losses = [loss for _, _, loss, _ in train(engine, trial, loader, world)]
+    losses = [train_epoch(engine, trial, loader, world, Position(epoch))[0] for epoch in range(recipe.epochs)]
     trained = {name: value.clone() for name, value in engine.module.state_dict().items()}
     odd = Images(data.test.images[:359], data.test.labels[:359])  # not a multiple of the world size
     scores = evaluate(engine, trial, odd, world)

@@ -12,13 +12,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
+from mixbench.checkpoint import Position
 from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.registry import create_model
 from mixbench.suite import load
-from mixbench.train import build_model, make_engine, train, train_step
+from mixbench.train import build_model, make_engine, train_epoch, train_step
 from mixbench.trial import Trial
 from mixbench.world import connect
 from tests import small_sets
@@ -98,7 +99,8 @@ def test_the_cifar_suites_recipe_is_the_usual_loop_at_each_of_30_steps(
     monkeypatch.setattr("mixbench.train.train_step", noted)
     engine = make_engine(build_model(trial, world), trial, world)
     loader = TrainLoader(images, trial.data, trial.recipe.augment, BATCH, world.rank, world.size)
-    list(train(engine, trial, loader, world))
+    for epoch in range(trial.recipe.epochs):
+        train_epoch(engine, trial, loader, world, Position(epoch))
     theirs = usual_losses(trial, images)
     assert len(ours) == len(theirs) == STEPS
     assert ours == pytest.approx(theirs, abs=1e-4)

@@ -57,15 +57,15 @@ class TrainLoader:
         """Images of an epoch's global batch `step`, over all ranks and pieces."""
         return min(self.global_batch_size, len(self.data.labels) - step * self.global_batch_size)
 
-    def epoch(self, seed: int, epoch: int, pieces: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images B C H W, float; labels B), each shard in `pieces` consecutive batches.
+    def epoch(self, seed: int, epoch: int, pieces: int = 1, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images B C H W, float; labels B), each shard in `pieces` consecutive batches, from step `start` on.
 
         Where images are mixed, targets B classes (float, each row's sum is 1) stand in place of the labels.
         """
         images = len(self.data.labels)
         order, draws = epoch_order(images, seed, epoch), Draws(images, self.on_device, seed, epoch)
         boxes = {"box": CropBox(self.cropped_when_read, seed, epoch)} if self.cropped_when_read else {}
-        spans = [span for step in range(self.steps(pieces)) for span in self._spans(step, pieces)]
+        spans = [span for step in range(start, self.steps(pieces)) for span in self._spans(step, pieces)]
         loaded = [with_partners(span, images) if draws.mixes else span for span in spans]
         batches = self.data.batches((order[wide.start : wide.stop] for wide in loaded), self.device, **boxes)
         for span, wide, batch in zip(spans, loaded, batches, strict=True):

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
+from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
 from mixbench.record import Curve, Epoch
-from mixbench.train import as_input, autocast, build_model, make_average, make_engine, train
+from mixbench.train import as_input, autocast, build_model, make_average, make_engine, train_epoch
 from mixbench.trial import Trial
 from mixbench.weights import load, save
 from mixbench.world import World
@@ -21,42 +23,67 @@ EVALUATION_BATCH = 512
 
 
 def measure(
-    trial: Trial, data: Splits, world: World, report: Callable[[Epoch, float], None], keep: Path | None = None
+    trial: Trial,
+    data: Splits,
+    world: World,
+    report: Callable[[Epoch, float], None],
+    keep: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Curve:
     """Train and evaluate, or evaluate given weights: epoch 0.  `report` hears of each epoch and its images a second.
 
-    `keep` names the file for the weights that were evaluated last.
+    `keep` names the file for the weights that were evaluated last.  Training goes on from the last checkpoint.
 
     Collective: every rank calls it, each gets the same curve.  Raises TrialError where training diverges.
     """
-    recipe = trial.recipe
-    train_images, test_images = chosen(data, recipe)
-    batch, place = recipe.global_batch_size, (world.rank, world.size)
-    loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
+    train_images, test_images = chosen(data, trial.recipe)
     model = build_model(trial, world)
     average = None if trial.weights else make_average(model, trial)
     engine = make_engine(model, trial, world)
-    epochs = []
     try:
         if trial.weights:
             load(Path(trial.weights), engine.module)
-            epochs.append(Epoch(epoch=0, lr=0.0, seconds=0.0, **evaluate(engine, trial, test_images, world)))
+            scores = evaluate(engine, trial, test_images, world)
+            curve = [Epoch(epoch=0, lr=0.0, seconds=0.0, **scores)]
         else:
-            for number, lr, train_loss, seconds in train(engine, trial, loader, world, average):
-                scores = evaluate(average or engine, trial, test_images, world)
-                epochs.append(Epoch(epoch=number, lr=lr, train_loss=train_loss, seconds=seconds, **scores))
-                report(epochs[-1], loader.images(recipe.gradient_accumulation) / seconds)
+            curve = _learn(engine, average, trial, train_images, test_images, world, report, checkpoints)
         if keep and world.is_main:
             save((average or engine).module, keep)
     finally:
         engine.destroy()
-    best = max(epochs, key=lambda epoch: epoch.top1)
+    best = max(curve, key=lambda epoch: epoch.top1)
     return Curve(
-        epochs=epochs,
+        epochs=curve,
         best_top1_optimistic=best.top1,
         best_epoch=best.epoch,
         test_images=len(test_images.labels),
     )
+
+
+def _learn(
+    engine: Any,
+    average: AveragedModel | None,
+    trial: Trial,
+    train_images: Images | Part,
+    test_images: Images | Part,
+    world: World,
+    report: Callable[[Epoch, float], None],
+    checkpoints: Checkpoints | None,
+) -> list[Epoch]:
+    """The whole curve, of which a checkpoint may bring a part."""
+    recipe, place = trial.recipe, (world.rank, world.size)
+    batch, pieces = recipe.global_batch_size, recipe.gradient_accumulation
+    loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
+    position = checkpoints.load(engine, average) if checkpoints is not None else Position()
+    while position.epoch < recipe.epochs:
+        loss, lr = train_epoch(engine, trial, loader, world, position, average, checkpoints)
+        seconds = position.seconds
+        scores = evaluate(average or engine, trial, test_images, world)
+        position.end_epoch(Epoch(epoch=position.epoch + 1, lr=lr, train_loss=loss, seconds=seconds, **scores))
+        report(position.curve[-1], loader.images(pieces) / seconds)
+        if checkpoints is not None and checkpoints.due_after(position.epoch):
+            checkpoints.save(engine, average, position, position.epoch * loader.steps(pieces))
+    return position.curve
 
 
 @torch.no_grad()
