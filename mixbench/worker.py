@@ -11,6 +11,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from errno import ENOMEM
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,7 +264,21 @@ def _words(error: BaseException) -> tuple[str, str]:
     """What a record says of an error, and its traceback, which an error that was foreseen does not need."""
     if isinstance(error, TrialError | RequestError):
         return str(error), ""
-    return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    said = f"{type(error).__name__}: {error}"
+    if where := _out_of_memory(error):
+        said = f"out of memory on the {where}: {error}"
+    return said, "".join(traceback.format_exception(error))
+
+
+def _out_of_memory(error: BaseException) -> str:
+    """Where there was no memory left, empty where that is not what went wrong."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return "device"
+    ended = isinstance(error, OSError) and error.errno == ENOMEM
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator on a CPU
+    return "host" if isinstance(error, MemoryError) or ended or refused else ""
 
 
 def timestamp() -> str:

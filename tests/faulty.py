@@ -16,12 +16,14 @@ from mixbench.registry import register_model
         "dies": dict(fault="die"),
         "hangs": dict(fault="hang"),
         "tires": dict(fault="tire"),
+        "hoards": dict(fault="hoard"),
+        "overflows": dict(fault="overflow"),
     },
 )
 class Faulty(nn.Module):
     """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable.
 
-    `tire` raises on its third training step.
+    `tire` raises on its third training step, `hoard` asks for a petabyte.
     """
 
     def __init__(self, fault: str, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):
@@ -36,6 +38,10 @@ class Faulty(nn.Module):
                 raise RuntimeError("too tired for a third step")
             if self.fault == "raise" and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
                 raise RuntimeError("a tensor of the wrong size <b>&")
+            if self.fault == "hoard":
+                torch.zeros(2**50)
+            if self.fault == "overflow":  # as a GPU would say it
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             if self.fault == "die":
                 os._exit(7)
             if self.fault == "hang" and "HANGING" in os.environ:

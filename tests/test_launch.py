@@ -92,6 +92,14 @@ def test_a_failing_trial_is_recorded_with_its_reason_and_the_others_go_on(cluste
     assert [record.status for label, record in records.items() if label.startswith("mixer")] == ["done"]
 
 
+def test_out_of_memory_is_named_as_such(tmp_path: Path) -> None:
+    models = [{"name": "hoards"}, {"name": "overflows"}]
+    trials, run = prepare(tmp_path, models=models, plugins=[str(FAULTY)], measure=["accuracy"])
+    errors = {label: record.error for label, record in run_all(trials, "debug", run).items()}
+    assert errors["hoards"].startswith("out of memory on the host: ") and "tried to allocate 4503599627370496 bytes" in errors["hoards"]
+    assert errors["overflows"] == "out of memory on the device: CUDA out of memory. Tried to allocate 20.00 MiB."
+
+
 def test_a_trial_that_kills_its_process_is_blamed_and_a_new_process_takes_the_rest(tmp_path: Path) -> None:
     trials, run = prepare(tmp_path, models=["dies", SMALL["mixer"]], plugins=[str(FAULTY)], seeds=[0, 1])
     run_all(trials, "local", run)
