@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
+from mixbench.precision import set_products
 from mixbench.registry import create_model
 from mixbench.trial import Optimizer, Recipe, Schedule, Trial
 from mixbench.world import World
@@ -46,16 +47,10 @@ def seed_all(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def set_precision(trial: Trial) -> None:
-    """Whether fp32 products may run as TF32 on a GPU: said for each trial, torch's defaults differ by operator."""
-    if torch.cuda.is_available():
-        torch.backends.fp32_precision = "tf32" if trial.precision == "tf32" else "ieee"  # type: ignore[attr-defined]
-
-
 def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
     """The DeepSpeed engine around a model that lies on the world's device."""
     deepspeed = import_deepspeed()
-    set_precision(trial)
+    set_products("tf32" if trial.precision == "tf32" else "ieee")
     if trial.compile:
         model.compile()
     optimizer = make_optimizer(trial.recipe.optimizer, model)

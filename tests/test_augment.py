@@ -1,5 +1,7 @@
 """Augmentation equals torchvision's tensor transforms to the pixel; its draws follow the sample, not the machine."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,10 @@ from torchvision.transforms.autoaugment import _apply_op
 
 from mixbench.data import augment, color
 from mixbench.data.datasets import Dataset
-from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, ieee_products, jitter_factors
+from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
+from mixbench.precision import products
 from mixbench.trial import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
 
 UNLIKELY = 0.001  # the p-value that each of some twenty checks with fixed seeds must exceed
@@ -122,16 +125,25 @@ def test_resized_crops_are_torchvisions(channels: int, train_side: int, side: in
     assert torch.equal(draws.apply(images, torch.arange(96), side), torch.stack(theirs))
 
 
-def test_on_a_gpu_torchvisions_products_are_not_rounded_to_tf32_and_the_trials_still_are() -> None:
-    def precisions() -> set[str]:
-        return {torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision}  # type: ignore[attr-defined]
+def test_on_a_gpu_torchvisions_products_are_not_rounded_to_tf32_and_the_trials_still_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    randaugment = augment.randaugment
 
-    with torch.backends.flags(fp32_precision="tf32"):
-        with ieee_products(torch.device("cuda")):
-            assert precisions() == {"ieee"}
-        assert precisions() == {"tf32"}
-        with ieee_products(torch.device("cpu")):
-            assert precisions() == {"tf32"}
+    def watched(*arguments: Any) -> Tensor:
+        seen.extend(precisions())
+        return randaugment(*arguments)
+
+    monkeypatch.setattr(augment, "randaugment", watched)
+    with products("tf32"):
+        Draws(8, Augment(randaugment=RandAugment()), seed=0, epoch=0).apply(pictures(8), torch.arange(8))
+        assert precisions() == ["tf32", "tf32"]
+    assert seen == ["ieee", "ieee"]
+
+
+def precisions() -> list[str]:
+    return [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]  # type: ignore[attr-defined]
 
 
 def test_without_crops_larger_images_are_resized() -> None:

@@ -96,7 +96,10 @@ def test_out_of_memory_is_named_as_such(tmp_path: Path) -> None:
     models = [{"name": "hoards"}, {"name": "overflows"}]
     trials, run = prepare(tmp_path, models=models, plugins=[str(FAULTY)], measure=["accuracy"])
     errors = {label: record.error for label, record in run_all(trials, "debug", run).items()}
-    assert errors["hoards"].startswith("out of memory on the host: ") and "tried to allocate 4503599627370496 bytes" in errors["hoards"]
+    assert (
+        errors["hoards"].startswith("out of memory on the host: ")
+        and "tried to allocate 4503599627370496 bytes" in errors["hoards"]
+    )
     assert errors["overflows"] == "out of memory on the device: CUDA out of memory. Tried to allocate 20.00 MiB."
 
 

@@ -15,8 +15,17 @@ from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
+from mixbench.precision import products
 from mixbench.registry import create_model
-from mixbench.train import build_model, deepspeed_config, lr_share, make_average, make_optimizer, train_step
+from mixbench.train import (
+    build_model,
+    deepspeed_config,
+    lr_share,
+    make_average,
+    make_engine,
+    make_optimizer,
+    train_step,
+)
 from mixbench.trial import Optimizer, Recipe, Schedule, Trial
 from mixbench.world import World, connect
 from tests.trials import RECIPE, SMALL, plan_trials
@@ -112,11 +121,21 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_an_engines_products_are_those_of_its_trials_precision(precision: str, tmp_path: Path) -> None:
+    world = connect(tmp_path / "meeting.json")
+    [trial] = plan_trials(tmp_path, precision=precision)
+    with products("tf32" if precision == "fp32" else "ieee"):
+        make_engine(build_model(trial, world), trial, world).destroy()
+        now = [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]  # type: ignore[attr-defined]
+    assert now == ["tf32" if precision == "tf32" else "ieee"] * 2
+
+
 def test_bf16_and_autocast_train_and_evaluate(tmp_path: Path) -> None:
     recipe = RECIPE | {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}}
-    for precision in ("bf16", "amp-bf16", "amp-fp16"):
-        [trial] = plan_trials(tmp_path, recipe=recipe, precision=precision)
-        [alone] = run_ranks(tmp_path / precision, trial, 1)
+    for precision, model in (("bf16", "mixer"), ("bf16", "splitmixer"), ("amp-bf16", "mixer"), ("amp-fp16", "mixer")):
+        [trial] = plan_trials(tmp_path, models=[SMALL[model]], recipe=recipe, precision=precision)
+        [alone] = run_ranks(tmp_path / f"{precision}-{model}", trial, 1)
         assert alone["losses"][1] < alone["losses"][0] < 3
         assert alone["scores"]["top1"] > 30, "top-1 % after two epochs is far above chance"
 

@@ -1,6 +1,5 @@
 """The random choices of an epoch: each depends on the seed, the epoch and the sample, and on nothing else."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from mixbench.data import augment as kernels
 from mixbench.data.color import color_jitter
+from mixbench.precision import products
 from mixbench.trial import Augment, ColorJitter, ResizeCrop
 
 
@@ -81,7 +81,7 @@ class Draws:
         """What is drawn for the samples `index` (on the host) done to their uint8 images; size × size, if given."""
         device, augment = images.device, self.augment
         size = size or images.shape[-1]
-        with ieee_products(device):
+        with products("ieee"):  # torchvision's grids and blurs are products, whatever the trial's precision
             if augment.resize_crop:
                 boxes = CropBox(augment.resize_crop, self.seed, self.epoch).all(index, *images.shape[-2:])
                 images = kernels.resized_crops(images, boxes, size)
@@ -198,8 +198,3 @@ def _shifted(values: Tensor, bits: int) -> Tensor:
 def _signed(value: int) -> int:
     """The int64 with the bits of a uint64."""
     return value - (1 << 64) if value >> 63 else value
-
-
-def ieee_products(device: torch.device) -> AbstractContextManager[None]:
-    """Products in full float32, whatever the trial's precision: torchvision's grids and blurs are products."""
-    return torch.backends.flags(fp32_precision="ieee") if device.type == "cuda" else nullcontext()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from mixbench.precision import set_products
 from mixbench.record import ThroughputSamples
-from mixbench.train import as_input, build_model, make_engine, set_precision, train_step
+from mixbench.train import as_input, build_model, make_engine, train_step
 from mixbench.trial import Trial
 from mixbench.world import World
 
@@ -114,7 +115,7 @@ def measure(
 
 def _round(subject: Subject, timed: bool) -> None:
     on_gpu = subject.world.device.type == "cuda"
-    set_precision(subject.trial)
+    set_products("tf32" if subject.trial.precision == "tf32" else "ieee")
     before = _allocated(subject.world)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
