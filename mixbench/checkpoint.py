@@ -177,8 +177,10 @@ class Checkpoints:
         write_atomically(beside / "manifest.json", to_json(manifest))
         if final.exists():
             remove(final)  # a process was killed before `latest` named it; this is the same
+        _sync(beside)
         os.replace(beside, final)
         write_atomically(self.folder / "latest", final.name)
+        _sync(self.folder)  # before the last one goes: a power cut must not undo the renaming alone
         for path in _complete(self.folder):
             if path != final:
                 remove(path)
@@ -212,6 +214,15 @@ def _begin(folder: Path) -> None:
     """A new folder to write into, in place of what an earlier attempt left."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, state: dict[str, Any]) -> str:
