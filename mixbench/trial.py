@@ -3,11 +3,13 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mixbench.data.datasets import Dataset
+from mixbench.errors import shown
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -26,10 +28,33 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
+UpTo100 = Annotated[Number, Field(ge=0, le=100)]
 Fraction01 = Annotated[Number, Field(ge=0, le=1)]
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _one_line(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name is wanted, not an empty text")
+    if len(text) > 100:
+        raise ValueError(f"at most 100 characters are wanted, not {len(text):,}")
+    if bad := re.search(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]", text):
+        raise ValueError(f"one line without control characters is wanted; this holds U+{ord(bad[0]):04X}")
+    return text
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise ValueError(f"{shown(value)} is given more than once")
+    return values
+
+
+Title = Annotated[str, AfterValidator(_one_line)]
+"""What tables, pages and terminals show as it is: one line, and nothing that turns a line's direction."""
+Distinct = AfterValidator(_distinct)
 
 
 class Strict(BaseModel):
@@ -112,7 +137,7 @@ class ResizeCrop(Strict):
 class RandAugment(Strict):
     """arXiv:1909.13719, as torchvision's RandAugment has it: operations an image, and their magnitude, 0 to 30."""
 
-    num_ops: Count = 2
+    num_ops: Annotated[int, Field(ge=1, le=100)] = 2
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
 
 
@@ -128,9 +153,9 @@ def _torchvisions_randaugment(value: Any) -> Any:
 class ColorJitter(Strict):
     """torchvision's ColorJitter: factors within 1 ± brightness, contrast, saturation, and hue shifts within ± hue."""
 
-    brightness: NonNegative = 0.0
-    contrast: NonNegative = 0.0
-    saturation: NonNegative = 0.0
+    brightness: UpTo100 = 0.0
+    contrast: UpTo100 = 0.0
+    saturation: UpTo100 = 0.0
     hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
 
 
@@ -152,13 +177,13 @@ class Augment(Strict):
     """
 
     flip: bool = False
-    crop_padding: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Annotated[int, Field(ge=0, le=1000)] = 0
     resize_crop: ResizeCrop | None = None
     randaugment: Annotated[RandAugment, BeforeValidator(_torchvisions_randaugment)] | None = None
     color_jitter: ColorJitter | None = None
     erasing: Erasing | None = None
-    mixup: NonNegative = 0.0
-    cutmix: NonNegative = 0.0
+    mixup: UpTo100 = 0.0
+    cutmix: UpTo100 = 0.0
 
 
 class Recipe(Strict):
@@ -170,7 +195,7 @@ class Recipe(Strict):
     image's shorter side that the crop keeps, of datasets that are streamed.
     """
 
-    name: str = "default"
+    name: Title = "default"
     epochs: Count = 100
     global_batch_size: Count = 512
     optimizer: Optimizer = Optimizer()
@@ -190,8 +215,8 @@ class Recipe(Strict):
 class Throughput(Strict):
     """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
 
-    batch_sizes: tuple[Count, ...] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0)] = 3
+    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3
     repeats: Count = 20
 
 
