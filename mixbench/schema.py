@@ -1,24 +1,14 @@
 """What a suite file may hold: its keys, their types and their defaults; and in words what is wrong with one."""
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from mixbench.errors import cut, nearest, shown, wanted
-from mixbench.trial import (
-    Count,
-    Distinct,
-    Measure,
-    MemoryFormat,
-    Precision,
-    Recipe,
-    Strict,
-    Throughput,
-    Title,
-)
+from mixbench.trial import Measure, MemoryFormat, Precision, Recipe, Throughput
+from mixbench.values import Count, Distinct, PathText, Strict, Title
 from mixbench.yamltext import KeyPath, dotted
 
 
@@ -28,17 +18,6 @@ def as_list(value: Any) -> Any:
 
 def as_entry(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
-
-
-def _a_path(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a path is wanted, not an empty text")
-    if len(text) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
-        raise ValueError(f"no path is as long as {shown(text)}")
-    return text
-
-
-PathText = Annotated[str, AfterValidator(_a_path)]
 
 
 class ModelSpec(Strict):
