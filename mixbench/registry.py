@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from fractions import Fraction
 from importlib.metadata import entry_points
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -244,13 +245,13 @@ def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) 
         except ValidationError as error:
             why = wanted(error.errors()[0])
             raise RequestError(f"{name}: {key}: {shown(value)} does not fit ({why})") from error
-        if _largest(value) > LARGEST_ARGUMENT:
+        if _largest(result[key]) > LARGEST_ARGUMENT:
             raise RequestError(f"{name}: {key}: {shown(value)} does not fit (it must be at most {LARGEST_ARGUMENT:,})")
     return result
 
 
-def _largest(value: Any) -> int:
-    """The largest whole number in an argument."""
+def _largest(value: Any) -> float:
+    """The magnitude of the largest finite number in an argument."""
     if isinstance(value, list | tuple):
         return max(map(_largest, value), default=0)
-    return value if type(value) is int else 0
+    return abs(value) if isinstance(value, int | float) and isfinite(value) else 0
