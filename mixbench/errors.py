@@ -30,7 +30,10 @@ def cut(text: str, most: int = 80) -> str:
 
 def shown(value: Any) -> str:
     """A value from a file for a message: null, true, "text"; cut where it is long, with nothing a terminal obeys."""
-    text = cut(json.dumps(value, default=str, ensure_ascii=False))
+    return printable(cut(json.dumps(value, default=str, ensure_ascii=False)))
+
+
+def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

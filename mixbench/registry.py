@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -166,7 +167,7 @@ def load_plugin(path: Path) -> None:
     What it prints goes to stderr.  Raises RequestError where the file is missing, raises, exits or registers nothing.
     """
     _load_zoo()
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # resolve() raises where links form a circle
     module_name = "mixbench_plugin_" + path.as_posix().encode().hex()
     if module_name in sys.modules:
         return
@@ -182,17 +183,16 @@ def load_plugin(path: Path) -> None:
     try:
         with redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
-        if _entries.keys() == before.keys():
-            raise RequestError(f"plugin {path} registers no model: its class is to be decorated with @register_model")
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         _entries.clear()
         _entries.update(before)
-        if isinstance(error, RequestError):
-            raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" (line {lines[-1]})" if lines else ""
         raise RequestError(f"plugin {path} raises {described(error)}{where}") from error
+    if _entries.keys() == before.keys():
+        del sys.modules[module_name]
+        raise RequestError(f"plugin {path} registers no model: its class is to be decorated with @register_model")
 
 
 _loaded = False

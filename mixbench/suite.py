@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.content import content
-from mixbench.errors import RequestError, cut, nearest, shown
+from mixbench.errors import RequestError, cut, nearest, printable, shown
 from mixbench.plan import merge, plan
 from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, explain
 from mixbench.subjects import Problem, fit
@@ -111,7 +111,7 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 def _assign(document: Document, assignment: str) -> None:
     """`recipe.epochs=1`: the same as writing it in the file.  Raises RequestError."""
-    source = f"--set {cut(assignment, 200)}"
+    source = f"--set {printable(cut(assignment, 200))}"
     key, sign, text = assignment.partition("=")
     if not sign or not all(key.split(".")):
         raise RequestError(f"{source}: key=value is wanted, such as recipe.epochs=1")

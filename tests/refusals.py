@@ -11,6 +11,8 @@ from mixbench import cli, registry
 from mixbench.session import Session
 
 KEPT = {"name": "name: s", "models": "models: convmixer_256_8", "datasets": "datasets: digits"}
+OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing."""
 Refuse = Callable[..., str]
 
 
@@ -49,9 +51,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
         out, err = capsys.readouterr()
         assert end.value.code == 2
         assert out == "" and "Traceback" not in err and len(err) < 3000
-        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", err), (
-            "a terminal would obey it"
-        )
+        assert not OBEYED.search(err)
         assert snapshot(tmp_path) == before
         return err
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -71,6 +70,6 @@ def test_there_are_more_than_two_hundred_cases_and_no_two_alike() -> None:
 
 def test_a_key_that_the_schema_gets_later_is_missed_by_these_tests() -> None:
     class Later(Suite):
-        later: dict[str, Any] = {}
+        later: str = ""
 
     assert set(keys_of(Later)) - set(keys_of(Suite)) == {"later"}
