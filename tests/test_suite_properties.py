@@ -87,7 +87,7 @@ def test_the_suite_that_is_kept_gives_the_same_plan(folder: Path, suite: dict[st
 
 @st.composite
 def broken(draw: st.DrawFn) -> tuple[str, str]:
-    """The text of a good suite of which one key holds what it cannot, is missing, unknown or there twice; and the key."""
+    """A good suite's text, but that one key holds what it cannot, is missing, unknown or there twice; and that key."""
     suite = copy.deepcopy(draw(suites()))
     kind = draw(st.sampled_from(["wrong"] * 6 + ["missing", "unknown", "twice", "anchor", "tag"]))
     if kind in ("wrong", "unknown"):
