@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby, product
+from math import prod
 from typing import Any
 
 from mixbench.data.split import training_images
-from mixbench.schema import Suite, dotted
+from mixbench.schema import Suite
 from mixbench.subjects import Problem, Subject, fit
 from mixbench.trial import Recipe, Trial, trial_id
-from mixbench.yamltext import KeyPath
+from mixbench.yamltext import KeyPath, dotted
+
+MOST_TRIALS = 100_000
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,29 @@ class Cell:
 
 def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
     """The trials, or all that is wrong with the suite."""
+    if too_many := list(_too_many(suite)):
+        return [], too_many
     subjects, problems = fit(suite)
     cells = list(_cells(suite, subjects))
     problems += [problem for cell in cells for problem in _recipe_problems(suite, cell)]
     problems += _confusions(cells)
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
+
+
+def _too_many(suite: Suite) -> Iterator[Problem]:
+    """Nobody waits for as many trials as this; even to write them down would take hours."""
+    axes: dict[KeyPath, int] = {
+        (key,): len(getattr(suite, key))
+        for key in ("models", "datasets", "seeds", "recipe", "precision", "memory_format", "compile")
+    }
+    axes[("throughput", "batch_sizes")] = len(suite.throughput.batch_sizes)
+    if (count := prod(axes.values())) > MOST_TRIALS:
+        product_of = " × ".join(f"{length:,} {path[-1]}" for path, length in axes.items() if length > 1)
+        longest = max(axes, key=lambda path: axes[path])
+        yield (
+            longest,
+            f"{dotted(longest)}: {count:,} trials ({product_of}) are planned; at most {MOST_TRIALS:,} are run",
+        )
 
 
 def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[Cell]:
@@ -74,9 +95,9 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
     """
     recipes = _recipes(suite, cell.datasets, cell.recipe, cell.models)
 
-    def place(key: str) -> KeyPath:
+    def place(key: str, unsaid: KeyPath = ("recipe", cell.recipe)) -> KeyPath:
         owners = [path for path, recipe in recipes if key in recipe.model_fields_set]
-        return (*(owners or [("recipe", cell.recipe)])[-1], key)
+        return (*owners[-1], key) if owners else unsaid
 
     recipe, optimizer = cell.trained_by, cell.trained_by.optimizer
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
@@ -107,7 +128,8 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
     processes, steps = suite.resources.nodes * suite.resources.processes_per_node, cell.trained_by.gradient_accumulation
     if batch % (processes * steps):
         factors = f"{processes} processes × {steps} accumulation steps"
-        yield where, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
+        guilty = place("global_batch_size", place("gradient_accumulation", ("resources",)))
+        yield guilty, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
     dataset = cell.subject.dataset
     trains = "accuracy" in suite.measure and not cell.subject.weights[0]
     if trains and batch > (there := training_images(dataset, recipe)):

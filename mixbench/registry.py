@@ -7,23 +7,36 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import pkgutil
+import re
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from fractions import Fraction
 from importlib.metadata import entry_points
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import RequestError, cut, described, nearest, shown, wanted
 
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
+LARGEST_ARGUMENT = 1_000_000
+MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
+"""What a model may have.  The largest of the zoo has 400 tensors; ten times these could not be built in a minute."""
 Model = TypeVar("Model", bound=type[nn.Module])
+
+
+class TooLarge(ValueError):
+    """A model of more tensors or parameters than may be built."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,32 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     entry = find(name)
     arguments = resolve(name, overrides)
     try:
-        return entry.model_class(**arguments)
+        return build(entry, arguments)
     except ValueError as error:
         raise RequestError(f"{name}: {error}") from error
+
+
+def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
+    """The model.  Raises TooLarge, soon, for one that would take hours, and whatever its class raises."""
+    tensors = parameters = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, parameters
+        tensors, parameters = tensors + 1, parameters + (0 if parameter is None else parameter.numel())
+        if tensors > MOST_TENSORS or parameters > MOST_PARAMETERS:
+            raised = [
+                f"{key} {value}"
+                for key, value in arguments.items()
+                if type(value) is int and value > entry.arguments[key] and key not in ("in_chans", "num_classes")
+            ]
+            limit = f"{MOST_TENSORS:,} tensors or {MOST_PARAMETERS:,} parameters"
+            raise TooLarge(f"{', '.join(raised) or 'it'} is too large: the model would have more than {limit}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        return entry.model_class(**arguments)
+    finally:
+        hook.remove()
 
 
 def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +143,9 @@ def find(name: str) -> Entry:
     """The entry of a name.  Raises RequestError with the nearest names where there is none."""
     _load_zoo()
     if name not in _entries:
-        raise RequestError(f"no model is called {name!r}{nearest(name, _entries)}")
+        raise RequestError(
+            f"no model is called {cut(name)!r}{nearest(name, _entries) or '; mixbench list models names them'}"
+        )
     return _entries[name]
 
 
@@ -126,28 +164,35 @@ def is_model(name: str) -> bool:
 def load_plugin(path: Path) -> None:
     """Run a Python file that registers models; a second call with the same file does nothing.
 
-    Raises RequestError where the file is missing or raises.
+    What it prints goes to stderr.  Raises RequestError where the file is missing, raises, exits or registers nothing.
     """
     _load_zoo()
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # resolve() raises where links form a circle
     module_name = "mixbench_plugin_" + path.as_posix().encode().hex()
     if module_name in sys.modules:
         return
     if not path.is_file():
-        raise RequestError(f"no plugin file at {path}")
+        what = f"plugin {path} is not a file" if path.exists() else f"no plugin file at {path}"
+        raise RequestError(f"{what}: a Python file (.py) is wanted")
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise RequestError(f"plugin {path} is not a Python file (.py)")
+        raise RequestError(f"plugin {path} is not a Python file: its name is to end in .py")
     module = importlib.util.module_from_spec(spec)
     before = dict(_entries)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         _entries.clear()
         _entries.update(before)
-        raise RequestError(f"plugin {path} raises {type(error).__name__}: {error}") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f" (line {lines[-1]})" if lines else ""
+        raise RequestError(f"plugin {path} raises {described(error)}{where}") from error
+    if _entries.keys() == before.keys():
+        del sys.modules[module_name]
+        raise RequestError(f"plugin {path} registers no model: its class is to be decorated with @register_model")
 
 
 _loaded = False
@@ -164,14 +209,18 @@ def _load_zoo() -> None:
     for module in pkgutil.iter_modules(zoo.__path__):
         importlib.import_module(f"mixbench.zoo.{module.name}")
     for entry_point in entry_points(group="mixbench.models"):
-        entry_point.load()
+        try:
+            entry_point.load()
+        except Exception as error:
+            raise RequestError(f"the installed plugin {entry_point.value} raises {described(error)}") from error
 
 
 def _fraction(value: Any) -> Fraction:
     """YAML's 0.6 is the number that was written, not its nearest binary neighbour."""
+    text = "" if isinstance(value, bool) else str(value)
     try:
-        if isinstance(value, int | float | str | Fraction) and not isinstance(value, bool):
-            return Fraction(str(value))
+        if not re.search(r"e[+-]?\d{3}|.{50}", text, re.IGNORECASE):  # 1e999999999 as a fraction takes hours
+            return Fraction(text)
     except (ValueError, ZeroDivisionError):
         pass
     raise ValueError("a fraction is a number such as 2/3 or 0.6")
@@ -194,6 +243,15 @@ def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) 
         try:
             result[key] = _fit(value, hints[key]) if key in hints else value
         except ValidationError as error:
-            why = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise RequestError(f"{name}: {key}: {value!r} does not fit ({why[:1].lower() + why[1:]})") from error
+            why = wanted(error.errors()[0])
+            raise RequestError(f"{name}: {key}: {shown(value)} does not fit ({why})") from error
+        if _largest(result[key]) > LARGEST_ARGUMENT:
+            raise RequestError(f"{name}: {key}: {shown(value)} does not fit (it must be at most {LARGEST_ARGUMENT:,})")
     return result
+
+
+def _largest(value: Any) -> float:
+    """The magnitude of the largest finite number in an argument."""
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int | float) and isfinite(value) else 0

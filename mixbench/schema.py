@@ -1,15 +1,15 @@
 """What a suite file may hold: its keys, their types and their defaults; and in words what is wrong with one."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
-from mixbench.errors import nearest
-from mixbench.trial import Checkpointing, Count, Measure, MemoryFormat, Precision, Recipe, Strict, Throughput
-from mixbench.yamltext import KeyPath
+from mixbench.errors import cut, nearest, shown, wanted
+from mixbench.trial import Checkpointing, Measure, MemoryFormat, Precision, Recipe, Throughput
+from mixbench.values import Count, Distinct, PathText, Strict, Title
+from mixbench.yamltext import KeyPath, dotted
 
 
 def as_list(value: Any) -> Any:
@@ -29,8 +29,8 @@ class ModelSpec(Strict):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    label: str | None = None
-    weights: str | None = None
+    label: Title | None = None
+    weights: PathText | None = None
     recipe: Recipe = Recipe()
 
     @property
@@ -44,9 +44,9 @@ class DatasetSpec(Strict):
     `image_folder` is a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, under a name of the suite's choice.
     """
 
-    name: str
-    image_size: Count | None = None
-    image_folder: str | None = None
+    name: Title
+    image_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
+    image_folder: PathText | None = None
     recipe: Recipe = Recipe()
 
 
@@ -71,43 +71,24 @@ class Suite(Strict):
     description: str = ""
     models: Annotated[tuple[Annotated[ModelSpec, AsEntry], ...], AsList, OneOrMore]
     datasets: Annotated[tuple[Annotated[DatasetSpec, AsEntry], ...], AsList, OneOrMore]
-    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore] = (0,)
-    measure: Annotated[tuple[Measure, ...], AsList, OneOrMore] = ("complexity", "throughput", "accuracy")
+    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore, Distinct] = (0,)
+    measure: Annotated[tuple[Measure, ...], AsList, OneOrMore, Distinct] = ("complexity", "throughput", "accuracy")
     recipe: Annotated[tuple[Recipe, ...], AsList, OneOrMore] = (Recipe(),)
     throughput: Throughput = Throughput()
     resources: Resources = Resources()
-    precision: Annotated[tuple[Precision, ...], AsList, OneOrMore] = ("fp32",)
-    memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore] = ("contiguous",)
-    compile: Annotated[tuple[bool, ...], AsList, OneOrMore] = (False,)
-    plugins: Annotated[tuple[str, ...], AsList, Field(strict=False)] = ()
+    precision: Annotated[tuple[Precision, ...], AsList, OneOrMore, Distinct] = ("fp32",)
+    memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore, Distinct] = ("contiguous",)
+    compile: Annotated[tuple[bool, ...], AsList, OneOrMore, Distinct] = (False,)
+    plugins: Annotated[tuple[PathText, ...], AsList, Field(strict=False), Distinct] = ()
     keep_weights: bool = False
     checkpoint: Checkpointing = Checkpointing()
 
     _text: str = PrivateAttr(default="")
 
-    @field_validator("seeds", "measure", "precision", "memory_format", "compile", "plugins")
-    @classmethod
-    def _no_repetition(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if repeated := list(dict.fromkeys(str(value) for value in values if values.count(value) > 1)):
-            raise ValueError(f"{', '.join(repeated)} is given more than once")
-        return values
-
     @property
     def text(self) -> str:
         """The whole suite as a YAML text that stands alone."""
         return self._text
-
-
-WANTED = {
-    "string_type": "text is wanted",
-    "int_type": "a whole number is wanted",
-    "float_type": "a number is wanted",
-    "bool_type": "true or false is wanted",
-    "tuple_type": "a list is wanted",
-    "model_type": "a mapping (key: value) is wanted",
-    "finite_number": "a finite number is wanted",
-    "string_pattern_mismatch": "only a–z, 0–9, _ and - are wanted",
-}
 
 
 def explain(error: Any, path: KeyPath) -> str:
@@ -118,7 +99,8 @@ def explain(error: Any, path: KeyPath) -> str:
     kind, given, inside, key = error["type"], error["input"], dotted(path[:-1]), dotted(path)
     if kind == "extra_forbidden":
         valid = _fields(Suite, error["loc"][:-1])
-        return f"{inside}: unknown key {path[-1]!r}".removeprefix(": ") + nearest(str(path[-1]), valid)
+        word = cut(str(path[-1]))
+        return f"{inside}: unknown key {word!r}".removeprefix(": ") + nearest(word, valid)
     if kind == "missing":
         named = f"key {path[-1]!r} is missing" if isinstance(path[-1], str) else f"value {path[-1]} is missing"
         return f"{inside}: {named}".removeprefix(": ")
@@ -128,18 +110,12 @@ def explain(error: Any, path: KeyPath) -> str:
         return f"{key}: at most {_some(error['ctx']['max_length'])} wanted"
     if kind == "value_error":
         return f"{key}: {error['ctx']['error']}"
-    shown = json.dumps(given, default=str, ensure_ascii=False)
-    shown = shown if len(shown) < 80 else "this"
+    if kind == "model_type" and error["loc"][:-1] in (("models",), ("datasets",)):
+        return f"{key}: a name, or a mapping that holds one, is wanted, not {shown(given)}"
     if kind == "literal_error":
         choices = re.findall("'([^']*)'", error["ctx"]["expected"])
-        return f"{key}: {shown} is not one of {', '.join(choices)}"
-    said = error["msg"].replace("Input should be", "it must be").replace("String should", "it must")
-    return f"{key}: {WANTED.get(kind, said)}, not {shown}"
-
-
-def dotted(path: KeyPath) -> str:
-    """A key as `--set` names it: models.0.ratio."""
-    return ".".join(map(str, path))
+        return f"{key}: {shown(given)} is not one of {', '.join(choices)}"
+    return f"{key}: {wanted(error)}, not {shown(given)}"
 
 
 def _some(count: int) -> str:

@@ -34,6 +34,8 @@ class Session:
         self.chosen = trials if only is None else select(trials, only)
         if self.run.suite_file.exists():
             _refuse_another(self.run, suite)
+        elif not (there := next(path for path in (folder, *folder.absolute().parents) if path.exists())).is_dir():
+            raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
 

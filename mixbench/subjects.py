@@ -3,6 +3,7 @@
 Plugins are loaded; nothing is written or started.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,9 +13,9 @@ from typing import Any
 import torch
 
 from mixbench.data.datasets import Dataset, find_dataset
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import RequestError, cut, described, nearest
 from mixbench.pretrained import find_pretrained
-from mixbench.registry import SHAPE_ARGUMENTS, Entry, find, load_plugin, resolve
+from mixbench.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite
 from mixbench.trial import display_name
 from mixbench.weights import check, fingerprint
@@ -51,7 +52,9 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
         try:
             datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder)
         except RequestError as error:
-            problems.append((("datasets", d), str(error)))
+            problems.append((("datasets", d, "image_folder" if asked.image_folder else "name"), str(error)))
+        except OSError as error:
+            problems.append((("datasets", d, "image_folder"), f"image_folder: {error.filename}: {error.strerror}"))
     problems += _namesakes(datasets)
     subjects: dict[tuple[int, int], Subject] = {}
     for m, spec in enumerate(suite.models):
@@ -79,6 +82,8 @@ def _plugin_problems(suite: Suite) -> Iterator[Problem]:
             load_plugin(Path(plugin))
         except RequestError as error:
             yield ("plugins", index), str(error)
+        except OSError as error:
+            yield ("plugins", index), f"plugin {plugin}: {error.strerror}"
 
 
 def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
@@ -92,18 +97,17 @@ def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
         if key in SHAPE_ARGUMENTS:
             yield (*path, key), f"{key} is given by the dataset, not by the model: take it out"
         elif key not in entry.overridable:
-            hint = nearest(key, [*entry.overridable, "label", "recipe"])
-            yield (*path, key), f"{spec.name} has no argument {key!r}{hint}"
+            hint = nearest(key, [*entry.overridable, "label", "weights", "recipe"])
+            yield (*path, key), f"{spec.name} has no argument {cut(key)!r}{hint}"
         else:
             try:
                 resolve(spec.name, {key: value})
             except RequestError as error:
                 yield (*path, key), str(error)
-    if spec.weights == "timm":
-        try:
-            find_pretrained(spec.name)
-        except RequestError as error:
-            yield (*path, "weights"), str(error)
+    try:
+        _weights(spec, {})
+    except RequestError as error:
+        yield (*path, "weights"), str(error)
 
 
 def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> tuple[dict[int, Subject], list[Problem]]:
@@ -138,8 +142,13 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
 
 def _weights(spec: ModelSpec, datasets: dict[int, Dataset]) -> tuple[Path | None, float | None, dict[int, Dataset]]:
     """The file of a model's weights, how they want test images cut, and the datasets with the images made their way."""
+    if not spec.weights:
+        return None, None, datasets
     if spec.weights != "timm":
-        return (Path(spec.weights) if spec.weights else None), None, datasets
+        if not os.path.isfile(spec.weights):
+            what = "is not a file" if os.path.lexists(spec.weights) else "does not exist"
+            raise RequestError(f"weights: {spec.weights} {what}; a file of safetensors, or timm, is wanted")
+        return Path(spec.weights), None, datasets
     found = find_pretrained(spec.name)
     looks: dict[str, Any] = dict(mean=found.mean, std=found.std, resampling=found.resampling)
     return found.file, found.test_crop, {d: replace(dataset, **looks) for d, dataset in datasets.items()}
@@ -149,15 +158,15 @@ def _misfit(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> st
     """What a model, built on the meta device, which costs no memory, or its file of weights says against it."""
     try:
         with torch.device("meta"):
-            model = entry.model_class(**arguments)
+            model = build(entry, arguments)
         if weights:
             check(weights, model)
     except RequestError as error:
         return f"weights: {error}"
     except ValueError as error:
-        return str(error)
+        return cut(str(error).split("\n")[0], 300)
     except Exception as error:  # a plugin's model may raise anything
-        return f"cannot be built: {type(error).__name__}: {error}"
+        return f"cannot be built: {described(error)}"
     return ""
 
 

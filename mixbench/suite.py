@@ -3,6 +3,7 @@
 suite, trials = load("quick")
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.content import content
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import RequestError, cut, nearest, printable, shown
 from mixbench.plan import merge, plan
-from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, dotted, explain
+from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, explain
 from mixbench.subjects import Problem, fit
 from mixbench.trial import Trial
-from mixbench.yamltext import Document, KeyPath, parse, parse_value, read
+from mixbench.yamltext import Document, KeyPath, dotted, parse, parse_value, read
 
 BATCH_KEYS = {"recipe", "resources", "measure"}
 """The keys that decide how large a batch may be."""
@@ -66,11 +67,16 @@ def _read(path: Path) -> Document:
 def _whole_paths(data: dict[str, Any], folder: Path) -> None:
     """Make the paths in a suite whole that start at a folder."""
     if plugins := as_list(data.get("plugins")):
-        data["plugins"] = [str((folder / each).resolve()) if isinstance(each, str) else each for each in plugins]
+        data["plugins"] = [_whole(folder, each) for each in plugins]
     for key, file in (("datasets", "image_folder"), ("models", "weights")):
         for entry in as_list(data.get(key)) or []:
-            if isinstance(entry, dict) and isinstance(entry.get(file), str) and entry[file] != "timm":
-                entry[file] = str((folder / entry[file]).resolve())
+            if isinstance(entry, dict) and entry.get(file, "timm") != "timm":
+                entry[file] = _whole(folder, entry[file])
+
+
+def _whole(folder: Path, path: Any) -> Any:
+    """A path that starts at a folder made whole; what can be no path is left for the schema to refuse."""
+    return os.path.realpath(folder / os.path.expanduser(path)) if isinstance(path, str) and path.strip() else path
 
 
 def _with_base(document: Document) -> Document:
@@ -80,12 +86,12 @@ def _with_base(document: Document) -> Document:
     where = document.place(("base",))
     name = document.data.pop("base")
     del document.places[("base",)]
-    if not isinstance(name, str):
-        raise RequestError(f"{where}: base: the path of a suite file is wanted")
+    if not isinstance(name, str) or not name.strip():
+        raise RequestError(f"{where}: base: the path of a suite file is wanted, not {shown(name)}")
     if "name" not in document.data:
         raise RequestError(f"{where}: a suite with a base needs a name of its own")
     try:
-        base = _read(Path(document.source).parent / name)
+        base = _read(Path(document.source).parent / os.path.expanduser(name))
     except RequestError as error:
         raise RequestError(f"{where}: base: {error}") from None
     if "base" in base.data:
@@ -105,7 +111,7 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 def _assign(document: Document, assignment: str) -> None:
     """`recipe.epochs=1`: the same as writing it in the file.  Raises RequestError."""
-    source = f"--set {assignment}"
+    source = f"--set {printable(cut(assignment, 200))}"
     key, sign, text = assignment.partition("=")
     if not sign or not all(key.split(".")):
         raise RequestError(f"{source}: key=value is wanted, such as recipe.epochs=1")
@@ -118,8 +124,9 @@ def _assign(document: Document, assignment: str) -> None:
     for part in outer:
         step = _step(here, part, path, source)
         path = (*path, step)
-        if isinstance(here, dict):
-            here.setdefault(step, {})
+        if isinstance(here, dict) and step not in here:
+            here[step] = {}
+            document.places[path] = source
         if path[:1] in (("models",), ("datasets",)) and len(path) == 2 and isinstance(here[step], str):
             here[step] = {"name": here[step]}
         here = here[step]
@@ -136,7 +143,9 @@ def _step(here: Any, part: str, path: KeyPath, source: str) -> str | int:
     if isinstance(here, dict):
         return part
     if not isinstance(here, list):
-        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {here!r}")
+        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {shown(here)}")
+    if not here:
+        raise RequestError(f"{source}: {dotted(path)} is an empty list")
     if part not in map(str, range(len(here))):
         raise RequestError(f"{source}: {dotted(path)} is a list: write {dotted((*path, 0))} to {len(here) - 1}")
     return int(part)
@@ -172,7 +181,7 @@ def _all_problems(document: Document, error: ValidationError) -> list[Problem]:
     wrong = [item["loc"] for item in errors]
     problems = [(item["loc"], explain(item, _as_written(item["loc"], document.data))) for item in errors]
     suite, origin = _sound_part(document.data, wrong)
-    incomplete = any(len(origin[kind]) < len(as_list(document.data.get(kind, []))) for kind in origin)
+    incomplete = any(len(origin[kind]) < len(as_list(document.data.get(kind)) or []) for kind in origin)
     blurred = incomplete or any(BATCH_KEYS & set(path) for path in wrong)
     more = fit(suite)[1] if blurred else plan(suite)[1]
     return problems + [
@@ -192,9 +201,9 @@ def _sound_part(data: dict[str, Any], wrong: list[KeyPath]) -> tuple[Suite, dict
     rest = {"name": "any"} | rest | {"models": ["any"], "datasets": ["any"]}
     sound: dict[str, dict[int, Any]] = {"models": {}, "datasets": {}}
     for kind, spec in (("models", ModelSpec), ("datasets", DatasetSpec)):
-        for index, entry in enumerate(map(as_entry, as_list(data.get(kind, [])))):
+        for index, entry in enumerate(map(as_entry, as_list(data.get(kind)) or [])):
             bad = {path[2:3] for path in wrong if path[:2] == (kind, index)}
-            if () not in bad and ("name",) not in bad:
+            if not bad & {(), ("name",), ("image_folder",)}:
                 good = {key: value for key, value in entry.items() if (key,) not in bad}
                 sound[kind][index] = spec.model_validate(good)
     specs = {kind: tuple(found.values()) for kind, found in sound.items()}

@@ -5,37 +5,30 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mixbench.data.datasets import Dataset
+from mixbench.values import (
+    Below1,
+    Count,
+    Distinct,
+    Fraction01,
+    NonNegative,
+    Number,
+    Positive,
+    Range,
+    Share,
+    Strict,
+    Title,
+    UpTo100,
+)
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Measure = Literal["complexity", "throughput", "accuracy"]
 
 
-def _number(value: Any) -> Any:
-    """A number as people write it: PyYAML reads 1e-3, without a point, as text."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Fraction01 = Annotated[Number, Field(ge=0, le=1)]
-Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """Data from a person: unknown keys and values of another type are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Optimizer(Strict):
@@ -86,22 +79,6 @@ class Schedule(Strict):
         return points
 
 
-def _rises(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"the lower bound comes first: {list(bounds)}")
-    return bounds
-
-
-def _is_a_share(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[1] > 1:
-        raise ValueError(f"a share of the image's area is at most 1, not {bounds[1]}")
-    return bounds
-
-
-Range = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_rises)]
-Share = Annotated[Range, AfterValidator(_is_a_share)]
-
-
 class ResizeCrop(Strict):
     """torchvision's RandomResizedCrop: a box of this share of the area and this aspect ratio, resized to the image."""
 
@@ -112,7 +89,7 @@ class ResizeCrop(Strict):
 class RandAugment(Strict):
     """arXiv:1909.13719, as torchvision's RandAugment has it: operations an image, and their magnitude, 0 to 30."""
 
-    num_ops: Count = 2
+    num_ops: Annotated[int, Field(ge=1, le=100)] = 2
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
 
 
@@ -128,9 +105,9 @@ def _torchvisions_randaugment(value: Any) -> Any:
 class ColorJitter(Strict):
     """torchvision's ColorJitter: factors within 1 ± brightness, contrast, saturation, and hue shifts within ± hue."""
 
-    brightness: NonNegative = 0.0
-    contrast: NonNegative = 0.0
-    saturation: NonNegative = 0.0
+    brightness: UpTo100 = 0.0
+    contrast: UpTo100 = 0.0
+    saturation: UpTo100 = 0.0
     hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
 
 
@@ -152,13 +129,13 @@ class Augment(Strict):
     """
 
     flip: bool = False
-    crop_padding: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Annotated[int, Field(ge=0, le=1000)] = 0
     resize_crop: ResizeCrop | None = None
     randaugment: Annotated[RandAugment, BeforeValidator(_torchvisions_randaugment)] | None = None
     color_jitter: ColorJitter | None = None
     erasing: Erasing | None = None
-    mixup: NonNegative = 0.0
-    cutmix: NonNegative = 0.0
+    mixup: UpTo100 = 0.0
+    cutmix: UpTo100 = 0.0
 
 
 class Recipe(Strict):
@@ -170,7 +147,7 @@ class Recipe(Strict):
     image's shorter side that the crop keeps, of datasets that are streamed.
     """
 
-    name: str = "default"
+    name: Title = "default"
     epochs: Count = 100
     global_batch_size: Count = 512
     optimizer: Optimizer = Optimizer()
@@ -190,8 +167,8 @@ class Recipe(Strict):
 class Throughput(Strict):
     """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
 
-    batch_sizes: tuple[Count, ...] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0)] = 3
+    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3
     repeats: Count = 20
 
 
@@ -202,7 +179,7 @@ class Checkpointing(Strict):
     """
 
     minutes: NonNegative = 10.0
-    epochs: Annotated[int, Field(ge=0)] = 0
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
 class Trial(BaseModel):

@@ -203,7 +203,7 @@ def test_arguments_may_be_lists(tmp_path: Path) -> None:
             again.arguments["depths"] == [3, 4]
         )
     said = refusal(tmp_path, models=[{"name": "stages", "depths": ["3"]}], plugins=["stages.py"])
-    assert "depths: ['3'] does not fit (input should be a valid integer)" in said
+    assert 'depths: ["3"] does not fit (a whole number is wanted)' in said
     twice = refusal(tmp_path, models=["stages", {"name": "stages", "depths": [2, 2]}], plugins=["stages.py"])
     assert "models.1 gives the same trials as models.0" in twice
 

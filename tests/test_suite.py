@@ -16,6 +16,15 @@ models:
 datasets: [digits]
 recipe: {epochs: 3}
 """
+PLUGIN = """
+from torch import nn
+from mixbench.registry import register_model
+
+@register_model(variants={"NAME": {}})
+class Tiny(nn.Module):
+    def __init__(self, image_size: int = 8, in_chans: int = 3, num_classes: int = 10):
+        super().__init__()
+"""
 
 
 def write(folder: Path, text: str, name: str = "s.yaml") -> str:
@@ -42,7 +51,7 @@ def ids(path: str, *assignments: str) -> list[str]:
         ("sedes: [0]", "unknown key 'sedes' (did you mean seeds?)"),
         ("bsae: x", "unknown key 'bsae' (did you mean base?)"),
         ("name: My Suite", "name: only a–z, 0–9, _ and - are wanted"),
-        ("name: 5", "name: text is wanted, not 5"),
+        ("name: 5", "name: text is wanted (in quotes), not 5"),
         # recipes, wherever they stand
         ("recipe: {epoch: 1}", "recipe: unknown key 'epoch' (did you mean epochs?)"),
         ("recipe: {optimizer: {lrr: 1}}", "recipe.optimizer: unknown key 'lrr' (did you mean lr?)"),
@@ -50,9 +59,9 @@ def ids(path: str, *assignments: str) -> list[str]:
         ("datasets: {name: digits, recipe: {augment: {flp: true}}}", "datasets.recipe.augment: unknown key 'flp'"),
         ("models: [{name: convmixer_256_8, recipe: {schedule: {nam: x}}}]", "models.0.recipe.schedule: unknown key"),
         ("recipe: {epochs: 1.5}", "recipe.epochs: a whole number is wanted, not 1.5"),
-        ("recipe: {epochs: 0}", "recipe.epochs: it must be greater than or equal to 1, not 0"),
+        ("recipe: {epochs: 0}", "recipe.epochs: it must be at least 1, not 0"),
         ("recipe: {optimizer: {name: adm}}", 'recipe.optimizer.name: "adm" is not one of adamw, sgd'),
-        ("recipe: {optimizer: {betas: [0.9, 1]}}", "recipe.optimizer.betas.1: it must be less than 1, not 1"),
+        ("recipe: {optimizer: {betas: [0.9, 1]}}", "recipe.optimizer.betas.1: it must be below 1, not 1"),
         ("recipe: {optimizer: {betas: [0.9]}}", "recipe.optimizer.betas: value 1 is missing"),
         ("recipe: {optimizer: {betas: [0.9, 1, 1]}}", "recipe.optimizer.betas: at most 2 are wanted"),
         ("recipe: 100", "recipe: a mapping (key: value) is wanted, not 100"),
@@ -63,23 +72,23 @@ def ids(path: str, *assignments: str) -> list[str]:
         ("seeds: [0, 1, 0]", "seeds: 0 is given more than once"),
         ("seeds: [x]", 'seeds.0: a whole number is wanted, not "x"'),
         ("seeds: true", "seeds: a whole number is wanted, not true"),
-        ("seeds: -1", "seeds: it must be greater than or equal to 0, not -1"),
+        ("seeds: -1", "seeds: it must be at least 0, not -1"),
         ("measure: accurcy", 'measure: "accurcy" is not one of complexity, throughput, accuracy'),
         ("precision: [fp32, fp8]", 'precision.1: "fp8" is not one of fp32, tf32, bf16, amp-bf16'),
-        ("throughput: {batch_sizes: [0]}", "throughput.batch_sizes.0: it must be greater than or equal to 1"),
+        ("throughput: {batch_sizes: [0]}", "throughput.batch_sizes.0: it must be at least 1"),
         ("resources: {nods: 1}", "resources: unknown key 'nods' (did you mean nodes?)"),
         # models
         ("models: [{label: x}]", "models.0: key 'name' is missing"),
-        ("models: [[x]]", "models.0: a mapping (key: value) is wanted"),
+        ("models: [[x]]", "models.0: a name, or a mapping that holds one, is wanted"),
         ("models: {name: convmixer_256_8, dept: 2}", "convmixer_256_8 has no argument 'dept' (did you mean depth?)"),
         ("models: {name: convmixer_256_8, lable: 2}", "has no argument 'lable' (did you mean label?)"),
-        ("models: {name: convmixer_256_8, depth: two}", "depth: 'two' does not fit"),
+        ("models: {name: convmixer_256_8, depth: two}", 'depth: "two" does not fit'),
         ("models: {name: convmixer_256_8, patch_size: 3}", "patch_size 3 does not divide image_size 8"),
         ("models: {name: convmixer_256_8, image_size: 8}", "image_size is given by the dataset"),
         ("models: {name: convmixer_256_8, num_classes: 5}", "num_classes is given by the dataset"),
         ("models: {name: splitmixer_i_256_8, ratio: 0.4}", "ratio is 2/5, it must be at least 1/2 and below 1"),
         ("models: {name: splitmixer_i_256_8, ratio: 1}", "ratio is 1, it must be at least 1/2 and below 1"),
-        ("models: {name: splitmixer_i_256_8, ratio: x}", "ratio: 'x' does not fit"),
+        ("models: {name: splitmixer_i_256_8, ratio: x}", 'ratio: "x" does not fit'),
         ("models: {name: splitmixer_iii_256_8, num_segments: 3}", "num_segments 3 does not divide dim 256"),
     ],
 )
@@ -187,10 +196,10 @@ def test_a_base_that_cannot_be_one_is_refused(tmp_path: Path, text: str, said: s
 
 def test_a_base_s_plugin_lies_beside_the_base(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    write(tmp_path, "x = 1\n", "sub/nothing.py")
-    write(tmp_path, GOOD + "plugins: [nothing.py]\n", "sub/base.yaml")
+    write(tmp_path, PLUGIN.replace("NAME", "beside_the_base"), "sub/tiny.py")
+    write(tmp_path, GOOD + "plugins: [tiny.py]\n", "sub/base.yaml")
     suite, _ = load(write(tmp_path, "name: over\nbase: sub/base.yaml\n"))
-    assert suite.plugins == (str(tmp_path / "sub/nothing.py"),)
+    assert suite.plugins == (str(tmp_path / "sub/tiny.py"),)
 
 
 # -- --set
@@ -237,7 +246,7 @@ def test_a_ratio_is_set_in_a_bare_name_s_entry(tmp_path: Path) -> None:
         ("models.5.ratio=1/2", "models is a list: write models.0 to 1"),
         ("models.x.ratio=1/2", "models is a list: write models.0 to 1"),
         ("models.²=x", "models is a list: write models.0 to 1"),
-        ("name.x=1", "name has no keys, it is 'good'"),
+        ("name.x=1", 'name has no keys, it is "good"'),
         ("models.1.rtaio=1", "convmixer_256_8 has no argument 'rtaio'"),
         ("base=other.yaml", "a base is named in the file alone"),
     ],
@@ -260,7 +269,7 @@ def test_a_suite_that_stands_alone_is_frozen_as_it_was_written(tmp_path: Path) -
 @pytest.mark.parametrize("text", [GOOD, "name: over\nbase: base.yaml\nseeds: [5]\n", GOOD + "plugins: [plugin.py]\n"])
 def test_the_frozen_text_alone_gives_the_same_trials(tmp_path: Path, text: str, assignments: tuple[str, ...]) -> None:
     (tmp_path / "run").mkdir()
-    write(tmp_path, "x = 1\n", "plugin.py")
+    write(tmp_path, PLUGIN.replace("NAME", tmp_path.name), "plugin.py")
     write(tmp_path, GOOD, "base.yaml")
     suite, trials = load(write(tmp_path, text), assignments)
     again, same = load(write(tmp_path, suite.text, "run/suite.yaml"))

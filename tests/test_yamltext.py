@@ -38,7 +38,7 @@ def test_a_value_on_the_command_line_reads_as_in_a_file(text: str, value: object
         ("a: !!python/name:os.system x\n", "s.yaml:1", "tags"),
         ("a: 1\nb: !mine {c: 1}\n", "s.yaml:2", "tags"),
         ("a: &x 1\nb: *x\n", "s.yaml:1", "anchors"),
-        ("a: &x {b: 1}\nc:\n  <<: *x\n", "s.yaml:3", "a key is a plain word"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n", "s.yaml:1", "anchors"),
         ("[1]: 2\n", "s.yaml:1", "a key is a plain word"),
         ("- a\n- b\n", "s.yaml:1", "a mapping (key: value) is wanted"),
         ("just words", "s.yaml:1", "a mapping (key: value) is wanted"),
