@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,12 @@ from typing import Any
 import submitit
 
 from mixbench.errors import RequestError, nearest
+from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, wait_until
 from mixbench.record import Record
 from mixbench.run import Run
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
-POLL_SECONDS = 0.25
-STOP_SECONDS = 20
 FOREVER_MINUTES = 60 * 24 * 365
 CLUSTERS = ("local", "debug")
 
@@ -123,7 +122,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
                 over = slot.process.done() or any(slot.job.folder.glob("error-*.json"))
                 yield from _finished(slot, run)
                 if over or not slot.trials:
-                    _wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
+                    wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
                     _stop(slot, run)
                     yield from _finished(slot, run)
                     if slot.trials:
@@ -212,33 +211,10 @@ def _stop(slot: Slot, run: Run) -> None:
         return
     if isinstance(slot.process, submitit.LocalJob) and not slot.process.done():
         slot.process.cancel()
-        _wait_until(slot.process.done, STOP_SECONDS)
+        wait_until(slot.process.done, STOP_SECONDS)
         if not slot.process.done():
             os.kill(int(slot.process.job_id), signal.SIGKILL)
-        _end_ranks(slot)
+        assert slot.job is not None
+        end_ranks([slot.job.folder])
     for trial in slot.trials:
         run.clear_progress(trial.id)
-
-
-def _end_ranks(slot: Slot) -> None:
-    """Wait for the processes that submitit's controller has told to end; kill those that do not."""
-    assert slot.job is not None
-    pids = [int(path.read_text(encoding="utf-8") or 0) for path in slot.job.folder.glob("rank-*.pid")]
-    _wait_until(lambda: not any(_lives(pid) for pid in pids), STOP_SECONDS)
-    for pid in filter(_lives, pids):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _lives(pid: int) -> bool:
-    """Whether there is such a process of mixbench's, and not another that was given its number since."""
-    try:
-        return b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Until the condition holds, or the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)

@@ -1,15 +1,17 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
 suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, weights.safetensors}
-jobs/  results.csv  summary.csv  report.html  figures/
+lock/  jobs/  results.csv  summary.csv  report.html  figures/
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from mixbench.claim import Claim
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
 from mixbench.trial import Trial
@@ -28,9 +30,10 @@ class Progress(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.  Reading never changes it."""
+    """A run folder.  Reading never changes it.  Who writes has a claim on it, and stops when that is lost."""
 
     folder: Path
+    claim: Claim | None = None
 
     @property
     def suite_file(self) -> Path:
@@ -39,6 +42,10 @@ class Run:
     @property
     def plan_file(self) -> Path:
         return self.folder / "plan.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
 
     @property
     def jobs(self) -> Path:
@@ -54,7 +61,8 @@ class Run:
         return self.trial_folder(trial_id) / "weights.safetensors"
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
-        """Freeze the suite, the order of its trials and each trial."""
+        """Freeze the suite, the order of its trials and each trial.  Raises Taken."""
+        self._check_claim()
         for trial in trials:
             write_atomically(self.trial_folder(trial.id) / "trial.json", to_json(trial))
         write_atomically(self.suite_file, suite_text)
@@ -107,6 +115,8 @@ class Run:
         return record
 
     def write_record(self, record: Record) -> None:
+        """Raises Taken."""
+        self._check_claim()
         write_atomically(self.record_file(record.trial_id), to_json(record))
 
     def progress(self, trial_id: str) -> Progress | None:
@@ -117,10 +127,17 @@ class Run:
             return None
 
     def write_progress(self, trial_id: str, progress: Progress) -> None:
-        write_atomically(self.trial_folder(trial_id) / "progress.json", to_json(progress))
+        """For those who watch: where it cannot be written, the measuring goes on."""
+        with suppress(OSError):
+            write_atomically(self.trial_folder(trial_id) / "progress.json", to_json(progress))
 
     def clear_progress(self, trial_id: str) -> None:
-        (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
+
+    def _check_claim(self) -> None:
+        if self.claim:
+            self.claim.check()
 
     def is_done(self, trial: Trial) -> bool:
         """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""

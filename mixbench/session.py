@@ -2,15 +2,19 @@
 
 import shlex
 from contextlib import closing
+from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
+from mixbench.claim import claimed, holder
 from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
 from mixbench.launch import check, launch
+from mixbench.processes import end_ranks
 from mixbench.results import collect
 from mixbench.run import Run
 from mixbench.schema import Suite
@@ -34,7 +38,7 @@ class Session:
         self.chosen = trials if only is None else select(trials, only)
         if self.run.suite_file.exists():
             _refuse_another(self.run, suite)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or any(path != self.run.lock for path in folder.iterdir())):
             raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
 
     def unfinished(self) -> list[Trial]:
@@ -44,13 +48,21 @@ class Session:
     def run_all(self, quiet: bool = False) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
 
-        Raises RequestError, before anything is written, where the cluster cannot run them or data are missing.
+        Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
+        process runs them; Taken where another one took the run over, as this one showed no sign of life.
         """
         check(self.trials, self.cluster)
-        out = console(quiet=quiet)
-        todo = self.unfinished()
         if "accuracy" in self.suite.measure:
-            require(dict.fromkeys(trial.data for trial in todo))
+            require(dict.fromkeys(trial.data for trial in self.unfinished()))
+        out, aside = console(quiet=quiet), console(stderr=True)
+        with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
+            self.run = replace(self.run, claim=claim)
+            end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
+            self._run_unfinished(out)
+            return self._report(out)
+
+    def _run_unfinished(self, out: Console) -> None:
+        todo = self.unfinished()
         self.run.write_plan(self.suite.text, self.trials)
         kept = len(self.chosen) - len(todo)
         already = f" ({kept} are done already)" if kept else ""
@@ -59,7 +71,6 @@ class Session:
             with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
                 for outcome in outcomes:
                     watch.end(outcome.record)
-        return self._report(out)
 
     def _report(self, out: Console) -> dict[str, int]:
         from mixbench.report import write
@@ -82,6 +93,13 @@ class Session:
 
     def how_to_go_on(self) -> str:
         """After Ctrl-C: what is kept, and what goes on."""
+        if self.run.claim and self.run.claim.is_lost():
+            who = holder(self.run.lock)
+            return (
+                f"\nstopped: {self.run.folder} is no longer this process's: "
+                + (f"it gave no sign of life for a while, and {who} took over" if who else "its claim is gone")
+                + "; nothing more was written."
+            )
         left, all_ = len(self.unfinished()), _trials(len(self.chosen))
         next_ = f"The same command goes on with the other {left}.  To see what" if left else "To see what"
         return (

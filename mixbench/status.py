@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from mixbench.claim import holder
 from mixbench.record import Record
 from mixbench.results import Collected
 from mixbench.run import Run
@@ -26,6 +27,8 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             for record in collected.records
         ]
         facts = {"run": str(run.folder), "counts": collected.counts, "trials": trials, "damaged": collected.damaged}
+        who = holder(run.lock)
+        facts |= {"run_by": who and {"host": who.host, "pid": who.pid, "since": who.since, "lives": who.lives()}}
         click.echo(json.dumps(facts, indent=1))
         return
     print_summary(collected.records, console())
@@ -34,6 +37,13 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             click.echo(f"now: {describe(record.details.trial, progress)}")
         if record.status == "failed":
             click.echo(f"failed: {record.trial_id}: {record.error}")
+    if who := holder(run.lock):
+        end = {
+            True: "",
+            False: " (it died: the same command takes over)",
+            None: " (from here, whether it lives cannot be told)",
+        }
+        click.echo(f"run by {who}{end[who.lives()]}")
     for damage in collected.damaged:
         click.echo(f"damaged: {damage}")
     counts = [f"{count} {status}" for status, count in collected.counts.items() if count]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
 from mixbench.record import Complexity, Record
@@ -207,6 +208,37 @@ def test_when_the_launcher_or_submitits_controller_is_killed_no_process_is_left(
     wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
 
 
+def test_a_second_run_leaves_and_after_a_kill_takes_over_without_a_rank_left_beside_it(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, models=["hangs"], plugins=[str(FAULTY)], measure=["accuracy"])
+    hanging, run = tmp_path / "hanging", tmp_path / "run"
+    patient = "from mixbench import processes as p; p.STOP_SECONDS = 2; from mixbench.cli import main; main()"
+    command = [sys.executable, "-c", patient, "run", str(suite), "--out", str(run)]
+    first = subprocess.Popen(command, env=os.environ | {"HANGING": str(hanging)}, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: hanging.exists() or first.poll() is not None, "the trial to begin")
+        before = contents(run)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+        assert second.returncode == 2 and f"is being run by process {first.pid} on" in second.stderr, second.stderr
+        assert second.stdout == "" and contents(run) == before, "nothing was written"
+        [rank] = [int(path.read_text()) for path in run.glob("jobs/*/rank-*.pid")]
+        os.kill(rank, signal.SIGSTOP)  # an orphan that cannot see that its launcher is gone
+    finally:
+        first.kill()
+        first.wait(DEADLINE)
+    said = subprocess.run([*command[:-4], "status", str(run)], capture_output=True, text=True, timeout=DEADLINE).stdout
+    assert f"run by process {first.pid}" in said and "it died" in said
+    third = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
+    assert third.returncode == 0 and f"taking over from process {first.pid}" in third.stderr, third.stderr
+    assert json.loads(third.stdout)["trials"]["done"] == 1
+    wait_for(lambda: not processes_that_mention(str(run)), "every process of both runs to end")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files, but for the progress of what is under way."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "progress.json")
+    return {path: path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize(
     ("keys", "name", "message"),
     [
@@ -243,7 +275,7 @@ def processes_that_mention(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goes_on(
     interrupt: signal.Signals, tmp_path: Path
 ) -> None:
@@ -271,6 +303,7 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
     assert "stopped: 1 of 2 trials done; what was measured is kept in" in errors and "Traceback" not in errors
     wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
     assert not list(tmp_path.glob("run/trials/*/progress.json"))
+    assert holder(tmp_path / "run" / "lock") is None, "the run is free"
 
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
     assert again.returncode == 0, again.stderr
