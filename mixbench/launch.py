@@ -4,21 +4,21 @@ A GPU runs one trial at a time, a CPU one in all.  The trials of a device are pa
 the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
-import json
 import os
 import signal
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import submitit
+from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, wait_until
-from mixbench.record import Record
+from mixbench.record import Record, text_of
 from mixbench.run import Run
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
@@ -133,7 +133,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
 
 def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     """Start a job for all that is left of a slot's trials."""
-    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*")), default=0)
+    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
     slot.job.folder.mkdir(parents=True)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
@@ -179,10 +179,7 @@ def _written(path: Path) -> int:
 def _blame(slot: Slot, run: Run) -> Outcome:
     """Record the trial that a dead job was at as failed; where it had none, the first."""
     assert slot.job is not None
-    try:
-        current = slot.job.current_file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        current = ""
+    current = text_of(slot.job.current_file)
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
     record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()
@@ -196,11 +193,12 @@ def _blame(slot: Slot, run: Run) -> Outcome:
 
 def _last_words(folder: Path) -> tuple[str, str]:
     """The error and traceback of the rank of a dead job that raised first, else the end of the error logs."""
-    if errors := sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
-        error, trace = json.loads(errors[0].read_text(encoding="utf-8"))
-        return error, trace
+    for path in sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
+        with suppress(ValueError):  # damaged: the logs say something too
+            error, trace = TypeAdapter(tuple[str, str]).validate_json(text_of(path))
+            return error, trace
     logs = sorted(folder.glob("*_log.err"))
-    said = "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+    said = "\n".join(text_of(path)[-4000:] for path in logs)
     last_line = (said.strip().splitlines() or ["it left no message"])[-1]
     return f"the process that measured it died: {last_line}", said
 

@@ -1,15 +1,15 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
 import shlex
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
+from mixbench import damage
 from mixbench.claim import claimed, holder
 from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
@@ -36,10 +36,7 @@ class Session:
         self.run = Run(folder)
         self.trials = trials
         self.chosen = trials if only is None else select(trials, only)
-        if self.run.suite_file.exists():
-            _refuse_another(self.run, suite)
-        elif folder.exists() and (not folder.is_dir() or any(path != self.run.lock for path in folder.iterdir())):
-            raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
+        _refuse_another(self.run, suite)
 
     def unfinished(self) -> list[Trial]:
         """The chosen trials without a good record."""
@@ -62,6 +59,8 @@ class Session:
             return self._report(out)
 
     def _run_unfinished(self, out: Console) -> None:
+        for path in damage.set_all_aside(self.run):
+            out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
         todo = self.unfinished()
         self.run.write_plan(self.suite.text, self.trials)
         kept = len(self.chosen) - len(todo)
@@ -132,10 +131,22 @@ def _trials(count: int) -> str:
 
 
 def _refuse_another(run: Run, suite: Suite) -> None:
-    try:
-        name = yaml.safe_load(run.suite_file.read_text(encoding="utf-8")).get("name")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
-        name = None
-    if name != suite.name:
-        whose = f"the run of suite {name!r}" if name else "a suite.yaml that cannot be read"
-        raise RequestError(f"{run.folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")
+    """Raises RequestError where the folder holds something else than a run of this suite."""
+    folder = run.folder
+    if not folder.exists() or (folder.is_dir() and all(path == run.lock for path in folder.iterdir())):
+        return
+    if not run.suite_file.exists() and not (folder / "trials").is_dir():
+        raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
+    names = {damage.suite_name(run.suite_file)} - {None} or _named_by_trials(run)
+    if suite.name not in names:
+        whose = f"the run of suite {names.pop()!r}" if names else "a suite.yaml that cannot be read"
+        raise RequestError(f"{folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")
+
+
+def _named_by_trials(run: Run) -> set[str | None]:
+    """What the trials call their suite, where suite.yaml is damaged or was lost."""
+    names: set[str | None] = set()
+    for trial_id in run.trial_folders():
+        with suppress(RequestError):
+            names.add(run.trial(trial_id).suite)
+    return names

@@ -16,6 +16,7 @@ import pytest
 from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
+from mixbench.processes import end_ranks
 from mixbench.record import Complexity, Record
 from mixbench.run import Progress, Run
 from mixbench.suite import load
@@ -124,6 +125,25 @@ def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progres
     assert (kept.params, kept.details.complexity) == (650, record.details.complexity)
     assert kept.started_at == record.started_at < kept.finished_at
     assert run.progress(second.id) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'["one"]', b"{", b"a folder"])
+def test_a_dead_jobs_damaged_files_leave_a_reason_all_the_same(damage: bytes, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, seeds=[0, 1])
+    slot = Slot((), list(trials), Job("0001", run, tuple(trial.id for trial in trials)))
+    assert slot.job is not None
+    for path in (slot.job.current_file, slot.job.error_file(0), slot.job.pid_file(0)):
+        if damage == b"a folder":
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(damage)
+    (slot.job.folder / "1_0_log.err").write_bytes(b"\xff\nBus error\n")
+    (run.jobs / "0001.damaged-1").mkdir()
+    end_ranks([slot.job.folder])
+    outcome = _blame(slot, run)
+    assert (outcome.trial, outcome.record.status) == (trials[0], "failed")
+    assert outcome.record.error == "the process that measured it died: Bus error"
 
 
 @pytest.mark.parametrize(
