@@ -74,7 +74,7 @@ def run(
         sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
-    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] else 0)
+    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] or session.problems else 0)
 
 
 @cli.command()
@@ -245,7 +245,6 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None:
-            raise
-        click.echo(f"mixbench: {error.filename}: {error.strerror}", err=True)
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        click.echo(f"mixbench: {where}{error.strerror or error}", err=True)
         sys.exit(EXIT_REQUEST)

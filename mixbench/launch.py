@@ -5,6 +5,7 @@ the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -18,8 +19,9 @@ from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, wait_until
-from mixbench.record import Record, text_of
-from mixbench.run import Run
+from mixbench.record import Record
+from mixbench.room import RECORD_BYTES
+from mixbench.run import Run, text_of
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
@@ -29,10 +31,11 @@ CLUSTERS = ("local", "debug")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial that has come to its end, well or not."""
+    """A trial that has come to its end, well or not.  `unwritten` says why its record could not be written."""
 
     trial: Trial
     record: Record
+    unwritten: str = ""
 
 
 @dataclass
@@ -185,10 +188,16 @@ def _blame(slot: Slot, run: Run) -> Outcome:
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
     record.error, record.details.traceback = _last_words(slot.job.folder)
-    run.write_record(record)
+    if shutil.disk_usage(run.folder).free < RECORD_BYTES:
+        record.error += f"; the disk of {run.folder} is full"  # so the process may have been unable to say it itself
+    unwritten = ""
+    try:
+        run.write_record(record)
+    except OSError as error:
+        unwritten = str(error)
     run.clear_progress(trial.id)
     slot.trials.remove(trial)
-    return Outcome(trial, record)
+    return Outcome(trial, record, unwritten)
 
 
 def _last_words(folder: Path) -> tuple[str, str]:

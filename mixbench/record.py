@@ -3,7 +3,6 @@
 The fields of `Record` up to `error` are the columns of results.csv, in their order; `details` holds the rest.
 """
 
-import hashlib
 import json
 import os
 from contextlib import suppress
@@ -14,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mixbench import seal
 from mixbench.trial import Measure, Trial
 
 SCHEMA_VERSION = 2
 UNSEALED_VERSION = 1
 """Records of version 1 have no checksum, and are otherwise the same: they are read, and sealed when written again."""
-SEAL = "sha256"
 Status = Literal["done", "failed", "running", "pending"]
 
 
@@ -256,7 +255,7 @@ def read_record(path: Path) -> Record:
         version = found["schema_version"]
         if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
             raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")
-        if not is_intact(found) or (version == SCHEMA_VERSION and SEAL not in found):
+        if not seal.is_intact(found) or (version == SCHEMA_VERSION and seal.KEY not in found):
             raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
         return Record.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
@@ -267,24 +266,6 @@ def read_record(path: Path) -> Record:
         raise DamagedRecord(f"{path}: not a file") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
-
-
-def write_sealed(path: Path, value: BaseModel) -> None:
-    """Write a value as JSON with the checksum of its contents, whole or not at all."""
-    contents = json.loads(to_json(value))
-    sealed = contents | {SEAL: _checksum(contents)}
-    write_atomically(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
-
-
-def is_intact(contents: dict[str, Any]) -> bool:
-    """Whether JSON from a file is what was written to it, as far as it has a checksum."""
-    return SEAL not in contents or contents[SEAL] == _checksum(contents)
-
-
-def _checksum(contents: dict[str, Any]) -> str:
-    """Of contents as JSON, whatever their layout and the order of their keys; their own checksum is left out."""
-    sealed = {key: value for key, value in contents.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
@@ -303,14 +284,6 @@ def write_atomically(path: Path, data: str | bytes) -> None:
     finally:
         with suppress(OSError):
             beside.unlink()
-
-
-def text_of(path: Path) -> str:
-    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def set_aside(path: Path) -> Path:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from mixbench.claim import Claim
 from mixbench.errors import RequestError
-from mixbench.record import DamagedRecord, Record, is_intact, read_record, to_json, write_atomically, write_sealed
+from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
+from mixbench.seal import is_intact, sealed
 from mixbench.trial import Trial
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
@@ -71,7 +72,7 @@ class Run:
         self._check_claim()
         write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
-            write_sealed(self.trial_folder(trial.id) / "trial.json", trial)
+            write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)))
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
@@ -142,7 +143,7 @@ class Run:
     def write_record(self, record: Record) -> None:
         """Raises Taken."""
         self._check_claim()
-        write_sealed(self.record_file(record.trial_id), record)
+        write_atomically(self.record_file(record.trial_id), sealed(to_json(record)))
 
     def progress(self, trial_id: str) -> Progress | None:
         try:
@@ -172,3 +173,11 @@ class Run:
         """Whether the trial is to leave its weights, and they are not there."""
         wanted = trial.keep_weights and "accuracy" in trial.measure
         return wanted and not self.weights_file(trial.id).exists()
+
+
+def text_of(path: Path) -> str:
+    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -13,9 +13,11 @@ from mixbench import damage
 from mixbench.claim import claimed, holder
 from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
-from mixbench.launch import check, launch
+from mixbench.launch import check, gpu_names, launch
 from mixbench.processes import end_ranks
+from mixbench.record import Record
 from mixbench.results import collect
+from mixbench.room import check_room
 from mixbench.run import Run
 from mixbench.schema import Suite
 from mixbench.terminal import console
@@ -26,7 +28,7 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 
 
 class Session:
-    """A suite and its run folder.
+    """A suite and its run folder.  `problems` are what kept a run from being finished besides trials that failed.
 
     Raises RequestError where the folder holds something else, or `only` matches none.
     """
@@ -35,6 +37,7 @@ class Session:
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
+        self.problems: list[str] = []
         self.chosen = trials if only is None else select(trials, only)
         _refuse_another(self.run, suite)
 
@@ -49,16 +52,19 @@ class Session:
         process runs them; Taken where another one took the run over, as this one showed no sign of life.
         """
         check(self.trials, self.cluster)
+        todo = self.unfinished()
         if "accuracy" in self.suite.measure:
-            require(dict.fromkeys(trial.data for trial in self.unfinished()))
+            require(dict.fromkeys(trial.data for trial in todo))
+        check_room(todo, self.run.folder, at_once=max(1, len(gpu_names())))
         out, aside = console(quiet=quiet), console(stderr=True)
         with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
             end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
-            self._run_unfinished(out)
-            return self._report(out)
+            unwritten = self._run_unfinished(out)
+            return self._report(out, unwritten)
 
-    def _run_unfinished(self, out: Console) -> None:
+    def _run_unfinished(self, out: Console) -> dict[str, Record]:
+        """The records of failed trials that could not be written: the run stops at the first."""
         for path in damage.set_all_aside(self.run):
             out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
         todo = self.unfinished()
@@ -68,18 +74,32 @@ class Session:
         out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
         if todo:
             with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
-                for outcome in outcomes:
-                    watch.end(outcome.record)
+                try:
+                    for outcome in outcomes:
+                        watch.end(outcome.record)
+                        if outcome.unwritten:
+                            self.problems.append(
+                                f"{outcome.trial.id} failed, and no record can say so: {outcome.unwritten}"
+                            )
+                            return {outcome.trial.id: outcome.record}
+                except OSError as error:
+                    self.problems.append(f"the run cannot go on: {error}")
+        return {}
 
-    def _report(self, out: Console) -> dict[str, int]:
+    def _report(self, out: Console, unwritten: dict[str, Record]) -> dict[str, int]:
         from mixbench.report import write
         from mixbench.status import print_summary
 
-        written = write(self.run)
-        records = collect(self.run).records
+        pages = []
+        try:
+            pages = [path for path in write(self.run) if path.suffix == ".html"]
+        except OSError as error:
+            self.problems.append(f"the report cannot be written: {error}")
+        records = [unwritten.get(record.trial_id, record) for record in collect(self.run).records]
         out.print()
         print_summary(records, out)
-        out.print(f"\nreport: {next(path for path in written if path.suffix == '.html')}", soft_wrap=True)
+        for page in pages:
+            out.print(f"\nreport: {page}", soft_wrap=True)
         chosen = {trial.id for trial in self.chosen}
         counts = {"done": 0, "failed": 0, "running": 0, "pending": 0}
         for record in records:
@@ -88,7 +108,16 @@ class Session:
         if counts["failed"]:
             failed = f"{_trials(counts['failed'])} failed; the same command tries again"
             out.print(failed, style="red", soft_wrap=True)
+        self._say_problems()
         return counts
+
+    def _say_problems(self) -> None:
+        if self.problems:
+            out = console(stderr=True)
+            for problem in self.problems:
+                out.print(f"mixbench: {problem}", style="red", soft_wrap=True)
+            kept = "what was measured before is kept; once the folder can be written, the same command goes on"
+            out.print(f"mixbench: {kept}", soft_wrap=True)
 
     def how_to_go_on(self) -> str:
         """After Ctrl-C: what is kept, and what goes on."""

@@ -26,7 +26,12 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             {"trial_id": record.trial_id, "status": record.status, "top1": record.top1, "error": record.error}
             for record in collected.records
         ]
-        facts: dict[str, Any] = {"run": str(run.folder), "counts": collected.counts, "trials": trials, "damaged": collected.damaged}
+        facts: dict[str, Any] = {
+            "run": str(run.folder),
+            "counts": collected.counts,
+            "trials": trials,
+            "damaged": collected.damaged,
+        }
         facts |= {"set_aside": collected.set_aside}
         who = holder(run.lock)
         facts |= {"run_by": who and {"host": who.host, "pid": who.pid, "since": who.since, "lives": who.lives()}}

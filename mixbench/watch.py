@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mixbench.record import Record, text_of
-from mixbench.run import Progress, Run
+from mixbench.record import Record
+from mixbench.run import Progress, Run, text_of
 from mixbench.trial import Trial
 
 PLAIN_SECONDS = 10.0
