@@ -12,6 +12,7 @@ import click
 
 from mixbench.errors import RequestError
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXIT_FAILED_TRIALS, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
@@ -52,6 +53,7 @@ def run(
 
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
+    from mixbench.claim import Taken
     from mixbench.session import Session
     from mixbench.suite import load
 
@@ -62,17 +64,17 @@ def run(
 
         print_plan(session, as_json)
         return
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C
+    for stop in STOPS:
+        if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
             signal.signal(stop, _interrupt)
     try:
         counts = session.run_all(quiet=as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Taken):
         click.echo(session.how_to_go_on(), err=True)
         sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
-    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] else 0)
+    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] or session.problems else 0)
 
 
 @cli.command()
@@ -223,7 +225,7 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def _interrupt(*_: object) -> NoReturn:
     """Stop, once: a second Ctrl-C would stop the stopping, and leave processes behind."""
-    for stop in (signal.SIGTERM, signal.SIGINT):
+    for stop in STOPS:
         signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -243,7 +245,6 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None:
-            raise
-        click.echo(f"mixbench: {error.filename}: {error.strerror}", err=True)
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        click.echo(f"mixbench: {where}{error.strerror or error}", err=True)
         sys.exit(EXIT_REQUEST)

@@ -4,36 +4,38 @@ A GPU runs one trial at a time, a CPU one in all.  The trials of a device are pa
 the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
-import json
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import submitit
+from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
+from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, wait_until
 from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.room import RECORD_BYTES
+from mixbench.run import Run, text_of
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
-POLL_SECONDS = 0.25
-STOP_SECONDS = 20
 FOREVER_MINUTES = 60 * 24 * 365
 CLUSTERS = ("local", "debug")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial that has come to its end, well or not."""
+    """A trial that has come to its end, well or not.  `unwritten` says why its record could not be written."""
 
     trial: Trial
     record: Record
+    unwritten: str = ""
 
 
 @dataclass
@@ -123,7 +125,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
                 over = slot.process.done() or any(slot.job.folder.glob("error-*.json"))
                 yield from _finished(slot, run)
                 if over or not slot.trials:
-                    _wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
+                    wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
                     _stop(slot, run)
                     yield from _finished(slot, run)
                     if slot.trials:
@@ -134,7 +136,7 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
 
 def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     """Start a job for all that is left of a slot's trials."""
-    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*")), default=0)
+    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
     slot.job.folder.mkdir(parents=True)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
@@ -180,28 +182,32 @@ def _written(path: Path) -> int:
 def _blame(slot: Slot, run: Run) -> Outcome:
     """Record the trial that a dead job was at as failed; where it had none, the first."""
     assert slot.job is not None
-    try:
-        current = slot.job.current_file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        current = ""
+    current = text_of(slot.job.current_file)
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
     record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
     record.error, record.details.traceback = _last_words(slot.job.folder)
-    run.write_record(record)
+    if shutil.disk_usage(run.folder).free < RECORD_BYTES:
+        record.error += f"; the disk of {run.folder} is full"  # so the process may have been unable to say it itself
+    unwritten = ""
+    try:
+        run.write_record(record)
+    except OSError as error:
+        unwritten = str(error)
     run.clear_progress(trial.id)
     slot.trials.remove(trial)
-    return Outcome(trial, record)
+    return Outcome(trial, record, unwritten)
 
 
 def _last_words(folder: Path) -> tuple[str, str]:
     """The error and traceback of the rank of a dead job that raised first, else the end of the error logs."""
-    if errors := sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
-        error, trace = json.loads(errors[0].read_text(encoding="utf-8"))
-        return error, trace
+    for path in sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
+        with suppress(ValueError):  # damaged: the logs say something too
+            error, trace = TypeAdapter(tuple[str, str]).validate_json(text_of(path))
+            return error, trace
     logs = sorted(folder.glob("*_log.err"))
-    said = "\n".join(path.read_text(encoding="utf-8", errors="replace")[-4000:] for path in logs)
+    said = "\n".join(text_of(path)[-4000:] for path in logs)
     last_line = (said.strip().splitlines() or ["it left no message"])[-1]
     return f"the process that measured it died: {last_line}", said
 
@@ -212,33 +218,10 @@ def _stop(slot: Slot, run: Run) -> None:
         return
     if isinstance(slot.process, submitit.LocalJob) and not slot.process.done():
         slot.process.cancel()
-        _wait_until(slot.process.done, STOP_SECONDS)
+        wait_until(slot.process.done, STOP_SECONDS)
         if not slot.process.done():
             os.kill(int(slot.process.job_id), signal.SIGKILL)
-        _end_ranks(slot)
+        assert slot.job is not None
+        end_ranks([slot.job.folder])
     for trial in slot.trials:
         run.clear_progress(trial.id)
-
-
-def _end_ranks(slot: Slot) -> None:
-    """Wait for the processes that submitit's controller has told to end; kill those that do not."""
-    assert slot.job is not None
-    pids = [int(path.read_text(encoding="utf-8") or 0) for path in slot.job.folder.glob("rank-*.pid")]
-    _wait_until(lambda: not any(_lives(pid) for pid in pids), STOP_SECONDS)
-    for pid in filter(_lives, pids):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _lives(pid: int) -> bool:
-    """Whether there is such a process of mixbench's, and not another that was given its number since."""
-    try:
-        return b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Until the condition holds, or the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)

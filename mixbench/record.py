@@ -5,6 +5,7 @@ The fields of `Record` up to `error` are the columns of results.csv, in their or
 
 import json
 import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
@@ -12,9 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mixbench import seal
 from mixbench.trial import Measure, Trial
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNSEALED_VERSION = 1
+"""Records of version 1 have no checksum, and are otherwise the same: they are read, and sealed when written again."""
 Status = Literal["done", "failed", "running", "pending"]
 
 
@@ -240,22 +244,27 @@ COLUMNS = [name for name in Record.model_fields if name not in ("details", "sche
 
 
 class DamagedRecord(Exception):
-    """A record that cannot be read: truncated, foreign, or of another schema version."""
+    """A record that cannot be used: truncated, changed, foreign, or of another schema version."""
 
 
 def read_record(path: Path) -> Record:
     """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
     try:
-        text = path.read_text(encoding="utf-8")
-        version = json.loads(text)["schema_version"]
-        if version != SCHEMA_VERSION:
+        text = path.read_bytes()
+        found = json.loads(text)
+        version = found["schema_version"]
+        if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
             raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")
-        return Record.model_validate_json(text)
+        if not seal.is_intact(found) or (version == SCHEMA_VERSION and seal.KEY not in found):
+            raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
+        return Record.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedRecord(f"{path}: {where}: {first['msg']}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise DamagedRecord(f"{path}: not a file") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
 
 
@@ -269,8 +278,12 @@ def write_atomically(path: Path, data: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = str(path)  # a disk that fills up names no file
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def set_aside(path: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from mixbench.errors import RequestError
-from mixbench.record import COLUMNS, DamagedRecord, Record, Status
+from mixbench import damage
+from mixbench.record import COLUMNS, Record, Status
 from mixbench.run import Run
 from mixbench.summary import NOT_IN_PLAN, SUMMARY_COLUMNS, Group, SummaryRow, groups
 from mixbench.trial import Trial
@@ -24,10 +24,14 @@ DAMAGED = "damaged record"
 
 @dataclass(frozen=True)
 class Collected:
-    """Every trial's record, in the plan's order, then those no longer planned; and what could not be read."""
+    """Every trial's record, in the plan's order, then those no longer planned; and what could not be read.
+
+    `set_aside` counts what earlier runs found damaged and renamed.
+    """
 
     records: list[Record]
     damaged: list[str]
+    set_aside: int
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -46,6 +50,7 @@ class Tables:
     groups: list[Group]
     records: list[Record]
     damaged: list[str]
+    set_aside: int
     counts: dict[Status, int]
 
 
@@ -57,8 +62,8 @@ def collect(run: Run) -> Collected:
     """
     planned = set(run.planned())
     records: list[Record] = []
-    damaged: list[str] = []
-    for trial_id in dict.fromkeys(run.trial_ids()):
+    damaged = [_without_folder(each.text, run) for each in damage.of_run(run)]
+    for trial_id in run.trial_ids():
         record, problems = _read(run, trial_id)
         damaged += problems
         if record is None:
@@ -67,7 +72,7 @@ def collect(run: Run) -> Collected:
         if trial_id not in planned:
             flags.append(NOT_IN_PLAN)
         records.append(record.model_copy(update={"flags": list(dict.fromkeys(flags))}))
-    return Collected(records, damaged)
+    return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
 
 
 def tables(run: Run) -> Tables:
@@ -82,32 +87,26 @@ def tables(run: Run) -> Tables:
         groups=rows,
         records=collected.records,
         damaged=collected.damaged,
+        set_aside=collected.set_aside,
         counts=collected.counts,
     )
 
 
 def _read(run: Run, trial_id: str) -> tuple[Record | None, list[str]]:
     """A trial's record as the plan now describes the trial, and what was wrong with its files."""
-    trial, record, problems = None, None, []
     try:
-        trial = run.trial(trial_id)
-    except (RequestError, OSError, UnicodeDecodeError) as error:
-        problems.append(_without_folder(error, run))
-    try:
-        record = run.record(trial_id)
-        if record and record.trial_id != trial_id:
-            problems.append(f"trials/{trial_id}/record.json: it is the record of {record.trial_id}")
-            record = None
-    except (DamagedRecord, OSError) as error:
-        problems.append(_without_folder(error, run))
+        trial, record, damages = damage.of_trial(run, trial_id)
+    except OSError as error:
+        return None, [_without_folder(str(error), run)]
+    problems = [_without_folder(each.text, run) for each in damages]
     if trial is None and record is None:
         return None, problems
     return _current(run, trial, record), problems
 
 
-def _without_folder(error: Exception, run: Run) -> str:
+def _without_folder(text: str, run: Run) -> str:
     """A report is passed on: it names files as they lie in the run's folder."""
-    return str(error).replace(f"{run.folder}/", "")
+    return text.replace(f"{run.folder}/", "")
 
 
 def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
@@ -121,16 +120,9 @@ def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
         details = record.details.model_copy(update={"trial": trial})
         record = record.model_copy(update=names | {"details": details})
     # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
-    if record.status == "pending" and _in_progress(run, record.trial_id):
+    if record.status == "pending" and run.progress(record.trial_id) is not None:
         record = record.model_copy(update={"status": "running"})
     return record
-
-
-def _in_progress(run: Run, trial_id: str) -> bool:
-    try:
-        return run.progress(trial_id) is not None
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _warnings(record: Record) -> list[str]:

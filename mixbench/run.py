@@ -1,19 +1,25 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
 suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, checkpoint/, weights.safetensors}
-jobs/  results.csv  summary.csv  report.html  figures/
+lock/  jobs/  results.csv  summary.csv  report.html  figures/
 """
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from mixbench.claim import Claim
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
+from mixbench.seal import is_intact, sealed
 from mixbench.trial import Trial
+
+TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
 
 
 class Progress(BaseModel):
@@ -29,9 +35,10 @@ class Progress(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.  Reading never changes it."""
+    """A run folder.  Reading never changes it.  Who writes has a claim on it, and stops when that is lost."""
 
     folder: Path
+    claim: Claim | None = None
 
     @property
     def suite_file(self) -> Path:
@@ -40,6 +47,10 @@ class Run:
     @property
     def plan_file(self) -> Path:
         return self.folder / "plan.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
 
     @property
     def jobs(self) -> Path:
@@ -51,6 +62,9 @@ class Run:
     def record_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "record.json"
 
+    def progress_file(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "progress.json"
+
     def weights_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "weights.safetensors"
 
@@ -58,43 +72,63 @@ class Run:
         return self.trial_folder(trial_id) / "checkpoint"
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
-        """Freeze the suite, the order of its trials and each trial."""
+        """Freeze the suite, the order of its trials and each trial.  Raises Taken."""
+        self._check_claim()
+        write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
-            write_atomically(self.trial_folder(trial.id) / "trial.json", to_json(trial))
-        write_atomically(self.suite_file, suite_text)
+            write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)))
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
         """The ids of the trials in the plan, in its order.  Raises RequestError where this is no run folder."""
         try:
-            return TypeAdapter(list[str]).validate_json(self.plan_file.read_text(encoding="utf-8"))
+            return TypeAdapter(list[TrialId]).validate_json(self.plan_file.read_bytes())
         except FileNotFoundError:
             raise RequestError(f"{self.folder} is not a run folder: it has no {self.plan_file.name}") from None
-        except ValueError as error:
-            raise RequestError(f"{self.plan_file} is damaged: it does not hold a list of trial ids ({error})") from None
+        except NotADirectoryError:
+            raise RequestError(f"{self.folder} is not a run folder: it is not a folder") from None
+        except (ValueError, IsADirectoryError):
+            raise RequestError(
+                f"{self.plan_file} is damaged: it does not hold a list of trial ids; "
+                "running the suite again writes it anew and keeps every result"
+            ) from None
+
+    def trial_folders(self) -> list[str]:
+        """The ids of the trials that have a folder."""
+        found = {path.parent.name for name in ("trial", "record") for path in self.folder.glob(f"trials/*/{name}.json")}
+        return sorted(found)
 
     def trial_ids(self) -> list[str]:
         """The planned trials in order, then those that are no longer planned."""
         planned = self.planned()
-        folders = {path.parent.name for path in self.folder.glob("trials/*/trial.json")}
-        return planned + sorted(folders - set(planned))
+        return list(dict.fromkeys([*planned, *self.trial_folders()]))
 
     def trial(self, trial_id: str) -> Trial:
         """Raises RequestError where trial.json is missing or damaged."""
         path = self.trial_folder(trial_id) / "trial.json"
         try:
-            return Trial.model_validate_json(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+            if not is_intact(json.loads(text)):
+                raise ValueError("it does not have the checksum that it was written with")
+            trial = Trial.model_validate_json(text)
+            if trial.id != trial_id:
+                raise ValueError(f"it describes {trial.id}")
         except FileNotFoundError:
             raise RequestError(f"{self.folder} has no trial {trial_id}") from None
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise RequestError(f"{path} is damaged: {error}") from None
+        except (ValueError, TypeError, RecursionError, IsADirectoryError, NotADirectoryError) as error:
+            raise RequestError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        return trial
 
     def record(self, trial_id: str) -> Record | None:
         """The trial's record, or None where there is none.  Raises DamagedRecord."""
+        path = self.record_file(trial_id)
         try:
-            return read_record(self.record_file(trial_id))
+            record = read_record(path)
         except FileNotFoundError:
             return None
+        if record.trial_id != trial_id:
+            raise DamagedRecord(f"{path}: it is the record of {record.trial_id}")
+        return record
 
     def readable(self, trial_id: str) -> Record | None:
         """The trial's record, or None where there is none that can be read."""
@@ -111,20 +145,28 @@ class Run:
         return record
 
     def write_record(self, record: Record) -> None:
-        write_atomically(self.record_file(record.trial_id), to_json(record))
+        """Raises Taken."""
+        self._check_claim()
+        write_atomically(self.record_file(record.trial_id), sealed(to_json(record)))
 
     def progress(self, trial_id: str) -> Progress | None:
         try:
-            text = (self.trial_folder(trial_id) / "progress.json").read_text(encoding="utf-8")
-            return Progress.model_validate_json(text)
-        except (FileNotFoundError, ValidationError):
+            return Progress.model_validate_json(self.progress_file(trial_id).read_bytes())
+        except (OSError, ValidationError):
             return None
 
     def write_progress(self, trial_id: str, progress: Progress) -> None:
-        write_atomically(self.trial_folder(trial_id) / "progress.json", to_json(progress))
+        """For those who watch: where it cannot be written, the measuring goes on."""
+        with suppress(OSError):
+            write_atomically(self.progress_file(trial_id), to_json(progress))
 
     def clear_progress(self, trial_id: str) -> None:
-        (self.trial_folder(trial_id) / "progress.json").unlink(missing_ok=True)
+        with suppress(OSError):
+            self.progress_file(trial_id).unlink()
+
+    def _check_claim(self) -> None:
+        if self.claim:
+            self.claim.check()
 
     def clear(self, trial_id: str) -> None:
         """Delete what a trial needs no more once its record is good, and what killed processes left half written.
@@ -158,3 +200,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def text_of(path: Path) -> str:
+    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

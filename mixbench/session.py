@@ -1,17 +1,23 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
 import shlex
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
+from mixbench import damage
+from mixbench.claim import claimed, holder
 from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
-from mixbench.launch import check, launch
+from mixbench.launch import check, gpu_names, launch
+from mixbench.processes import end_ranks
+from mixbench.record import Record
 from mixbench.results import collect
+from mixbench.room import check_room
 from mixbench.run import Run
 from mixbench.schema import Suite
 from mixbench.terminal import console
@@ -22,7 +28,7 @@ ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "pre
 
 
 class Session:
-    """A suite and its run folder.
+    """A suite and its run folder.  `problems` are what kept a run from being finished besides trials that failed.
 
     Raises RequestError where the folder holds something else, or `only` matches none.
     """
@@ -31,13 +37,11 @@ class Session:
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
+        self.problems: list[str] = []
         self.chosen = trials if only is None else select(trials, only)
-        if self.run.suite_file.exists():
-            _refuse_another(self.run, suite)
-        elif not (there := next(path for path in (folder, *folder.absolute().parents) if path.exists())).is_dir():
+        if not (there := next(path for path in (folder, *folder.absolute().parents) if path.exists())).is_dir():
             raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
+        _refuse_another(self.run, suite)
 
     def unfinished(self) -> list[Trial]:
         """The chosen trials without a good record."""
@@ -46,13 +50,26 @@ class Session:
     def run_all(self, quiet: bool = False) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
 
-        Raises RequestError, before anything is written, where the cluster cannot run them or data are missing.
+        Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
+        process runs them; Taken where another one took the run over, as this one showed no sign of life.
         """
         check(self.trials, self.cluster)
-        out = console(quiet=quiet)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
             require(dict.fromkeys(trial.data for trial in todo))
+        check_room(todo, self.run.folder, at_once=max(1, len(gpu_names())))
+        out, aside = console(quiet=quiet), console(stderr=True)
+        with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
+            self.run = replace(self.run, claim=claim)
+            end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
+            unwritten = self._run_unfinished(out)
+            return self._report(out, unwritten)
+
+    def _run_unfinished(self, out: Console) -> dict[str, Record]:
+        """The records of failed trials that could not be written: the run stops at the first."""
+        for path in damage.set_all_aside(self.run):
+            out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
+        todo = self.unfinished()
         self.run.write_plan(self.suite.text, self.trials)
         for trial in self.chosen:
             if trial not in todo:
@@ -62,19 +79,32 @@ class Session:
         out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
         if todo:
             with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
-                for outcome in outcomes:
-                    watch.end(outcome.record)
-        return self._report(out)
+                try:
+                    for outcome in outcomes:
+                        watch.end(outcome.record)
+                        if outcome.unwritten:
+                            self.problems.append(
+                                f"{outcome.trial.id} failed, and no record can say so: {outcome.unwritten}"
+                            )
+                            return {outcome.trial.id: outcome.record}
+                except OSError as error:
+                    self.problems.append(f"the run cannot go on: {error}")
+        return {}
 
-    def _report(self, out: Console) -> dict[str, int]:
+    def _report(self, out: Console, unwritten: dict[str, Record]) -> dict[str, int]:
         from mixbench.report import write
         from mixbench.status import print_summary
 
-        written = write(self.run)
-        records = collect(self.run).records
+        pages = []
+        try:
+            pages = [path for path in write(self.run) if path.suffix == ".html"]
+        except OSError as error:
+            self.problems.append(f"the report cannot be written: {error}")
+        records = [unwritten.get(record.trial_id, record) for record in collect(self.run).records]
         out.print()
         print_summary(records, out)
-        out.print(f"\nreport: {next(path for path in written if path.suffix == '.html')}", soft_wrap=True)
+        for page in pages:
+            out.print(f"\nreport: {page}", soft_wrap=True)
         chosen = {trial.id for trial in self.chosen}
         counts = {"done": 0, "failed": 0, "running": 0, "pending": 0}
         for record in records:
@@ -83,10 +113,26 @@ class Session:
         if counts["failed"]:
             failed = f"{_trials(counts['failed'])} failed; the same command tries again"
             out.print(failed, style="red", soft_wrap=True)
+        self._say_problems()
         return counts
+
+    def _say_problems(self) -> None:
+        if self.problems:
+            out = console(stderr=True)
+            for problem in self.problems:
+                out.print(f"mixbench: {problem}", style="red", soft_wrap=True)
+            kept = "what was measured before is kept; once the folder can be written, the same command goes on"
+            out.print(f"mixbench: {kept}", soft_wrap=True)
 
     def how_to_go_on(self) -> str:
         """After Ctrl-C: what is kept, and what goes on."""
+        if self.run.claim and self.run.claim.is_lost():
+            who = holder(self.run.lock)
+            return (
+                f"\nstopped: {self.run.folder} is no longer this process's: "
+                + (f"it gave no sign of life for a while, and {who} took over" if who else "its claim is gone")
+                + "; nothing more was written."
+            )
         left, all_ = len(self.unfinished()), _trials(len(self.chosen))
         next_ = f"The same command goes on with the other {left}.  To see what" if left else "To see what"
         return (
@@ -119,10 +165,22 @@ def _trials(count: int) -> str:
 
 
 def _refuse_another(run: Run, suite: Suite) -> None:
-    try:
-        name = yaml.safe_load(run.suite_file.read_text(encoding="utf-8")).get("name")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
-        name = None
-    if name != suite.name:
-        whose = f"the run of suite {name!r}" if name else "a suite.yaml that cannot be read"
-        raise RequestError(f"{run.folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")
+    """Raises RequestError where the folder holds something else than a run of this suite."""
+    folder = run.folder
+    if not folder.exists() or (folder.is_dir() and all(path == run.lock for path in folder.iterdir())):
+        return
+    if not run.suite_file.exists() and not (folder / "trials").is_dir():
+        raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
+    names = {damage.suite_name(run.suite_file)} - {None} or _named_by_trials(run)
+    if suite.name not in names:
+        whose = f"the run of suite {names.pop()!r}" if names else "a suite.yaml that cannot be read"
+        raise RequestError(f"{folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")
+
+
+def _named_by_trials(run: Run) -> set[str | None]:
+    """What the trials call their suite, where suite.yaml is damaged or was lost."""
+    names: set[str | None] = set()
+    for trial_id in run.trial_folders():
+        with suppress(RequestError):
+            names.add(run.trial(trial_id).suite)
+    return names

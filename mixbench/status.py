@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from mixbench.claim import holder
 from mixbench.record import Record
 from mixbench.results import Collected
 from mixbench.run import Run
@@ -25,7 +26,15 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             {"trial_id": record.trial_id, "status": record.status, "top1": record.top1, "error": record.error}
             for record in collected.records
         ]
-        facts = {"run": str(run.folder), "counts": collected.counts, "trials": trials, "damaged": collected.damaged}
+        facts: dict[str, Any] = {
+            "run": str(run.folder),
+            "counts": collected.counts,
+            "trials": trials,
+            "damaged": collected.damaged,
+        }
+        facts |= {"set_aside": collected.set_aside}
+        who = holder(run.lock)
+        facts |= {"run_by": who and {"host": who.host, "pid": who.pid, "since": who.since, "lives": who.lives()}}
         click.echo(json.dumps(facts, indent=1))
         return
     print_summary(collected.records, console())
@@ -34,8 +43,17 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             click.echo(f"now: {describe(record.details.trial, progress)}")
         if record.status == "failed":
             click.echo(f"failed: {record.trial_id}: {record.error}")
+    if who := holder(run.lock):
+        end = {
+            True: "",
+            False: " (it died: the same command takes over)",
+            None: " (from here, whether it lives cannot be told)",
+        }
+        click.echo(f"run by {who}{end[who.lives()]}")
     for damage in collected.damaged:
         click.echo(f"damaged: {damage}")
+    if collected.set_aside:
+        click.echo(f"set aside: {collected.set_aside} damaged, kept as *.damaged-1 … beside where they lay")
     counts = [f"{count} {status}" for status, count in collected.counts.items() if count]
     if left_out := sum(NOT_IN_PLAN in record.flags for record in collected.records):
         counts.append(f"{left_out} of them no longer in the plan")

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.record import Record
-from mixbench.run import Progress, Run
+from mixbench.run import Progress, Run, text_of
 from mixbench.trial import Trial
 
 PLAIN_SECONDS = 10.0
@@ -65,7 +65,7 @@ class Watch:
 
     def running(self) -> list[tuple[Trial, Progress]]:
         """The trials that say they are being measured: of however many, only those that a job is at are looked at."""
-        current = {path.read_text(encoding="utf-8", errors="replace") for path in self.run.jobs.glob("*/current")}
+        current = {text_of(path) for path in self.run.jobs.glob("*/current")}
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
         return [(trial, progress) for trial, progress in pairs if progress is not None]
 

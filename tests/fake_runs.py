@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from mixbench.data.datasets import Dataset
@@ -152,3 +153,16 @@ def full_run(folder: Path, seeds: int = 2) -> Run:
     models = "\n".join(f"  - {model}" for model, *_ in MODELS)
     text = f"# mixbench run suites/cifar.yaml: 20 GPU hours\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
     return write_run(folder, trials, records, text)
+
+
+def damaged(whole: bytes, random: Random) -> bytes:
+    """What a bad disk makes of a file: a bit turned, the end lost, a stretch zeroed, replaced or doubled."""
+    start = random.randrange(len(whole))
+    end = min(len(whole), start + random.choice([1, 8, 512]))
+    kind = random.choice(["bit", "cut", "zeros", "noise", "double"])
+    if kind == "bit":
+        return whole[:start] + bytes([whole[start] ^ 1 << random.randrange(8)]) + whole[start + 1 :]
+    if kind == "cut":
+        return whole[:start]
+    instead = {"zeros": bytes(end - start), "noise": random.randbytes(end - start), "double": whole[start:end] * 2}
+    return whole[:start] + instead[kind] + whole[end:]

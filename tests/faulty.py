@@ -1,6 +1,7 @@
 """A plugin whose models go wrong while they are trained, each in its own way."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,12 +19,14 @@ from mixbench.registry import register_model
         "tires": dict(fault="tire"),
         "hoards": dict(fault="hoard"),
         "overflows": dict(fault="overflow"),
+        "fills": dict(fault="fill"),
     },
 )
 class Faulty(nn.Module):
     """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable.
 
     `tire` raises on its third training step, `hoard` asks for a petabyte.
+    `fill` fills the disk with the file $FILLING, where there is one.
     """
 
     def __init__(self, fault: str, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):
@@ -44,8 +47,17 @@ class Faulty(nn.Module):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             if self.fault == "die":
                 os._exit(7)
+            if self.fault == "fill" and "FILLING" in os.environ:
+                fill(Path(os.environ["FILLING"]))
             if self.fault == "hang" and "HANGING" in os.environ:
                 Path(os.environ["HANGING"]).touch()
                 while True:
                     torch.ones(1).add_(1)
         return self.head(x.flatten(1))
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with open(path, "ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))

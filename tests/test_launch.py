@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
+from mixbench.processes import end_ranks
 from mixbench.record import Complexity, Record
 from mixbench.run import Progress, Run
 from mixbench.suite import load
@@ -136,6 +138,25 @@ def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progres
     assert run.progress(second.id) is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'["one"]', b"{", b"a folder"])
+def test_a_dead_jobs_damaged_files_leave_a_reason_all_the_same(damage: bytes, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, seeds=[0, 1])
+    slot = Slot((), list(trials), Job("0001", run, tuple(trial.id for trial in trials)))
+    assert slot.job is not None
+    for path in (slot.job.current_file, slot.job.error_file(0), slot.job.pid_file(0)):
+        if damage == b"a folder":
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(damage)
+    (slot.job.folder / "1_0_log.err").write_bytes(b"\xff\nBus error\n")
+    (run.jobs / "0001.damaged-1").mkdir()
+    end_ranks([slot.job.folder])
+    outcome = _blame(slot, run)
+    assert (outcome.trial, outcome.record.status) == (trials[0], "failed")
+    assert outcome.record.error == "the process that measured it died: Bus error"
+
+
 @pytest.mark.parametrize(
     ("gpus", "processes", "devices", "seeds"),
     [
@@ -218,6 +239,37 @@ def test_when_the_launcher_or_submitits_controller_is_killed_no_process_is_left(
     wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
 
 
+def test_a_second_run_leaves_and_after_a_kill_takes_over_without_a_rank_left_beside_it(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, models=["hangs"], plugins=[str(FAULTY)], measure=["accuracy"])
+    hanging, run = tmp_path / "hanging", tmp_path / "run"
+    patient = "from mixbench import processes as p; p.STOP_SECONDS = 2; from mixbench.cli import main; main()"
+    command = [sys.executable, "-c", patient, "run", str(suite), "--out", str(run)]
+    first = subprocess.Popen(command, env=os.environ | {"HANGING": str(hanging)}, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: hanging.exists() or first.poll() is not None, "the trial to begin")
+        before = contents(run)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+        assert second.returncode == 2 and f"is being run by process {first.pid} on" in second.stderr, second.stderr
+        assert second.stdout == "" and contents(run) == before, "nothing was written"
+        [rank] = [int(path.read_text()) for path in run.glob("jobs/*/rank-*.pid")]
+        os.kill(rank, signal.SIGSTOP)  # an orphan that cannot see that its launcher is gone
+    finally:
+        first.kill()
+        first.wait(DEADLINE)
+    said = subprocess.run([*command[:-4], "status", str(run)], capture_output=True, text=True, timeout=DEADLINE).stdout
+    assert f"run by process {first.pid}" in said and "it died" in said
+    third = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
+    assert third.returncode == 0 and f"taking over from process {first.pid}" in third.stderr, third.stderr
+    assert json.loads(third.stdout)["trials"]["done"] == 1
+    wait_for(lambda: not processes_that_mention(str(run)), "every process of both runs to end")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files, but for the progress of what is under way."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "progress.json")
+    return {path: path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize(
     ("keys", "name", "message"),
     [
@@ -254,7 +306,7 @@ def processes_that_mention(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goes_on(
     interrupt: signal.Signals, tmp_path: Path
 ) -> None:
@@ -282,6 +334,7 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
     assert "stopped: 1 of 2 trials done; what was measured is kept in" in errors and "Traceback" not in errors
     wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
     assert not list(tmp_path.glob("run/trials/*/progress.json"))
+    assert holder(tmp_path / "run" / "lock") is None, "the run is free"
 
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
     assert again.returncode == 0, again.stderr

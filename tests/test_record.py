@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import get_args
 
 import pytest
@@ -24,8 +25,9 @@ from mixbench.record import (
     to_json,
     write_atomically,
 )
+from mixbench.seal import sealed
 from mixbench.trial import Measure
-from tests.fake_runs import ENVIRONMENT
+from tests.fake_runs import ENVIRONMENT, damaged
 from tests.trials import plan_trials
 
 CONTRACT = (
@@ -96,7 +98,7 @@ def measured(record: Record) -> Record:
 def test_an_earlier_records_parts_are_kept_whole_through_the_disk(measured: Record, tmp_path: Path) -> None:
     empty = {name for name in COLUMNS if getattr(measured, name) in (None, "", [])}
     assert empty == {"finished_at", "error"}, "all that can be kept is there to be kept"
-    write_atomically(tmp_path / "record.json", to_json(measured))
+    write_atomically(tmp_path / "record.json", sealed(to_json(measured)))
     again = Record.pending(measured.details.trial)
     again.keep(read_record(tmp_path / "record.json"))
     assert again == measured and to_json(again) == to_json(measured)
@@ -135,7 +137,7 @@ def test_a_record_comes_back_from_disk_as_it_was_also_with_a_loss_that_is_no_num
 ) -> None:
     curve = Curve(epochs=[epoch(1, 10.0, math.nan)], best_top1_optimistic=10.0, best_epoch=1, test_images=360)
     record.add_accuracy(curve)
-    write_atomically(tmp_path / "record.json", to_json(record))
+    write_atomically(tmp_path / "record.json", sealed(to_json(record)))
     again = read_record(tmp_path / "record.json")
     assert to_json(again) == to_json(record)
     assert again.details.trial == record.details.trial and math.isnan(again.test_loss or 0)
@@ -149,7 +151,12 @@ def test_a_record_comes_back_from_disk_as_it_was_also_with_a_loss_that_is_no_num
         lambda text: "[]",
         lambda text: "null",
         lambda text: "{}",
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 99'),
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 1'),
+        lambda text: text.replace('"sha256": "', '"sha256": "0'),
+        lambda text: text.replace('"sha256"', '"sha257"'),
+        lambda text: text.replace('"seed": 0', '"seed": 1'),
+        lambda text: "[" * 100_000,
         lambda text: text.replace('"status": "pending"', '"status": "finished"'),
         lambda text: text.replace('"seed": 0', '"seed": "zero"'),
         lambda text: "\udcff",
@@ -159,10 +166,40 @@ def test_a_damaged_or_foreign_record_is_named_in_one_line(
     damage: Callable[[str], str], record: Record, tmp_path: Path
 ) -> None:
     path = tmp_path / "record.json"
-    path.write_text(damage(to_json(record)), encoding="utf-8", errors="surrogateescape")
+    write_atomically(path, sealed(to_json(record)))
+    whole = path.read_text(encoding="utf-8")
+    assert damage(whole) != whole
+    path.write_text(damage(whole), encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DamagedRecord) as caught:
         read_record(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_record_of_version_1_which_had_no_checksum_is_read_and_sealed_when_it_is_written_again(
+    measured: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(measured).replace('"schema_version": 2', '"schema_version": 1'), encoding="utf-8")
+    record = read_record(path)
+    assert record == measured and record.schema_version == 2
+    write_atomically(path, sealed(to_json(record)))
+    assert '"sha256": "' in path.read_text(encoding="utf-8") and read_record(path) == measured
+
+
+def test_a_record_damaged_at_random_bytes_is_never_used(measured: Record, tmp_path: Path) -> None:
+    """Either it says what was written, or it is refused: 600 records, flipped, cut, zeroed or doubled somewhere."""
+    path = tmp_path / "record.json"
+    write_atomically(path, sealed(to_json(measured)))
+    whole = path.read_bytes()
+    random, refused = Random(0), 0
+    for _ in range(600):
+        path.write_bytes(damaged(whole, random))
+        try:
+            assert read_record(path) == measured
+        except DamagedRecord as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 500, "the rest are blanks, and bytes replaced by themselves"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,9 +131,10 @@ def missing(tables: Tables) -> list[str]:
         (single, f"{_many(len(single), 'row')} with a single seed: no spread can be given."),
         (unplanned, f"{_many(unplanned, 'trial')} no longer in the plan: shown under Trials, not in the leaderboard."),
         *((True, f"Every trial that ran: {flag}.") for flag in common_flags(tables.records)),
+        (tables.set_aside, f"{_many(tables.set_aside, 'damaged file')} set aside by an earlier run, as *.damaged-1 …"),
         (
             tables.damaged,
-            f"{_many(len(tables.damaged), 'file')} cannot be read; running the suite again replaces what is damaged:",
+            f"{_many(len(tables.damaged), 'file')} cannot be read; running the suite again sets aside what is damaged:",
         ),
     ]
     return [sentence for holds, sentence in sentences if holds] + [numbers.short(text, 400) for text in tables.damaged]

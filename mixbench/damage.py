@@ -1,0 +1,78 @@
+"""What cannot be read in a run folder: named by whoever reads, set aside by the next run, never used, never deleted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mixbench.errors import RequestError
+from mixbench.record import DamagedRecord, Record, set_aside
+from mixbench.run import Run
+from mixbench.trial import Trial
+
+ASIDE = ("*", "*/*", "trials/*/*", "trials/*/*/*")
+"""How deep in a run folder something may lie that was set aside."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what it should be, and why, in a line that names it."""
+
+    path: Path
+    text: str
+
+
+def of_run(run: Run) -> list[Damage]:
+    """What is damaged of the run's own files, not of its trials'."""
+    found = []
+    if suite_name(run.suite_file) is None and run.suite_file.exists():
+        found.append(Damage(run.suite_file, f"{run.suite_file} cannot be read as a suite"))
+    try:
+        run.planned()
+    except RequestError as error:
+        found.append(Damage(run.plan_file, str(error)))
+    return found
+
+
+def of_trial(run: Run, trial_id: str) -> tuple[Trial | None, Record | None, list[Damage]]:
+    """What of a trial can be read, and what is damaged.  Raises OSError where a file could not be read this time."""
+    folder = run.trial_folder(trial_id)
+    if folder.exists() and not folder.is_dir():
+        return None, None, [Damage(folder, f"{folder}: not a folder")]
+    trial, record, found = None, None, []
+    try:
+        trial = run.trial(trial_id)
+    except RequestError as error:
+        found.append(Damage(folder / "trial.json", str(error)))
+    try:
+        record = run.record(trial_id)
+    except DamagedRecord as error:
+        found.append(Damage(run.record_file(trial_id), str(error)))
+    if run.progress(trial_id) is None and run.progress_file(trial_id).exists():
+        found.append(Damage(run.progress_file(trial_id), f"{run.progress_file(trial_id)} cannot be read"))
+    return trial, record, found
+
+
+def set_all_aside(run: Run) -> list[Path]:
+    """Rename all that is damaged; the new names.  For whoever has a claim on the run."""
+    try:
+        trials = run.trial_ids()
+    except RequestError:
+        trials = run.trial_folders()
+    damages = [*of_run(run), *(damage for trial_id in trials for damage in of_trial(run, trial_id)[2])]
+    return [set_aside(damage.path) for damage in damages if damage.path.exists()]
+
+
+def aside(run: Run) -> Iterator[Path]:
+    """All that was set aside, now or earlier."""
+    return (path for pattern in ASIDE for path in run.folder.glob(f"{pattern}.damaged-[0-9]*"))
+
+
+def suite_name(path: Path) -> str | None:
+    """What a frozen suite calls itself; None where it is missing or damaged."""
+    try:
+        name = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
+    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None

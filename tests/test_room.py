@@ -1,0 +1,116 @@
+"""Full disks and read-only ones, on small file systems that are really mounted."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mixbench.room import RECORD_BYTES, needed_bytes
+from tests.faulty import fill
+from tests.trials import RECIPE, SMALL, plan_trials, write_suite
+
+FAULTY = Path(__file__).with_name("faulty.py")
+DEADLINE = 400
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=8m", "none", str(folder))
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def mount(*words: str) -> None:
+    done = subprocess.run(["mount", *words], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount: {done.stderr}")
+
+
+def mixbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mixbench", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, env=os.environ | environment)
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+def test_what_trials_need_is_counted_to_the_byte(tmp_path: Path) -> None:
+    params = 3114  # the small MLP-Mixer's
+    [trial] = plan_trials(tmp_path)
+    assert needed_bytes([trial], 1) == RECORD_BYTES + 2 * 4 * params * 2, "weights and SGD's momentum, twice"
+    adamw = RECIPE | {"optimizer": {"name": "adamw"}, "ema": 0.99}
+    two = plan_trials(tmp_path, recipe=adamw, keep_weights=True, seeds=[0, 1])
+    assert needed_bytes(two, 3) == 2 * RECORD_BYTES + 2 * 4 * params + 2 * 4 * params * 4 * 3
+    assert needed_bytes(plan_trials(tmp_path, measure=["complexity"]), 1) == RECORD_BYTES
+
+
+def test_a_disk_too_small_is_refused_with_figures_before_anything_is_written(disk: Path, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, models=["mixer_s32"], measure=["accuracy"], datasets=["synthetic"])
+    suite.write_text(suite.read_text().replace("- synthetic", "- {name: synthetic, image_size: 224}"))
+    done = mixbench("run", suite, "--out", disk / "run")
+    assert done.returncode == 2 and "MB are free; make room" in done.stderr, done.stderr
+    assert "8.4 MB are free" in done.stderr and list(disk.iterdir()) == []
+
+
+def test_a_read_only_folder_is_refused_named_and_can_be_read(disk: Path, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, measure=["complexity"])
+    assert mixbench("run", suite, "--out", disk / "run", "--cluster", "debug").returncode == 0
+    mount("-o", "remount,ro", str(disk))
+    before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+    refused: list[list[str | Path]] = [
+        ["run", suite, "--out", disk / "run"],
+        ["run", suite, "--out", disk / "new"],
+        ["report", disk / "run"],
+    ]
+    for words in refused:
+        done = mixbench(*words)
+        assert done.returncode == 2 and "Read-only file system" in done.stderr and str(disk) in done.stderr
+    assert mixbench("status", disk / "run").stdout.endswith("1 done\n")
+    assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
+
+
+def test_a_disk_that_fills_up_fails_the_trial_keeps_the_rest_and_the_same_command_finishes(
+    disk: Path, tmp_path: Path
+) -> None:
+    models = [SMALL["mixer"], "fills", SMALL["splitmixer"]]
+    suite = write_suite(tmp_path, models=models, plugins=[str(FAULTY)], measure=["complexity", "accuracy"])
+    run, filling = disk / "run", disk / "filling"
+    done = mixbench("run", suite, "--out", run, "--json", FILLING=str(filling))
+    assert done.returncode == 1, done.stderr
+    assert "fills-digits-s0" in done.stderr and "the report cannot be written" in done.stderr
+    assert json.loads(done.stdout)["trials"] == {"done": 1, "failed": 1, "running": 0, "pending": 1}
+    assert "No space left on device" in done.stderr and "the same command goes on" in done.stderr
+    first = {path: path.read_bytes() for path in run.glob("trials/mixer*/record.json")}
+    assert len(first) == 1 and not list(run.rglob("*.tmp"))
+    assert '"done": 1' in mixbench("status", run, "--json").stdout
+    assert mixbench("report", run).returncode == 2
+    filling.unlink()
+    again = mixbench("run", suite, "--out", run, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"]["done"] == 3
+    assert {path: path.read_bytes() for path in first} == first, "what was done is as it was"
+
+
+def test_a_disk_that_was_full_all_along_is_refused_and_a_report_that_cannot_be_written_costs_nothing(
+    disk: Path, tmp_path: Path
+) -> None:
+    suite = write_suite(tmp_path, measure=["complexity"])
+    run = disk / "run"
+    assert mixbench("run", suite, "--out", run, "--cluster", "debug").returncode == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent.name != "lock"}
+    fill(disk / "filling")
+    requests: list[list[str | Path]] = [["run", suite, "--out", disk / name] for name in ("run", "new")]
+    requests.append(["report", run])
+    for words in requests:
+        done = mixbench(*words)
+        assert done.returncode == 2 and ("No space" in done.stderr or "are free" in done.stderr), done.stderr
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent.name != "lock"}
+    assert after == before
+    (disk / "filling").unlink()
+    assert mixbench("run", suite, "--out", run, "--cluster", "debug").returncode == 0
