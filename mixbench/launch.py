@@ -18,7 +18,7 @@ import submitit
 from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
-from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, wait_until
+from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
@@ -46,6 +46,7 @@ class Slot:
     trials: list[Trial] = field(default_factory=list)
     job: Job | None = None
     process: Any = None
+    oom_kills: int = field(default_factory=oom_kills)
     looked_at: dict[str, int] = field(default_factory=dict)
 
 
@@ -124,12 +125,13 @@ def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterato
             if slot.process is not None and slot.job is not None:
                 over = slot.process.done() or any(slot.job.folder.glob("error-*.json"))
                 yield from _finished(slot, run)
+                dead = silent_deaths(slot.job.folder) if over and slot.trials else []
                 if over or not slot.trials:
                     wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
                     _stop(slot, run)
                     yield from _finished(slot, run)
                     if slot.trials:
-                        yield _blame(slot, run)
+                        yield _blame(slot, dead, run)
                     slot.process = None
         time.sleep(POLL_SECONDS)
 
@@ -141,6 +143,7 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     slot.job.folder.mkdir(parents=True)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
+    slot.oom_kills = oom_kills()
     with _stderr_to(slot.job.folder / "controller.err"):
         slot.process = executor.submit(work, slot.job)
 
@@ -179,15 +182,15 @@ def _written(path: Path) -> int:
         return 0
 
 
-def _blame(slot: Slot, run: Run) -> Outcome:
-    """Record the trial that a dead job was at as failed; where it had none, the first."""
+def _blame(slot: Slot, dead: list[int], run: Run) -> Outcome:
+    """Record the trial that a dead job was at as failed; where it had none, the first.  `dead` ranks left no word."""
     assert slot.job is not None
     current = text_of(slot.job.current_file)
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
     record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
-    record.error, record.details.traceback = _last_words(slot.job.folder)
+    record.error, record.details.traceback = _last_words(slot, dead)
     if shutil.disk_usage(run.folder).free < RECORD_BYTES:
         record.error += f"; the disk of {run.folder} is full"  # so the process may have been unable to say it itself
     unwritten = ""
@@ -200,16 +203,26 @@ def _blame(slot: Slot, run: Run) -> Outcome:
     return Outcome(trial, record, unwritten)
 
 
-def _last_words(folder: Path) -> tuple[str, str]:
-    """The error and traceback of the rank of a dead job that raised first, else the end of the error logs."""
+def _last_words(slot: Slot, dead: list[int]) -> tuple[str, str]:
+    """Why a job came to its end, and what its processes said.
+
+    A rank that died without a word is the reason, and the others' errors follow from it; else the first error is.
+    """
+    assert slot.job is not None
+    folder, said = slot.job.folder, ""
     for path in sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
         with suppress(ValueError):  # damaged: the logs say something too
             error, trace = TypeAdapter(tuple[str, str]).validate_json(text_of(path))
-            return error, trace
-    logs = sorted(folder.glob("*_log.err"))
-    said = "\n".join(text_of(path)[-4000:] for path in logs)
-    last_line = (said.strip().splitlines() or ["it left no message"])[-1]
-    return f"the process that measured it died: {last_line}", said
+            if not dead:
+                return error, trace
+            said += f"{path.stem}: {error}\n{trace}\n"
+    logs = sorted(folder.glob(f"*_{dead[0]}_log.err" if dead else "*_log.err"))
+    last = "\n".join(text_of(path)[-4000:] for path in logs)
+    who = f"rank {dead[0]} of {len(list(folder.glob('rank-*.pid')))}" if said else "the process that measured it"
+    if oom_kills() > slot.oom_kills:
+        return f"out of memory on the host: the kernel killed {who}", said + last
+    last_line = (last.strip().splitlines() or ["it left no message, as when it is killed"])[-1]
+    return f"{who} died: {last_line}", said + last
 
 
 def _stop(slot: Slot, run: Run) -> None:

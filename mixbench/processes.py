@@ -21,6 +21,26 @@ def end_ranks(jobs: Iterable[Path]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def silent_deaths(job: Path) -> list[int]:
+    """The ranks of a job that are gone and have left neither an error nor a result: killed, or crashed."""
+    return sorted(
+        rank
+        for file in job.glob("rank-*.pid")
+        if (pid := _number(file)) and not _lives(pid, job)
+        for rank in [int(file.stem.removeprefix("rank-"))]
+        if not (job / f"error-{rank}.json").exists() and not any(job.glob(f"*_{rank}_result.pkl"))
+    )
+
+
+def oom_kills() -> int:
+    """How many processes this machine's kernel has killed for want of memory; 0 where it does not say."""
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+        return int(counts.get("oom_kill", 0))
+    except OSError:
+        return 0
+
+
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Until the condition holds, or the time is up."""
     deadline = time.monotonic() + seconds

@@ -1,6 +1,7 @@
 """A plugin whose models go wrong while they are trained, each in its own way."""
 
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mixbench.registry import register_model
     variants={
         "raises": dict(fault="raise"),
         "dies": dict(fault="die"),
+        "vanishes": dict(fault="vanish"),
+        "swells": dict(fault="swell"),
         "hangs": dict(fault="hang"),
         "tires": dict(fault="tire"),
         "hoards": dict(fault="hoard"),
@@ -25,7 +28,7 @@ from mixbench.registry import register_model
 class Faulty(nn.Module):
     """A linear classifier; `hang` says so in the file $HANGING, and learns where there is no such variable.
 
-    `tire` raises on its third training step, `hoard` asks for a petabyte.
+    `tire` raises on its third training step, `hoard` asks for a petabyte, `swell` takes ever more memory.
     `fill` fills the disk with the file $FILLING, where there is one.
     """
 
@@ -47,6 +50,12 @@ class Faulty(nn.Module):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             if self.fault == "die":
                 os._exit(7)
+            if self.fault == "vanish" and torch.distributed.get_rank() == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "swell":
+                hoard = []
+                while True:
+                    hoard.append(b"x" * 10**8)
             if self.fault == "fill" and "FILLING" in os.environ:
                 fill(Path(os.environ["FILLING"]))
             if self.fault == "hang" and "HANGING" in os.environ:

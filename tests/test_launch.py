@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
 from mixbench.processes import end_ranks
-from mixbench.record import Complexity, Record
+from mixbench.record import Complexity, Record, read_record
 from mixbench.run import Progress, Run
 from mixbench.suite import load
 from mixbench.trial import Trial
@@ -129,7 +129,7 @@ def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progres
     record.started_at = "2026-11-20T09:00:00+00:00"
     run.write_record(record)
     run.write_progress(second.id, Progress(part="accuracy", updated_at=0.0))
-    outcome = _blame(slot, run)
+    outcome = _blame(slot, [], run)
     kept = outcome.record
     assert outcome.trial == second and slot.trials == [first] and kept == run.record(second.id)
     assert (kept.status, kept.error) == ("failed", "the process that measured it died: Bus error")
@@ -152,7 +152,7 @@ def test_a_dead_jobs_damaged_files_leave_a_reason_all_the_same(damage: bytes, tm
     (slot.job.folder / "1_0_log.err").write_bytes(b"\xff\nBus error\n")
     (run.jobs / "0001.damaged-1").mkdir()
     end_ranks([slot.job.folder])
-    outcome = _blame(slot, run)
+    outcome = _blame(slot, [], run)
     assert (outcome.trial, outcome.record.status) == (trials[0], "failed")
     assert outcome.record.error == "the process that measured it died: Bus error"
 
@@ -216,6 +216,46 @@ def test_when_one_of_two_processes_raises_the_trial_fails_with_its_reason_soon(t
     assert "in forward" in records["raises"].details.traceback
     assert [record.status for label, record in records.items() if label.startswith("mixer")] == ["done"]
     assert time.monotonic() - began < 240, "no rank waits for the other until a time-out"
+
+
+def test_when_one_of_two_processes_dies_without_a_word_it_is_blamed_and_not_the_other(tmp_path: Path) -> None:
+    keys = {"models": ["vanishes"], "plugins": [str(FAULTY)], "resources": {"processes_per_node": 2}}
+    trials, run = prepare(tmp_path, measure=["accuracy"], **keys)
+    [record] = run_all(trials, "local", run).values()
+    assert record.status == "failed"
+    assert record.error == "rank 1 of 2 died: it left no message, as when it is killed"
+    assert "error-0" in record.details.traceback, "what the other one said of it is kept"
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """The file through which a process puts itself into a memory cgroup of 3 GB, of version 1 or 2."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    group = (root / "memory" if old else root) / f"mixbench-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(3 * 10**9))
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield group / "cgroup.procs"
+    wait_for(lambda: not (group / "cgroup.procs").read_text(), "the cgroup to be empty")
+    group.rmdir()
+
+
+def test_a_process_that_the_kernel_kills_for_its_memory_is_named_so(little_memory: Path, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, models=["swells"], plugins=[str(FAULTY)], measure=["accuracy"])
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(tmp_path / "run"), "--json"]
+    done = subprocess.run(
+        command,
+        preexec_fn=lambda: little_memory.write_text(str(os.getpid())),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 1, done.stderr
+    [record] = (read_record(path) for path in tmp_path.glob("run/trials/*/record.json"))
+    assert record.error == "out of memory on the host: the kernel killed the process that measured it"
 
 
 @pytest.mark.parametrize("victim", ["submitit.local", "mixbench run"])
