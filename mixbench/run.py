@@ -71,6 +71,9 @@ class Run:
     def checkpoints(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "checkpoint"
 
+    def has_checkpoint(self, trial_id: str) -> bool:
+        return (self.checkpoints(trial_id) / "latest").exists()
+
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
         """Freeze the suite, the order of its trials and each trial.  Raises Taken."""
         self._check_claim()

@@ -1,6 +1,7 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
 import shlex
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -71,12 +72,9 @@ class Session:
             out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
         todo = self.unfinished()
         self.run.write_plan(self.suite.text, self.trials)
-        for trial in self.chosen:
-            if trial not in todo:
-                self.run.clear(trial.id)  # a process may have been killed between its record and this
-        kept = len(self.chosen) - len(todo)
-        already = f" ({kept} are done already)" if kept else ""
-        out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
+        for trial_id in {trial.id for trial in self.chosen} - {trial.id for trial in todo}:
+            self.run.clear(trial_id)  # a process may have been killed between its record and this
+        self._say_what_is_there(todo, out)
         if todo:
             with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
                 try:
@@ -90,6 +88,27 @@ class Session:
                 except OSError as error:
                     self.problems.append(f"the run cannot go on: {error}")
         return {}
+
+    def _say_what_is_there(self, todo: list[Trial], out: Console) -> None:
+        kept, begun = len(self.chosen) - len(todo), sum(self.run.has_checkpoint(trial.id) for trial in todo)
+        facts = [f"{kept} are done already"] * bool(kept)
+        facts += [f"{begun} {'goes' if begun == 1 else 'go'} on from a checkpoint"] * bool(begun)
+        already = f" ({', '.join(facts)})" if facts else ""
+        out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
+        for old, new in self._begun_at_another_size(todo):
+            out.print(
+                f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {_processes(old)}; with "
+                f"{_processes(new)} it comes to other figures and is another trial",
+                soft_wrap=True,
+            )
+
+    def _begun_at_another_size(self, todo: list[Trial]) -> Iterator[tuple[Trial, Trial]]:
+        """Trials that are no longer planned, with a checkpoint, and those that differ from them in their processes."""
+        wanted = {_but_for_size(trial): trial for trial in todo}
+        for trial_id in set(self.run.trial_folders()) - {trial.id for trial in self.trials}:
+            with suppress(RequestError):
+                if self.run.has_checkpoint(trial_id) and (new := wanted.get(_but_for_size(self.run.trial(trial_id)))):
+                    yield self.run.trial(trial_id), new
 
     def _report(self, out: Console, unwritten: dict[str, Record]) -> dict[str, int]:
         from mixbench.report import write
@@ -162,6 +181,15 @@ def _text(trial: Trial, key: str) -> str:
 
 def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
+
+
+def _processes(trial: Trial) -> str:
+    return "1 process" if trial.world_size == 1 else f"{trial.world_size} processes"
+
+
+def _but_for_size(trial: Trial) -> str:
+    kept = {"model", "overrides", "arguments", "dataset", "seed", "recipe", "precision", "memory_format", "compile"}
+    return trial.model_dump_json(include=kept)
 
 
 def _refuse_another(run: Run, suite: Suite) -> None:

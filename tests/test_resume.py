@@ -36,7 +36,11 @@ MOMENTS = [  # moment, and how often it comes to pass at least in a training tha
     ("after record.json", 2),
     ("clock", 1),
     ("launcher", 1),
+    ("SIGINT", 1),
+    ("SIGTERM", 1),
+    ("SIGHUP", 1),
 ]
+FROM_OUTSIDE = ("clock", "launcher", "SIGINT", "SIGTERM", "SIGHUP")
 
 
 @dataclass(frozen=True)
@@ -79,33 +83,42 @@ def command_of(case: Case, folder: Path) -> list[str]:
         checkpoint={"minutes": 0.002, "epochs": 1},
         keep_weights=True,
     )
-    return [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(folder / "run"), "--json"]
+    return [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(folder / "run")]
 
 
-def run(command: list[str], diary: Path, case: Case | None = None) -> int:
-    """The exit code of a run, which is killed as the case wants it."""
+def run(command: list[str], diary: Path, case: Case | None = None) -> tuple[int, str]:
+    """The exit code of a run, which is killed as the case wants it, and what it says."""
     environment = os.environ | {"DIARY": str(diary)}
-    if case and case.moment not in ("clock", "launcher"):
+    if case and case.moment not in FROM_OUTSIDE:
         environment["DIE_AT"] = f"{case.moment}:{case.count}:{case.rank}"
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        if case and case.moment in ("clock", "launcher"):
-            kill_somewhere(process, Path(command[-2]), diary, case)
-        _, errors = process.communicate(timeout=DEADLINE)
+        if case and case.moment in FROM_OUTSIDE:
+            kill_somewhere(process, Path(command[-1]), diary, case)
+        output, errors = process.communicate(timeout=DEADLINE)
     finally:
         process.kill()
     assert "Traceback" not in errors, errors
-    return process.returncode
+    return process.returncode, output
 
 
 def kill_somewhere(process: subprocess.Popen[str], run: Path, diary: Path, case: Case) -> None:
-    """Kill a rank, or the launcher, from outside, when some steps have been taken."""
+    """Kill a rank, or the launcher, or stop the launcher by a signal, when some steps have been taken."""
     steps = random.Random(str(case)).randint(1, STEPS - 5)
     deadline = time.monotonic() + DEADLINE
     while not diary.exists() or diary.read_text().count("step") < steps:
         assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
-    rank = int(next(run.glob(f"jobs/*/rank-{case.rank}.pid")).read_text())
-    os.kill(process.pid if case.moment == "launcher" else rank, signal.SIGKILL)
+    if case.moment == "clock":
+        os.kill(int(next(run.glob(f"jobs/*/rank-{case.rank}.pid")).read_text()), signal.SIGKILL)
+    else:
+        process.send_signal(signal.SIGKILL if case.moment == "launcher" else signal.Signals[case.moment])
     with open(diary, "a") as file:
         file.write("died\n")
 
@@ -126,18 +139,24 @@ def die_and_resume(case: Case, folder: Path, undisturbed: dict[tuple[Any, ...], 
     key = case.model, case.processes, case.zero_stage
     if key not in undisturbed:
         whole = folder / "-".join(map(str, key))
-        assert run(command_of(case, whole), whole / "diary") == 0
+        assert run(command_of(case, whole), whole / "diary")[0] == 0
         undisturbed[key] = outcome(whole)
         assert undisturbed[key][2] == ["record.json", "trial.json", "weights.safetensors"]
     disturbed = folder / "disturbed"
     command, diary = command_of(case, disturbed), disturbed / "diary"
-    code = run(command, diary, case)
+    code, _ = run(command, diary, case)
     assert "died" in diary.read_text(), "it was to be killed"
-    assert code == (-signal.SIGKILL if case.moment == "launcher" else code) != 2
+    codes = {"launcher": -signal.SIGKILL, "SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130}
+    assert code in ([codes[case.moment]] if case.moment in codes else [0, 1])
+    begun = list(disturbed.glob("run/trials/*/checkpoint/latest"))
     again = disturbed / "again"
-    assert run(command, again) == 0
+    code, said = run(command, again)
+    assert code == 0
     assert outcome(disturbed) == undisturbed[key]
-    return STEPS - (again.read_text().count("step") if again.exists() else 0)
+    spared = STEPS - (again.read_text().count("step") if again.exists() else 0)
+    assert (spared > 0) >= bool(begun), "it goes on from its checkpoint"
+    assert ("goes on from a checkpoint" in said) == (bool(begun) and code == 0 and "are done already" not in said)
+    return spared
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +171,7 @@ REDUCED = [
     (Case("batchnorm", 1, 0, "before record.json", 1, 0), 40),
     (Case("dropout", 1, 0, "launcher", 1, 0), 0),
     (Case("layernorm", 2, 1, "step", 50, 1), 40),
+    (Case("batchnorm", 1, 0, "SIGHUP", 1, 0), 0),
 ]
 
 
