@@ -42,7 +42,7 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
 
 
 def _too_many(suite: Suite) -> Iterator[Problem]:
-    """Nobody waits for as many trials as this; even to write them down would take hours."""
+    """More trials than anybody waits for, counted before any model is built."""
     axes: dict[KeyPath, int] = {
         (key,): len(getattr(suite, key))
         for key in ("models", "datasets", "seeds", "recipe", "precision", "memory_format", "compile")

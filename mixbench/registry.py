@@ -31,7 +31,7 @@ from mixbench.errors import RequestError, cut, described, nearest, shown, wanted
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
 LARGEST_ARGUMENT = 1_000_000
 MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
-"""What a model may have.  The largest of the zoo has 400 tensors; ten times these could not be built in a minute."""
+"""What a model may have: some two seconds of building.  The most tensors in the zoo are resmlp_s36's 438."""
 Model = TypeVar("Model", bound=type[nn.Module])
 
 

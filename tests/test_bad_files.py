@@ -207,10 +207,12 @@ def test_paths_start_at_the_suite_at_home_or_at_the_root_and_follow_links(
     sub.mkdir()
     monkeypatch.setenv("HOME", str(home))
     write(home, GOOD, "base.yaml")
+    write(home, PLUGIN.replace("plugged", "at_home"), "plugin.py")
     (sub / "link.yaml").symlink_to(home / "base.yaml")
     for base in ("~/base.yaml", "../a home/base.yaml", str(home / "base.yaml"), "link.yaml"):
-        write(sub, f"name: over\nbase: {base}\n")
-        assert len(load(str(sub / "s.yaml"))[1]) == 2
+        write(sub, f"name: over\nbase: {base}\nplugins: ~/plugin.py\n")
+        suite, trials = load(str(sub / "s.yaml"))
+        assert (len(trials), suite.plugins) == (2, (str(home / "plugin.py"),))
 
 
 # -- plugins

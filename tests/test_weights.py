@@ -113,5 +113,7 @@ def test_a_suite_names_the_file_that_does_not_fit(tmp_path: Path) -> None:
     weights.save(model(0), tmp_path / "a.safetensors")
     with pytest.raises(RequestError, match=r"small.yaml:\d+: .*weights: .*a.safetensors: stem.0.weight has shape"):
         plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "a.safetensors"}])
-    with pytest.raises(RequestError, match=r"none.safetensors is not a file of safetensors"):
+    with pytest.raises(
+        RequestError, match=r"none.safetensors does not exist; a file of safetensors, or timm, is wanted"
+    ):
         plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "none.safetensors"}])
