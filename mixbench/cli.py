@@ -174,7 +174,7 @@ def data() -> None:
 @json_option
 def data_list(names: tuple[str, ...], as_json: bool) -> None:
     """Show where the datasets NAMES lie, or how to get them  [default: all]."""
-    from mixbench.data.fetch import list_data
+    from mixbench.data.check import list_data
     from mixbench.terminal import sizes
 
     rows = list_data(names)
@@ -189,7 +189,7 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 
     Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
     """
-    from mixbench.data.fetch import check_data
+    from mixbench.data.check import check_data
     from mixbench.terminal import sizes
 
     rows = check_data(names)

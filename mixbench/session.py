@@ -50,7 +50,12 @@ class Session:
         out = console(quiet=quiet)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
-            require(dict.fromkeys(trial.data for trial in todo))
+            data = dict.fromkeys(trial.data for trial in todo)
+            require(data)
+            if any(dataset.decoded for dataset in data):
+                from mixbench.data.decoded import require_decoded
+
+                require_decoded(data)
         self.run.write_plan(self.suite.text, self.trials)
         kept = len(self.chosen) - len(todo)
         already = f" ({kept} are done already)" if kept else ""

@@ -17,8 +17,9 @@ import torchvision.datasets as official
 
 from mixbench import cli
 from mixbench.data.cache import caches_of
+from mixbench.data.check import check_one
 from mixbench.data.datasets import find_dataset
-from mixbench.data.fetch import check_one, fetch
+from mixbench.data.fetch import fetch
 from mixbench.data.files import IDX_FILES, missing, require
 from mixbench.data.lock import locked
 from mixbench.data.store import load

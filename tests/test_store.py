@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mixbench.data.lock import locked
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
 from tests import small_sets
+from tests.disks import read_only
 from tests.small_sets import Small
 
 
@@ -120,7 +120,7 @@ def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> 
 def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0: make room, or .*_CACHE"):
+    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0 MB: make room, or .*_CACHE"):
         load(food.dataset)
 
 
@@ -202,24 +202,6 @@ def give_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This user's own cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/.cache"))
     return tmp_path / "home/.cache/mixbench"
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """The folder as it is, but that nothing can be written into it: root is held off by a mount alone."""
-    if os.geteuid():
-        folder.chmod(0o555)
-        yield
-        folder.chmod(0o755)
-        return
-    bound = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, text=True, check=False)
-    if bound.returncode:
-        pytest.skip(f"root may not mount here: {bound.stderr}")
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_caches_of_data_on_a_read_only_share_go_to_the_users_own_folder(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from mixbench.data.decode import decode_files, write_at
 from mixbench.data.files import cache_folders
 from mixbench.data.lock import locked
+from mixbench.data.room import require_room
 from mixbench.errors import RequestError
 from mixbench.record import write_atomically
 
@@ -66,7 +66,7 @@ class Cache:
     def _build(self, write: Callable[[Path], None]) -> None:
         for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             leftover.unlink()  # of a process that died: its lock is ours
-        self._check_room()
+        require_room(self.path.parent, self.bytes)
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with open(beside, "wb") as file:
@@ -79,14 +79,6 @@ class Cache:
             write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
         finally:
             beside.unlink(missing_ok=True)
-
-    def _check_room(self) -> None:
-        free = shutil.disk_usage(self.path.parent).free
-        if free < self.bytes:
-            raise RequestError(
-                f"{self.path.parent} has {free / 1e6:,.1f} MB free; the decoded images take {self.bytes / 1e6:,.1f}: "
-                "make room, or name another folder in $MIXBENCH_CACHE"
-            )
 
 
 def cannot_keep(folder: Path, error: OSError) -> RequestError:

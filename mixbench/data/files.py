@@ -49,8 +49,13 @@ def cache_folders() -> list[Path]:
 
 def _can_be_written(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself where it is not there yet."""
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    there = nearest_there(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def nearest_there(folder: Path) -> Path:
+    """The folder, else the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
 
 
 def folders(dataset: Dataset) -> list[Path]:
