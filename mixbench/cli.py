@@ -203,12 +203,14 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 def fetch(names: tuple[str, ...]) -> None:
     """Download the datasets NAMES.
 
-    On a machine with internet, such as a login node: a run never downloads anything.  What is whole is kept, so the
+    On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
     same command goes on after a break.
     """
     from mixbench.data.fetch import fetch as fetch_data
+    from mixbench.data.meter import Meter
 
-    fetch_data(names, click.echo)
+    with Meter() as meter:
+        fetch_data(names, meter.say, meter.show)
 
 
 def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,16 +1,18 @@
 """`mixbench data fetch`: what is not on this machine, downloaded and unpacked, on a machine with internet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import TarError
 
-from mixbench.data.check import check_one, chosen, damage
+from mixbench.data.check import chosen, damage
 from mixbench.data.datasets import Dataset
-from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, remedy
+from mixbench.data.download import Say, Show, WrongFile, download
+from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, lack, remedy
 from mixbench.data.lock import locked
+from mixbench.data.unpack import unpack
 from mixbench.errors import RequestError
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Download:
     unpack: bool
 
 
-def fetch(names: Iterable[str], say: Say) -> None:
+def fetch(names: Iterable[str], say: Say, show: Show = lambda what, done, total: None) -> None:
     """Download and unpack what is not here or not whole; one process at a time does so.
 
-    What is whole is kept, so that after a break the same call goes on, with the file it was at from its beginning.
+    What has come is kept, so that after a break the same call goes on.
     Raises RequestError for what cannot be fetched, before anything is.
     """
     datasets = chosen(names)
@@ -36,15 +38,15 @@ def fetch(names: Iterable[str], say: Say) -> None:
     lock = data_root() / "fetch.lock"
     with locked(lock, lambda: say(f"another process is fetching (it holds {lock}); waiting for it to end")):
         for dataset in datasets:
-            _fetch_one(dataset, say)
+            _fetch_one(dataset, say, show)
 
 
-def _fetch_one(dataset: Dataset, say: Say) -> None:
-    if check_one(dataset)["status"] == "whole":
+def _fetch_one(dataset: Dataset, say: Say, show: Show) -> None:
+    if not lack(dataset) and not damage(dataset):
         say(f"{dataset.name}: is here and whole")
         return
-    for download in downloads(dataset.name):
-        _download(dataset, download, say)
+    for wanted in downloads(dataset.name):
+        _fetch_file(dataset, wanted, say, show)
     if why := damage(dataset):
         raise RequestError(f"{dataset.name} was fetched, and is not what it should be: {why}")
     say(f"{dataset.name}: fetched into {find_folder(dataset)}")
@@ -74,9 +76,9 @@ def downloads(name: str) -> list[Download]:
     return []
 
 
-def _download(dataset: Dataset, wanted: Download, say: Say) -> None:
-    """Raises RequestError where no address gives the file."""
-    from torchvision.datasets.utils import check_integrity, download_url, extract_archive
+def _fetch_file(dataset: Dataset, wanted: Download, say: Say, show: Show) -> None:
+    """Raises RequestError where no address gives the file, or it cannot be unpacked."""
+    from torchvision.datasets.utils import check_integrity
 
     archive, errors = wanted.folder / wanted.name, []
     for address in wanted.addresses:
@@ -84,18 +86,16 @@ def _download(dataset: Dataset, wanted: Download, say: Say) -> None:
             break
         say(f"{dataset.name}: {address}")
         try:
-            download_url(address, wanted.folder, wanted.name, wanted.md5)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the checksum is wrong
-            errors.append(f"{address}: {' '.join(str(error).split())}")
+            download(address, archive, wanted.md5, say, show)
+        except (OSError, HTTPException, WrongFile) as error:
+            errors.append(f"{address}: {error}")
     else:
         if not check_integrity(archive, wanted.md5):
             tried = "; ".join(errors)
-            raise RequestError(f"{dataset.name} could not be fetched ({tried}); what came is kept, try again")
+            raise RequestError(f"{dataset.name} could not be fetched ({tried}); the same command goes on from here")
     if wanted.unpack:
         say(f"{dataset.name}: unpacking {archive}")
         try:
-            extract_archive(archive, wanted.folder)
-        except OSError as error:
-            raise RequestError(
-                f"{archive} could not be unpacked into {wanted.folder}: {error.strerror or error}"
-            ) from None
+            unpack(archive, wanted.folder, lambda done, size: show(f"{archive.name}: unpacking", done, size))
+        except (OSError, TarError, EOFError) as error:
+            raise RequestError(f"{archive} could not be unpacked into {wanted.folder}: {error}") from None
