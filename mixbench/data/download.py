@@ -100,7 +100,10 @@ class Part:
         if start and start == length:
             return
         response = _ask(address, start, mark)
-        if response is None or (response.status == PARTIAL_CONTENT and not _continues(response, start, length)):
+        if response and response.status == PARTIAL_CONTENT and not _continues(response, start, length):
+            response.close()
+            response = None
+        if response is None:
             self.drop()
             say(f"{self.whole.name}: the server has another file than that of which a part is here; beginning anew")
             start, response = 0, _ask(address, 0, "")
