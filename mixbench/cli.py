@@ -176,7 +176,7 @@ def data() -> None:
 @json_option
 def data_list(names: tuple[str, ...], as_json: bool) -> None:
     """Show where the datasets NAMES lie, or how to get them  [default: all]."""
-    from mixbench.data.fetch import list_data
+    from mixbench.data.check import list_data
     from mixbench.terminal import sizes
 
     rows = list_data(names)
@@ -191,7 +191,7 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 
     Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
     """
-    from mixbench.data.fetch import check_data
+    from mixbench.data.check import check_data
     from mixbench.terminal import sizes
 
     rows = check_data(names)
@@ -205,12 +205,14 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 def fetch(names: tuple[str, ...]) -> None:
     """Download the datasets NAMES.
 
-    On a machine with internet, such as a login node: a run never downloads anything.  What is whole is kept, so the
+    On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
     same command goes on after a break.
     """
     from mixbench.data.fetch import fetch as fetch_data
+    from mixbench.data.meter import Meter
 
-    fetch_data(names, click.echo)
+    with Meter() as meter:
+        fetch_data(names, meter.say, meter.show)
 
 
 def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,11 +1,13 @@
 """The plan before anything runs: its trials, their work, and their time where a speed is known."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from mixbench.data.split import training_images
+from mixbench.errors import RequestError
 from mixbench.record import Record
 from mixbench.session import Session
 from mixbench.terminal import console, print_table
@@ -35,6 +37,20 @@ def print_plan(session: Session, as_json: bool) -> None:
     click.echo(f"\n{len(rows)} trials, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
     if known := [row["hours"] for row in rows if row["hours"] is not None]:
         click.echo(f"about {sum(known):.2f} device-hours of training in the {len(known)} trials whose speed is known")
+    if todo := _to_be_decoded(session.chosen):
+        click.echo(todo)
+
+
+def _to_be_decoded(trials: list[Trial]) -> str:
+    """How much of a disk the images take that are yet to be decoded; empty where there are none, or no data."""
+    from mixbench.data.decoded import to_be_decoded
+    from mixbench.data.room import in_words
+
+    with suppress(RequestError):  # a run says what is missing
+        if caches := to_be_decoded(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)):
+            size = in_words(sum(cache.bytes_to_decode() for cache in caches))
+            return f"about {size} of images are decoded once, into {caches[0].path.parent}"
+    return ""
 
 
 def _alike(trial: Trial) -> str:

@@ -57,7 +57,12 @@ class Session:
         check(self.trials, self.cluster)
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
-            require(dict.fromkeys(trial.data for trial in todo))
+            data = dict.fromkeys(trial.data for trial in todo)
+            require(data)
+            if any(dataset.decoded for dataset in data):
+                from mixbench.data.decoded import require_decoded
+
+                require_decoded(data)
         check_room(todo, self.run.folder, at_once=max(1, len(gpu_names())))
         out, aside = console(quiet=quiet), console(stderr=True)
         with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:

@@ -50,7 +50,7 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
     datasets: dict[int, Dataset] = {}
     for d, asked in enumerate(suite.datasets):
         try:
-            datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder)
+            datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder, asked.decoded)
         except RequestError as error:
             problems.append((("datasets", d, "image_folder" if asked.image_folder else "name"), str(error)))
         except OSError as error:

@@ -57,16 +57,11 @@ class Faulty(nn.Module):
                 while True:
                     hoard.append(b"x" * 10**8)
             if self.fault == "fill" and "FILLING" in os.environ:
-                fill(Path(os.environ["FILLING"]))
+                with open(os.environ["FILLING"], "ab", buffering=0) as file, suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
             if self.fault == "hang" and "HANGING" in os.environ:
                 Path(os.environ["HANGING"]).touch()
                 while True:
                     torch.ones(1).add_(1)
         return self.head(x.flatten(1))
-
-
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with open(path, "ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))

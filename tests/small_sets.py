@@ -39,8 +39,10 @@ def need_fashion_mnist() -> None:
 
 
 def write(name: str, root: Path, patch: pytest.MonkeyPatch) -> Small:
-    """The files of the dataset `name` under this data root, which becomes `$MIXBENCH_DATA`."""
+    """The files of the dataset `name` under this data root, which becomes `$MIXBENCH_DATA`; caches lie there alone."""
     patch.setenv("MIXBENCH_DATA", str(root))
+    patch.setenv("XDG_CACHE_HOME", str(root / "home"))
+    patch.delenv("MIXBENCH_CACHE", raising=False)
     random = np.random.default_rng(7)
     small = WRITERS[name](name, root / files.FILES[name][0], random, patch)
     train_images, test_images = len(small.train_labels), len(small.test_labels)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mixbench.room import RECORD_BYTES, needed_bytes
-from tests.faulty import fill
+from tests.disks import fill, small
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -20,17 +20,8 @@ DEADLINE = 400
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=8m", "none", str(folder))
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"needs the right to mount: {done.stderr}")
+    with small(tmp_path / "disk", 8 * 2**20) as folder:
+        yield folder
 
 
 def mixbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +52,7 @@ def test_a_disk_too_small_is_refused_with_figures_before_anything_is_written(dis
 def test_a_read_only_folder_is_refused_named_and_can_be_read(disk: Path, tmp_path: Path) -> None:
     suite = write_suite(tmp_path, measure=["complexity"])
     assert mixbench("run", suite, "--out", disk / "run", "--cluster", "debug").returncode == 0
-    mount("-o", "remount,ro", str(disk))
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
     refused: list[list[str | Path]] = [
         ["run", suite, "--out", disk / "run"],

@@ -15,10 +15,12 @@ import torch
 from mixbench.data import cache as caches
 from mixbench.data.cache import Cache
 from mixbench.data.datasets import find_dataset
+from mixbench.data.files import cache_folders
 from mixbench.data.lock import locked
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
 from tests import small_sets
+from tests.disks import read_only
 from tests.small_sets import Small
 
 
@@ -118,7 +120,7 @@ def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> 
 def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0: make room, or .*_DATA"):
+    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0 MB: make room, or .*_CACHE"):
         load(food.dataset)
 
 
@@ -189,10 +191,56 @@ def test_the_processes_that_decode_end_with_the_one_that_started_them(food: Smal
     wait_for(lambda: not any(map(lives, children)))
 
 
-def test_a_folder_that_cannot_be_written_is_said(food: Small, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("in the way")
+def test_a_folder_that_cannot_be_written_is_said(food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MIXBENCH_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(RequestError, match=r"the decoded images cannot be kept in .*cache: .*; name a folder"):
         load(food.dataset)
+
+
+def give_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This user's own cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/.cache"))
+    return tmp_path / "home/.cache/mixbench"
+
+
+def test_caches_of_data_on_a_read_only_share_go_to_the_users_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    food = small_sets.write("food101", tmp_path / "share", monkeypatch)
+    own = give_home(tmp_path, monkeypatch)
+    with read_only(tmp_path / "share"):
+        splits, said = said_while_loading(food)
+        assert len(said) == 2 and len(splits.train.images) == 6
+        assert {cache.path.parent for cache in caches.caches_of("food101")} == {own}
+        assert said_while_loading(food)[1] == [], "they are found there again"
+
+
+def test_caches_that_stand_on_a_read_only_share_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    food = small_sets.write("food101", tmp_path / "share", monkeypatch)
+    own = give_home(tmp_path, monkeypatch)
+    load(food.dataset)
+    with read_only(tmp_path / "share"):
+        assert said_while_loading(food)[1] == [] and not own.exists()
+
+
+def test_a_cache_folder_that_is_named_is_the_only_one(
+    food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(food.dataset)
+    monkeypatch.setenv("MIXBENCH_CACHE", str(tmp_path / "named"))
+    assert len(said_while_loading(food)[1]) == 2
+    assert {cache.path.parent for cache in caches.caches_of("food101")} == {tmp_path / "named"}
+
+
+def test_a_data_root_that_cannot_be_made_leaves_caches_to_the_users_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = give_home(tmp_path, monkeypatch)
+    (tmp_path / "file").write_text("in the way")
+    for root, first in ((tmp_path / "file/data", own), (tmp_path / "new/data", tmp_path / "new/data/cache")):
+        monkeypatch.setenv("MIXBENCH_DATA", str(root))
+        assert cache_folders()[0] == first
 
 
 @pytest.mark.parametrize(("free", "fits"), [(2_000, True), (1_919, False)])

@@ -1,4 +1,4 @@
-"""Images decoded once: one uint8 array a split, in a file under the data root, mapped into memory where it is used.
+"""Images decoded once: one uint8 array a split, in a file in a cache folder, mapped into memory where it is used.
 
 NAME-SPLIT-SIDE-<8 hex>.images holds the array, .json beside it its shape and checksums.  The hex hashes what was
 decoded: the names of the image files, or the contents of the array.  Every use checks the size and 256 blocks of 4 KiB
@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mixbench.data.decode import decode_files, write_at
-from mixbench.data.files import data_root
+from mixbench.data.files import cache_folders
 from mixbench.data.lock import locked
+from mixbench.data.room import require_room
 from mixbench.errors import RequestError
 from mixbench.record import write_atomically
 
@@ -61,16 +61,12 @@ class Cache:
                 if not self.is_good():
                     self._build(write)
         except OSError as error:
-            why = error.strerror or error
-            raise RequestError(
-                f"the decoded images cannot be kept in {self.path.parent}: {why}; name a folder that can be written, "
-                "with the data in it, in $MIXBENCH_DATA"
-            ) from error
+            raise cannot_keep(self.path.parent, error) from error
 
     def _build(self, write: Callable[[Path], None]) -> None:
         for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             leftover.unlink()  # of a process that died: its lock is ours
-        self._check_room()
+        require_room(self.path.parent, self.bytes)
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with open(beside, "wb") as file:
@@ -84,20 +80,21 @@ class Cache:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _check_room(self) -> None:
-        free = shutil.disk_usage(self.path.parent).free
-        if free < self.bytes:
-            raise RequestError(
-                f"{self.path.parent} has {free / 1e6:,.1f} MB free; the decoded images take {self.bytes / 1e6:,.1f}: "
-                "make room, or name another folder in $MIXBENCH_DATA"
-            )
+
+def cannot_keep(folder: Path, error: OSError) -> RequestError:
+    why = error.strerror or error
+    return RequestError(
+        f"the decoded images cannot be kept in {folder}: {why}; name a folder that can be written in $MIXBENCH_CACHE"
+    )
 
 
 def cached(name: str, images: np.ndarray | Sequence[Path], channels: int, side: int, say: Say) -> Cache:
     """The cache of a split's images at `side` × `side`; decoded or resized into it where it is missing or not good."""
-    path = cache_folder() / f"{name}-{side}-{_identity(images)[:8]}.images"
-    cache = Cache(path, (len(images), channels, side, side))
-    if not cache.is_good():
+    file, shape = f"{name}-{side}-{_identity(images)[:8]}.images", (len(images), channels, side, side)
+    choices = [Cache(folder / file, shape) for folder in cache_folders()]
+    cache = next((choice for choice in choices if choice.is_good()), None)
+    if cache is None:
+        cache = choices[0]
 
         def now(done: int, total: int) -> None:
             say(f"decoding {name}", done, total)
@@ -131,14 +128,10 @@ def _resize(images: np.ndarray, side: int, into: Path, say: Callable[[int, int],
         say(first + len(chunk), len(images))
 
 
-def cache_folder() -> Path:
-    return data_root() / "cache"
-
-
 def caches_of(name: str) -> list[Cache]:
     """All caches of a dataset that say what they are."""
     found = []
-    for facts in sorted(cache_folder().glob(f"{name}-t*-*.json")):
+    for facts in sorted(file for folder in cache_folders() for file in folder.glob(f"{name}-t*-*.json")):
         try:
             found.append(Cache(facts.with_suffix(".images"), tuple(json.loads(facts.read_text())["shape"])))
         except (ValueError, KeyError, TypeError):

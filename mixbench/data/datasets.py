@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,8 @@ class Dataset:
     augmentation (0: the same).  `streamed` images are decoded anew in each epoch, a training image within the box that
     its augmentation draws, a test image resized and cut at its centre; all others are squashed to a square once.
     `resampling` is that of streamed test images.  `folder` is that of an `image_folder`, empty for those in the table;
-    `contents` hashes the names of the classes and images in it, for what a trial's id tells apart.
+    `contents` hashes the names of the classes and images in it, for what a trial's id tells apart.  `decoded` images of
+    a streamed dataset are decoded once, into a cache: the same images, so that datasets that differ in it are equal.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     streamed: bool = False
     folder: str = ""
     contents: str = ""
+    decoded: bool = field(default=False, compare=False)
 
     @property
     def decoded_bytes(self) -> int:
@@ -165,19 +167,24 @@ DATASETS = {
 }
 
 
-def find_dataset(name: str, image_size: int | None = None, image_folder: str | None = None) -> Dataset:
+def find_dataset(
+    name: str, image_size: int | None = None, image_folder: str | None = None, decoded: bool = False
+) -> Dataset:
     """The dataset of the table, at another image size where one is given; or the images of a folder.
 
     At another size `train_side` keeps its proportion to it.  Raises RequestError with the nearest names where there is
-    no such dataset, or says what the folder lacks.
+    no such dataset, or says what the folder lacks, or where `decoded` has no meaning.
     """
     if image_folder is not None:
-        return _folder_dataset(name, Path(image_folder), image_size or 224)
+        return replace(_folder_dataset(name, Path(image_folder), image_size or 224), decoded=decoded)
     if name not in DATASETS:
         raise RequestError(f"no dataset is called {name!r}{nearest(name, DATASETS)}")
     dataset = DATASETS[name]
+    if decoded and not dataset.streamed:
+        raise RequestError(f"decoded: {name} is kept decoded in any case; it is for imagenet or an image_folder")
     size = image_size or dataset.image_size
-    return replace(dataset, image_size=size, train_side=round(dataset.train_side * size / dataset.image_size))
+    side = round(dataset.train_side * size / dataset.image_size)
+    return replace(dataset, image_size=size, train_side=side, decoded=decoded)
 
 
 def _folder_dataset(name: str, folder: Path, image_size: int) -> Dataset:

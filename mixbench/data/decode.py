@@ -1,11 +1,12 @@
 """Image files → uint8 arrays.  Imports no torch: a process that decodes is up in a fraction of a second."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from mixbench.errors import RequestError
 
 FILES_A_TASK = 64
+Result = TypeVar("Result")
 
 
 def open_rgb(path: Path | str) -> Image.Image:
@@ -55,23 +57,31 @@ def end_with_parent(*_: object) -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def decode_files(paths: Sequence[Path], side: int, into: Path, say: Callable[[int, int], None]) -> None:
-    """Write the images, each squashed to `side` × `side`, one after the other into a file; say how many are done.
+def in_processes(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    """What a function returns for the arguments of each task, in the order in which they end.
 
     In processes that are started afresh: a fork of one that holds a GPU, or threads, is not safe.
     """
-    tasks = [(first, paths[first : first + FILES_A_TASK]) for first in range(0, len(paths), FILES_A_TASK)]
-    workers = min(cores(), len(tasks))
+    if not tasks:
+        return
     afresh = get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=afresh, initializer=end_with_parent) as pool:
-        running = [pool.submit(_decode_some, [str(path) for path in some], first, side, into) for first, some in tasks]
+    with ProcessPoolExecutor(min(cores(), len(tasks)), mp_context=afresh, initializer=end_with_parent) as pool:
+        running = [pool.submit(function, *task) for task in tasks]
         try:
-            done = 0
             for task in as_completed(running):
-                done += task.result()
-                say(done, len(paths))
+                yield task.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode_files(paths: Sequence[Path], side: int, into: Path, say: Callable[[int, int], None]) -> None:
+    """Write the images, each squashed to `side` × `side`, one after the other into a file; say how many are done."""
+    starts = range(0, len(paths), FILES_A_TASK)
+    tasks = [([str(path) for path in paths[first : first + FILES_A_TASK]], first, side, into) for first in starts]
+    done = 0
+    for count in in_processes(_decode_some, tasks):
+        done += count
+        say(done, len(paths))
 
 
 def _decode_some(paths: list[str], first: int, side: int, into: Path) -> int:
@@ -81,9 +91,12 @@ def _decode_some(paths: list[str], first: int, side: int, into: Path) -> int:
     return len(paths)
 
 
-def write_at(path: Path, offset: int, array: np.ndarray) -> None:
+def write_at(path: Path, offset: int, array: np.ndarray, sync: bool = False) -> None:
+    """Write an array into a file that is there; `sync` waits until the disk has it."""
     with open(path, "r+b", buffering=0) as file:
         data = np.ascontiguousarray(array).data.cast("B")
         while data:
             written = os.pwrite(file.fileno(), data, offset)
             data, offset = data[written:], offset + written
+        if sync:
+            os.fdatasync(file.fileno())

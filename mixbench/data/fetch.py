@@ -1,17 +1,18 @@
-"""`mixbench data`: what is on this machine, whether it is whole, and how it is fetched, on a machine with internet."""
+"""`mixbench data fetch`: what is not on this machine, downloaded and unpacked, on a machine with internet."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from tarfile import TarError
 
-from mixbench.data.datasets import DATASETS, Dataset, find_dataset
-from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, folders, lack, missing, remedy
+from mixbench.data.check import chosen, damage
+from mixbench.data.datasets import Dataset
+from mixbench.data.download import Say, Show, WrongFile, download
+from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, lack, remedy
 from mixbench.data.lock import locked
+from mixbench.data.unpack import unpack
 from mixbench.errors import RequestError
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -25,81 +26,10 @@ class Download:
     unpack: bool
 
 
-def chosen(names: Iterable[str]) -> list[Dataset]:
-    """The datasets of these names, all of the table where none is named.  Raises RequestError."""
-    return [find_dataset(name) for name in dict.fromkeys(names)] or list(DATASETS.values())
-
-
-def list_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row each: `here`, `missing` or `built in`, where it lies or would lie, its size decoded.  No file is opened."""
-    return [
-        {
-            "name": dataset.name,
-            "status": "built in" if dataset.name in BUILT_IN else "missing" if missing(dataset) else "here",
-            "folder": _place(dataset),
-            "decoded_bytes": dataset.decoded_bytes,
-            "held": "streamed" if dataset.streamed else "in a cache" if dataset.train_side else "in memory",
-            "remedy": remedy(dataset) if missing(dataset) else "",
-        }
-        for dataset in chosen(names)
-    ]
-
-
-def _place(dataset: Dataset) -> str:
-    """Where a dataset lies or, where it is missing, would lie; empty for one that is built in."""
-    choices = folders(dataset)
-    return str((find_folder(dataset) if not missing(dataset) else choices[-1]) if choices else "")
-
-
-def check_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row each: `whole`, `missing` or `damaged`, why, and what it takes on disk, decoded, and in caches."""
-    return [check_one(dataset) for dataset in chosen(names)]
-
-
-def check_one(dataset: Dataset) -> dict[str, Any]:
-    from mixbench.data.cache import caches_of
-
-    caches, why = caches_of(dataset.name), lack(dataset)
-    here = not why
-    if here:
-        spoilt = (f"{cache.path} is damaged: delete it" for cache in caches if not cache.is_good(whole=True))
-        why = _damage(dataset) or next(spoilt, "")
-    folder = find_folder(dataset) if here and folders(dataset) else None
-    return {
-        "name": dataset.name,
-        "status": "damaged" if here and why else "whole" if here else "missing",
-        "folder": str(folder or ""),
-        "bytes_on_disk": _size(folder) if folder else 0,
-        "decoded_bytes": dataset.decoded_bytes,
-        "cache_bytes": sum(cache.path.stat().st_size for cache in caches if cache.path.exists()),
-        "why": why,
-    }
-
-
-def _damage(dataset: Dataset) -> str:
-    """What is wrong with a dataset's own files: checksums where its authors give any, else names and numbers."""
-    from mixbench.data.formats import read
-
-    try:
-        splits = read(dataset)
-    except RequestError as error:
-        return str(error)
-    files = [path for raw in splits for path in raw.images if isinstance(path, Path)]
-    if empty := [path for path in files if not path.is_file() or not path.stat().st_size]:
-        number = f"{len(empty):,} of {len(files):,} images are missing or empty"
-        return f"{number}, such as {empty[0]}; {remedy(dataset)}"
-    return ""
-
-
-def _size(folder: Path) -> int:
-    """The bytes of all files under a folder, links to folders followed."""
-    return sum(os.path.getsize(Path(at) / name) for at, _, names in os.walk(folder, followlinks=True) for name in names)
-
-
-def fetch(names: Iterable[str], say: Say) -> None:
+def fetch(names: Iterable[str], say: Say, show: Show = lambda what, done, total: None) -> None:
     """Download and unpack what is not here or not whole; one process at a time does so.
 
-    What is whole is kept, so that after a break the same call goes on, with the file it was at from its beginning.
+    What has come is kept, so that after a break the same call goes on.
     Raises RequestError for what cannot be fetched, before anything is.
     """
     datasets = chosen(names)
@@ -108,16 +38,16 @@ def fetch(names: Iterable[str], say: Say) -> None:
     lock = data_root() / "fetch.lock"
     with locked(lock, lambda: say(f"another process is fetching (it holds {lock}); waiting for it to end")):
         for dataset in datasets:
-            _fetch_one(dataset, say)
+            _fetch_one(dataset, say, show)
 
 
-def _fetch_one(dataset: Dataset, say: Say) -> None:
-    if check_one(dataset)["status"] == "whole":
+def _fetch_one(dataset: Dataset, say: Say, show: Show) -> None:
+    if not lack(dataset) and not damage(dataset):
         say(f"{dataset.name}: is here and whole")
         return
-    for download in downloads(dataset.name):
-        _download(dataset, download, say)
-    if why := _damage(dataset):
+    for wanted in downloads(dataset.name):
+        _fetch_file(dataset, wanted, say, show)
+    if why := damage(dataset):
         raise RequestError(f"{dataset.name} was fetched, and is not what it should be: {why}")
     say(f"{dataset.name}: fetched into {find_folder(dataset)}")
 
@@ -146,9 +76,9 @@ def downloads(name: str) -> list[Download]:
     return []
 
 
-def _download(dataset: Dataset, wanted: Download, say: Say) -> None:
-    """Raises RequestError where no address gives the file."""
-    from torchvision.datasets.utils import check_integrity, download_url, extract_archive
+def _fetch_file(dataset: Dataset, wanted: Download, say: Say, show: Show) -> None:
+    """Raises RequestError where no address gives the file, or it cannot be unpacked."""
+    from torchvision.datasets.utils import check_integrity
 
     archive, errors = wanted.folder / wanted.name, []
     for address in wanted.addresses:
@@ -156,18 +86,16 @@ def _download(dataset: Dataset, wanted: Download, say: Say) -> None:
             break
         say(f"{dataset.name}: {address}")
         try:
-            download_url(address, wanted.folder, wanted.name, wanted.md5)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the checksum is wrong
-            errors.append(f"{address}: {' '.join(str(error).split())}")
+            download(address, archive, wanted.md5, say, show)
+        except (OSError, HTTPException, WrongFile) as error:
+            errors.append(f"{address}: {error}")
     else:
         if not check_integrity(archive, wanted.md5):
             tried = "; ".join(errors)
-            raise RequestError(f"{dataset.name} could not be fetched ({tried}); what came is kept, try again")
+            raise RequestError(f"{dataset.name} could not be fetched ({tried}); the same command goes on from here")
     if wanted.unpack:
         say(f"{dataset.name}: unpacking {archive}")
         try:
-            extract_archive(archive, wanted.folder)
-        except OSError as error:
-            raise RequestError(
-                f"{archive} could not be unpacked into {wanted.folder}: {error.strerror or error}"
-            ) from None
+            unpack(archive, wanted.folder, lambda done, size: show(f"{archive.name}: unpacking", done, size))
+        except (OSError, TarError, EOFError) as error:
+            raise RequestError(f"{archive} could not be unpacked into {wanted.folder}: {error}") from None

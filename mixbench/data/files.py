@@ -34,6 +34,30 @@ def data_root() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "mixbench"
 
 
+def cache_folders() -> list[Path]:
+    """Where decoded images may lie, first the folder that new ones are written to.
+
+    `$MIXBENCH_CACHE` alone where it is set; else `cache` in the data root and XDG's cache folder, the latter first
+    where this user cannot write into the former, as on a read-only share, whose caches are used all the same.
+    """
+    if chosen := os.environ.get("MIXBENCH_CACHE"):
+        return [Path(chosen)]
+    usual = data_root() / "cache"
+    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixbench"
+    return [usual, own] if _can_be_written(usual) else [own, usual]
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself where it is not there yet."""
+    there = nearest_there(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def nearest_there(folder: Path) -> Path:
+    """The folder, else the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+
+
 def folders(dataset: Dataset) -> list[Path]:
     """The folders in which a dataset may lie, the first choice first; none for one that is made from nothing."""
     if dataset.folder:

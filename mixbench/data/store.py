@@ -13,6 +13,7 @@ from torch import Tensor
 from mixbench.data.cache import Cache, Say, cached
 from mixbench.data.datasets import Dataset
 from mixbench.data.decode import cores
+from mixbench.data.decoded import decoded_pixels
 from mixbench.data.formats import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
 
@@ -93,7 +94,8 @@ def load(
     """
     train, test = read(dataset)
     if dataset.streamed:
-        streams = (_streamed(dataset, raw, test_crop or DEFAULT_CROP, processes) for raw in (train, test))
+        parts, crop = {"train": train, "test": test}, test_crop or DEFAULT_CROP
+        streams = (_streamed(dataset, part, raw, crop, processes, say) for part, raw in parts.items())
         return Splits(*cast(Iterable[Images], streams))
     train_side = dataset.train_side or dataset.image_size
     return Splits(
@@ -102,10 +104,11 @@ def load(
     )
 
 
-def _streamed(dataset: Dataset, raw: Raw, crop: float, processes: int) -> StreamedImages:
+def _streamed(dataset: Dataset, part: str, raw: Raw, crop: float, processes: int, say: Say) -> StreamedImages:
     assert not isinstance(raw.images, np.ndarray), "only files are streamed"
+    pixels = decoded_pixels(dataset, part, raw.images, say) if dataset.decoded else None
     workers = max(1, cores() // processes)
-    return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers, dataset.resampling)
+    return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers, dataset.resampling, pixels)
 
 
 def _labels(raw: Raw) -> Tensor:

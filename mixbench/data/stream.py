@@ -1,4 +1,4 @@
-"""Images of a set too large to be kept decoded: decoded when they are asked for, by processes of torch's DataLoader.
+"""Images of a set too large for memory: decoded, or read decoded, when asked for, by processes of torch's DataLoader.
 
 A training image is what the box that is drawn for it shows, resized: RandomResizedCrop.  Without a box, as in testing,
 it is resized so that the middle of its shorter side, `crop` of it, is the image: Resize and CenterCrop.
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mixbench.data.decode import end_with_parent, open_rgb, resized
+from mixbench.data.decoded import Pixels
 from mixbench.errors import RequestError
 
 Box = Callable[[int, int, int], tuple[int, int, int, int] | None]
@@ -31,7 +32,10 @@ BATCHES_AHEAD = 2
 
 
 class StreamedImages:
-    """Files in place of a tensor; labels: N, int64, on the device.  The same `batches` as Images."""
+    """Files in place of a tensor; labels: N, int64, on the device.  The same `batches` as Images.
+
+    Where there are `pixels`, the files are decoded already.
+    """
 
     nbytes = 0
 
@@ -43,10 +47,11 @@ class StreamedImages:
         crop: float,
         workers: int,
         resampling: str = "bilinear",
+        pixels: Pixels | None = None,
     ):
         self.labels = labels
         self.workers = workers
-        self._decoder = _Decoder(paths, image_size, crop, resampling)
+        self._decoder = _Decoder(paths, pixels, image_size, crop, resampling)
         self._asked = _Asked()
         self._loader: DataLoader[Any] | None = None
 
@@ -101,8 +106,8 @@ class _Asked:
 class _Decoder:
     """What each process has of the set: the paths as one array, which is sent to it far faster than a list."""
 
-    def __init__(self, paths: Sequence[Path], image_size: int, crop: float, resampling: str):
-        self.paths = np.array([os.fsencode(path) for path in paths])
+    def __init__(self, paths: Sequence[Path], pixels: Pixels | None, image_size: int, crop: float, resampling: str):
+        self.paths, self.pixels = np.array([os.fsencode(path) for path in paths]), pixels
         self.image_size, self.crop, self.resampling = image_size, crop, resampling
 
     def __len__(self) -> int:
@@ -117,7 +122,8 @@ class _Decoder:
             return error
 
     def _decode(self, sample: int, box: Box | None) -> np.ndarray:
-        image = open_rgb(os.fsdecode(self.paths[sample]))
+        image = self.pixels.image(sample) if self.pixels else None
+        image = image or open_rgb(os.fsdecode(self.paths[sample]))
         seen = box(sample, image.height, image.width) if box else None
         if seen is None:
             return centre(image, self.image_size, self.crop, self.resampling)

@@ -1,0 +1,47 @@
+"""Bytes on their way, shown: a bar in a terminal, a line now and then elsewhere."""
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from mixbench.data.room import in_words
+from mixbench.terminal import console
+
+PLAIN_SECONDS = 10.0
+
+
+class Meter:
+    """A context: it shows from entry to exit."""
+
+    def __init__(self, to: Console | None = None, plain_seconds: float = PLAIN_SECONDS):
+        self.console = to or console()
+        self.plain_seconds = plain_seconds
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        text = TextColumn("{task.description}", markup=False)
+        self._bar = Progress(text, *columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self._task = self._bar.add_task("", visible=False, total=None)
+        self._what, self._shown_at = "", time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.console.print(line, soft_wrap=True)
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """How many bytes are done, of how many (0: it is not known)."""
+        if what != self._what:
+            self._what = what
+            self._bar.reset(self._task, description=what, visible=True)
+        self._bar.update(self._task, completed=done, total=total or None)
+        moment = time.monotonic()
+        if not self.console.is_terminal and moment - self._shown_at >= self.plain_seconds:
+            self._shown_at = moment
+            self.say(f"  {what}" + (f" {in_words(done)}" if done else "") + (f" of {in_words(total)}" if total else ""))
