@@ -1,5 +1,6 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
+import re
 import shlex
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -39,6 +40,10 @@ class Session:
         self.trials = trials
         self.problems: list[str] = []
         self.chosen = trials if only is None else select(trials, only)
+        if found := re.search("%[jtAa]", str(folder.absolute())):
+            raise RequestError(
+                f"{folder}: submitit puts numbers in place of {found[0]} in a path; choose another with --out"
+            )
         _refuse_another(self.run, suite)
 
     def unfinished(self) -> list[Trial]:

@@ -204,6 +204,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
         (["run", "s.yaml", "--only", "seed=9"], "matches none of the 4 trials"),
         (["run", "s.yaml", "--cluster", "slrum"], "no cluster is called 'slrum' (choose from local, debug)"),
         (["run", "s.yaml", "--out", "s.yaml"], "is not a run folder"),
+        (["run", "s.yaml", "--out", "a%j"], "submitit puts numbers in place of %j"),
         (["run", "s.yaml", "--out", "full"], "is not a run folder and not empty"),
         (["run", "s.yaml", "--out", "other"], "other holds the run of suite 'cifar', not the run of 's'"),
         (["run", "s.yaml", "--set", "recipe.epoch=1"], "--set recipe.epoch=1: recipe: unknown key 'epoch'"),

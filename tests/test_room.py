@@ -63,11 +63,9 @@ def test_a_read_only_folder_is_refused_named_and_can_be_read(disk: Path, tmp_pat
     assert mixbench("run", suite, "--out", disk / "run", "--cluster", "debug").returncode == 0
     mount("-o", "remount,ro", str(disk))
     before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
-    for words in (
-        ["run", suite, "--out", disk / "run"],
-        ["run", suite, "--out", disk / "new"],
-        ["report", disk / "run"],
-    ):
+    requests: list[list[str | Path]] = [["run", suite, "--out", disk / name] for name in ("run", "new")]
+    requests.append(["report", disk / "run"])
+    for words in requests:
         done = mixbench(*words)
         assert done.returncode == 2 and "Read-only file system" in done.stderr and str(disk) in done.stderr
     assert mixbench("status", disk / "run").stdout.endswith("1 done\n")
@@ -104,8 +102,7 @@ def test_a_disk_that_was_full_all_along_is_refused_and_a_report_that_cannot_be_w
     assert mixbench("run", suite, "--out", run, "--cluster", "debug").returncode == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent.name != "lock"}
     fill(disk / "filling")
-    requests: list[list[str | Path]] = [["run", suite, "--out", disk / name] for name in ("run", "new")]
-    requests.append(["report", run])
+    requests: list[list[str | Path]] = [["run", suite, "--out", disk / "new"], ["report", run]]
     for words in requests:
         done = mixbench(*words)
         assert done.returncode == 2 and ("No space" in done.stderr or "are free" in done.stderr), done.stderr
