@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mixbench.room import RECORD_BYTES, needed_bytes
-from tests.faulty import fill
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -101,7 +100,7 @@ def test_a_disk_that_was_full_all_along_is_refused_and_a_report_that_cannot_be_w
     run = disk / "run"
     assert mixbench("run", suite, "--out", run, "--cluster", "debug").returncode == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent.name != "lock"}
-    fill(disk / "filling")
+    subprocess.run(["dd", "if=/dev/zero", f"of={disk / 'filling'}", "bs=4k"], capture_output=True)
     requests: list[list[str | Path]] = [["run", suite, "--out", disk / "new"], ["report", run]]
     for words in requests:
         done = mixbench(*words)
