@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from mixbench.errors import RequestError
+from mixbench.streams import make_usable, outlive_readers
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXIT_FAILED_TRIALS, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
@@ -64,6 +65,7 @@ def run(
 
         print_plan(session, as_json)
         return
+    outlive_readers()
     for stop in STOPS:
         if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
             signal.signal(stop, _interrupt)
@@ -234,6 +236,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 def main() -> None:
     """The entry point: a wrong request is one message and exit code 2, never a traceback."""
+    make_usable()
     try:
         cli(prog_name="mixbench", standalone_mode=False)
     except click.ClickException as error:

@@ -1,5 +1,6 @@
 """One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -42,6 +43,10 @@ class Session:
         self.chosen = trials if only is None else select(trials, only)
         if not (there := next(path for path in (folder, *folder.absolute().parents) if path.exists())).is_dir():
             raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
+        if found := re.search("%[jtAa]", str(folder.absolute())):
+            raise RequestError(
+                f"{folder}: submitit puts numbers in place of {found[0]} in a path; choose another with --out"
+            )
         _refuse_another(self.run, suite)
 
     def unfinished(self) -> list[Trial]:

@@ -4,9 +4,12 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every process that a test starts inherits it
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.disks import small
 
 REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
 
@@ -28,3 +31,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, but {REQUIRE_ALL} is set: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    with small(tmp_path / "disk", 8 * 2**20) as folder:
+        yield folder

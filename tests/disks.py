@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,6 @@ def mounted(*words: str | Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", words[-1]], check=True)
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with open(path, "ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+def freeze(disk: Path) -> None:
+    """Nothing can be written there any more."""
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -207,6 +207,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
             ["run", "s.yaml", "--out", "s.yaml"],
             "--out s.yaml: s.yaml is a file; a folder, or one to be made, is wanted",
         ),
+        (["run", "s.yaml", "--out", "a%j"], "submitit puts numbers in place of %j"),
         (["run", "s.yaml", "--out", "full"], "is not a run folder and not empty"),
         (["run", "s.yaml", "--out", "other"], "other holds the run of suite 'cifar', not the run of 's'"),
         (["run", "s.yaml", "--set", "recipe.epoch=1"], "--set recipe.epoch=1: recipe: unknown key 'epoch'"),

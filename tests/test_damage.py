@@ -1,6 +1,8 @@
 """Damaged files in a run folder: named and counted by whoever reads, set aside by the next run, never used."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -150,3 +152,22 @@ def test_a_run_killed_while_it_wrote_its_plan_is_still_a_run(tmp_path: Path) -> 
     run.write_plan(suite.text, trials)
     run.plan_file.unlink()
     Session(suite, trials, "local", run.folder, None)
+
+
+def test_the_run_command_sets_aside_what_is_damaged_says_so_and_measures_it_again(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, measure=["complexity"], seeds=[0, 1])
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(run.folder), "--cluster", "debug"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    first, second = run.planned()
+    kept = run.record_file(second).read_bytes()
+    torn = run.record_file(first).read_bytes().replace(b'"params": 3', b'"params": 4')
+    for path in (run.record_file(first), run.trial_folder(second) / "trial.json", run.plan_file):
+        path.write_bytes(torn)
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("damaged, set aside and not used: ") == 3, again.stderr
+    assert f"1 trial to run (1 are done already), in {run.folder}" in again.stdout
+    assert run.record_file(first).with_name("record.json.damaged-1").read_bytes() == torn
+    assert run.record_file(second).read_bytes() == kept, "what was whole is as it was"
+    found = collect(run)
+    assert (found.damaged, found.set_aside, found.counts["done"]) == ([], 3, 2)
