@@ -2,7 +2,8 @@
 
 It notes each training step, and the death, in $DIARY.  Moments: `step` (after the weights were changed), `forward`,
 `evaluate`, `write` (half of a checkpoint's file is on the disk), `delete` (half of the last checkpoint is gone), and
-`before NAME` and `after NAME` of the renaming that gives a file or folder this name.
+`before NAME` and `after NAME` of the renaming that gives a file or folder this name.  At the moment `refuse` it lives
+on, but its disk is full.
 """
 
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,10 @@ def replace(source: Path, target: Path) -> None:
 
 
 def write(path: Path, state: dict[str, Any]) -> str:
+    if moment == "refuse" and torch.distributed.get_rank() == int(rank):
+        seen["refuse"] += 1
+        if seen["refuse"] == int(count):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
     digest = checkpoint_write(path, state)
     if moment == "write":
         whole = path.read_bytes()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,23 @@ def test_a_damaged_checkpoint_is_set_aside_named_and_not_used(
     assert resumed == undisturbed and steps == 40, "it began anew"
     run.clear(trial.id)
     assert [path.name for path in good.iterdir()] == ["step-00000025.damaged-1"], "only that is kept"
+
+
+def test_a_disk_that_is_full_costs_no_checkpoint_and_with_room_again_the_training_goes_on(
+    disk: Path, tmp_path: Path, measured: Callable[..., Any]
+) -> None:
+    trial = small_trial(tmp_path)
+    undisturbed, _, _ = measured(trial, folder(tmp_path, "whole"))
+    place, filling = folder(disk, "place"), disk / "filling"
+    with pytest.raises(Interrupted):
+        measured(trial, place, stop=11)
+    subprocess.run(["dd", "if=/dev/zero", f"of={filling}", "bs=4k"], capture_output=True)
+    with pytest.raises(TrialError, match=r"^the checkpoint could not be written: No space left on device$"):
+        measured(trial, place)
+    assert sorted(path.name for path in (place / "checkpoint").iterdir()) == ["latest", "step-00000010"]
+    filling.unlink()
+    resumed, notes, steps = measured(trial, place)
+    assert resumed == undisturbed and notes == [] and steps == 30
 
 
 def test_an_earlier_complete_checkpoint_takes_the_place_of_a_damaged_one(

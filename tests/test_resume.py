@@ -183,6 +183,22 @@ def test_killed_and_run_again_a_trial_ends_as_if_nothing_had_happened(
     assert die_and_resume(case, tmp_path, undisturbed) >= spared, "it goes on from its last checkpoint"
 
 
+@pytest.mark.slow
+def test_when_one_rank_cannot_write_its_checkpoint_the_trial_fails_with_the_reason_and_later_goes_on(
+    tmp_path: Path,
+) -> None:
+    case, disturbed = Case("layernorm", 2, 1, "refuse", 2, 1), tmp_path / "disturbed"
+    command = command_of(case, disturbed)
+    assert run(command, disturbed / "diary", case)[0] == 1
+    [trial] = (disturbed / "run" / "trials").iterdir()
+    assert read_record(trial / "record.json").error == "the checkpoint could not be written: No space left on device"
+    assert len(list((trial / "checkpoint").glob("step-*"))) == 1 and not list((trial / "checkpoint").glob(".*"))
+    assert run(command, disturbed / "again")[0] == 0
+    whole = tmp_path / "whole"
+    assert run(command_of(case, whole), whole / "diary")[0] == 0
+    assert outcome(disturbed) == outcome(whole)
+
+
 def main(count: int, folder: Path) -> None:
     """All kinds of death, `count` in all: python -m tests.test_resume 50 FOLDER."""
     undisturbed: dict[tuple[Any, ...], Any] = {}
