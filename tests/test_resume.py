@@ -167,7 +167,7 @@ def undisturbed() -> dict[tuple[Any, ...], Any]:
 REDUCED = [
     (Case("dropout", 1, 0, "step", 47, 0), 40),
     (Case("batchnorm", 1, 0, "write", 3, 0), 0),
-    (Case("dropout", 1, 0, "before latest", 2, 0), 20),
+    (Case("dropout", 1, 0, "before latest", 2, 0), 1),
     (Case("batchnorm", 1, 0, "before record.json", 1, 0), 40),
     (Case("dropout", 1, 0, "launcher", 1, 0), 0),
     (Case("layernorm", 2, 1, "step", 50, 1), 40),
