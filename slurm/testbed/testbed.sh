@@ -8,7 +8,8 @@
 #   testbed.sh kill-node NODE     cuts its power: its processes and connections are gone at once
 #   testbed.sh freeze-node NODE   it hangs: nothing of it answers, its connections stay open
 #   testbed.sh thaw-node NODE     it goes on as if nothing had been
-#   testbed.sh start-node NODE    switches a killed node on; a frozen one is reset
+#   testbed.sh start-node NODE    switches a killed node on; a frozen one is reset.  Let SLURM see it DOWN before, in 15 to
+#                                 25 s: of a node that was away for a moment it takes SLURM a minute to miss the jobs
 #   testbed.sh stop               leaves no process, no mount, no file
 #
 # NODE may also be `controller`, the machine of slurmctld; munge, MariaDB and slurmdbd have one of their own.
@@ -26,7 +27,7 @@ state=$(realpath --canonicalize-missing -- "${MIXBENCH_TESTBED:-${TMPDIR:-/tmp}/
 export SLURM_CONF=$state/etc/slurm.conf
 MARK=MIXBENCH_TESTBED_MACHINE # in the environment of every process of the testbed itself, and of no job: whose it is
 OURS=.mixbench-testbed        # in the state folder: it is ours to delete
-PACKAGES=(slurm-wlm slurmdbd munge mariadb-server-core mariadb-client-core)
+PACKAGES=(slurm-wlm slurmdbd munge mariadb-server-core mariadb-client-core procps)
 PROGRAMS=(slurmctld slurmd slurmdbd sacctmgr munged mariadbd mariadb-install-db unshare nsenter setsid pgrep)
 READY_SECONDS=90              # on a machine that others keep busy, too
 cgroup_name=mixbench-testbed-$(cksum <<<"$state" | cut -d ' ' -f 1)
