@@ -14,8 +14,10 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 
 @pytest.fixture
-def slurm(testbed: Slurm) -> Iterator[Slurm]:
+def slurm(testbed: Slurm) -> Slurm:
     """The testbed with every node idle, whatever the test before did to it."""
+    for node in ("controller", "n1", "n2", "n3"):
+        testbed.testbed("start-node", node)
     testbed.run("scancel", "--user=root")
     testbed.until_idle()
     return testbed

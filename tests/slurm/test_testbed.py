@@ -1,9 +1,13 @@
 """The testbed is a real SLURM: what the tests of mixbench on a cluster rely on, and that it leaves nothing behind."""
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +16,24 @@ import pytest
 from tests.slurm.testbed import SCRIPT, START_SECONDS, Slurm, running, start, stop, until
 
 # Prints what it gets and goes on: `started RUN NODE SECOND`, `USR2 SECOND`
-STUBBORN = """trap 'echo USR2 $(date +%s)' USR2
+TASK = """trap 'echo USR2 $(date +%s)' USR2
 echo started ${SLURM_RESTART_COUNT:-0} $(hostname) $(date +%s)
 for tick in $(seq 3000); do sleep 0.1; done"""
-DEATH_SECONDS = 75  # until SLURM gives a silent node up: 24 to 35 s, more where cores are shared
+STUBBORN = f"srun bash -c {shlex.quote(TASK)}"
+DEATH_SECONDS = 75  # until SLURM gives a silent node up: 15 to 18 s were seen, more where cores are shared
 HUNDRED_MIB = "--mem=100M"
 EATS_400_MIB = 'python3 -c "import time; eaten = bytearray(400 << 20); time.sleep(30)"'
-
-
-def stubborn(*options: str) -> str:
-    return f"srun {' '.join(options)} bash -c '{STUBBORN.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'"
 
 
 def seconds_of(word: str, output: Path) -> list[int]:
     lines = output.read_text().splitlines() if output.exists() else []
     return [int(line.split()[-1]) for line in lines if line.startswith(word)]
+
+
+def until_started(output: Path, run: int = 0, tasks: int = 1) -> int:
+    """When the job's first task of that run (0: the first, 1: after a requeue) started."""
+    found = until(lambda: seconds_of(f"started {run}", output), lambda found: found[tasks - 1 :] != [], 60)
+    return min(found)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ def other(testbed: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A second testbed beside the first, with the other settings, in a folder whose name holds spaces."""
     folder = tmp_path_factory.mktemp("an other")
     with running(folder / "slurm", 2, preempt="partition", memory="polled", conf="MaxArraySize=11") as slurm:
-        timed = slurm.submit(stubborn(), folder / "timed", "-w", "n1", "--time=1", "--signal=USR2@20")
+        timed = slurm.submit(STUBBORN, folder / "timed", "-w", "n1", "--time=1", "--signal=USR2@20")
         yield Other(slurm, timed, folder / "timed")
 
 
@@ -77,11 +84,11 @@ def test_more_lines_for_slurm_conf_are_obeyed(testbed: Slurm, other: Other) -> N
 
 @pytest.mark.parametrize("batch", [True, False], ids=["the batch script", "a step"])
 def test_memory_over_the_limit_is_named_as_such(slurm: Slurm, tmp_path: Path, batch: bool) -> None:
-    if (slurm.folder / "memory").read_text() == "polled\n":
-        pytest.skip("this machine has no memory controller of cgroup v1 for the testbed")
-    job = slurm.submit(EATS_400_MIB if batch else f"exec srun {EATS_400_MIB}", tmp_path / "output", HUNDRED_MIB)
+    """Of the step that it happened to: the job around a step ends as its script ends."""
+    job = slurm.submit(EATS_400_MIB if batch else f"srun {EATS_400_MIB}", tmp_path / "output", HUNDRED_MIB)
     step = f"{job}.{'batch' if batch else '0'}"
-    until(lambda: slurm.accounts(job), lambda states: states.get(step) == "OUT_OF_MEMORY", 30)
+    named = {"cgroup": "OUT_OF_MEMORY", "polled": "FAILED"}[(slurm.folder / "memory").read_text().strip()]
+    until(lambda: slurm.accounts(job).get(step), lambda state: state == named, 30)
 
 
 def test_without_cgroups_memory_over_the_limit_is_seen_within_seconds(other: Other, tmp_path: Path) -> None:
@@ -90,22 +97,32 @@ def test_without_cgroups_memory_over_the_limit_is_seen_within_seconds(other: Oth
     assert "exceeded memory limit" in (tmp_path / "output").read_text()
 
 
-def test_a_higher_qos_preempts_and_the_job_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    preempted(slurm, tmp_path, low=["--qos=low"], high=["--qos=high"])
+@pytest.fixture(scope="module")
+def preemptions(
+    testbed: Slurm, other: Other, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    """One on each testbed, at the same time: each takes 20 s of waiting."""
+    folder = tmp_path_factory.mktemp("preempted")
+    with ThreadPoolExecutor() as pool:
+        yield {
+            "qos": pool.submit(preempted, testbed, folder, "--qos=low", "--qos=high"),
+            "partition": pool.submit(preempted, other.slurm, folder, "--partition=main", "--partition=urgent"),
+        }
 
 
-def test_a_partition_preempts_and_the_job_runs_again(other: Other, tmp_path: Path) -> None:
-    preempted(other.slurm, tmp_path, low=["--partition=main"], high=["--partition=urgent"])
+@pytest.mark.parametrize("by", ["qos", "partition"])
+def test_a_preempted_job_gets_its_signal_and_runs_again(preemptions: dict[str, Future[None]], by: str) -> None:
+    preemptions[by].result()
 
 
-def preempted(slurm: Slurm, folder: Path, low: list[str], high: list[str]) -> None:
-    output, node = folder / "low", ("-w", "n2", "--exclusive")
-    first = slurm.submit(stubborn(), output, *low, *node, "--signal=USR2@30", "--time=10")
-    until(lambda: seconds_of("started 0 n2", output), bool, 30)
-    second = slurm.submit("true", folder / "high", *high, *node)
+def preempted(slurm: Slurm, folder: Path, low: str, high: str) -> None:
+    output, node = folder / low, ("-w", "n2", "--exclusive")
+    first = slurm.submit(STUBBORN, output, low, *node, "--signal=USR2@30", "--time=10")
+    until_started(output)
+    second = slurm.submit("true", folder / high, high, *node)
     until(lambda: seconds_of("USR2", output), bool, 30)
     slurm.until_job(second, "COMPLETED", 60)
-    until(lambda: seconds_of("started 1 n2", output), bool, 60)
+    until_started(output, run=1)
     assert slurm.job(first)["Restarts"] == "1"
     slurm.run("scancel", first)
     until(lambda: slurm.accounts(first, runs=True).get(first), lambda state: state == "PREEMPTED", 30)
@@ -113,38 +130,29 @@ def preempted(slurm: Slurm, folder: Path, low: list[str], high: list[str]) -> No
 
 def test_a_node_without_power_is_down_and_its_jobs_go_as_slurm_says(slurm: Slurm, tmp_path: Path) -> None:
     both = ("-N2", "-w", "n2,n3")
-    again = slurm.submit(stubborn(), tmp_path / "again", *both)
-    never = slurm.submit(stubborn(), tmp_path / "never", *both, "--no-requeue")
-    for name in ("again", "never"):
-        until(lambda n=name: len(seconds_of("started 0", tmp_path / n)), lambda count: count == 2, 30)  # type: ignore[misc]
+    again = slurm.submit(STUBBORN, tmp_path / "again", *both)
+    never = slurm.submit(STUBBORN, tmp_path / "never", *both, "--no-requeue")
+    until_started(tmp_path / "again", tasks=2)
+    until_started(tmp_path / "never", tasks=2)
     slurm.testbed("kill-node", "n3")
     slurm.until_node("n3", r"down\*", DEATH_SECONDS)
     slurm.until_job(never, "NODE_FAIL", 30)
     assert slurm.until_job(again, "PENDING", 30)["Restarts"] == "1"
     slurm.testbed("start-node", "n3")
-    until(lambda: len(seconds_of("started 1", tmp_path / "again")), lambda count: count == 2, 60)
+    until_started(tmp_path / "again", run=1, tasks=2)
     slurm.run("scancel", again)
     slurm.until_idle()
 
 
-def test_a_node_switched_off_and_on_at_once_is_noticed_by_its_reboot(slurm: Slurm, tmp_path: Path) -> None:
-    job = slurm.submit(stubborn(), tmp_path / "output", "-w", "n3")
-    until(lambda: seconds_of("started 0", tmp_path / "output"), bool, 30)
-    slurm.testbed("kill-node", "n3")
-    slurm.testbed("start-node", "n3")
-    until(lambda: seconds_of("started 1", tmp_path / "output"), bool, 60)
-    slurm.run("scancel", job)
-
-
 def test_a_frozen_node_does_not_respond_until_it_is_reset(slurm: Slurm, tmp_path: Path) -> None:
-    job = slurm.submit(stubborn(), tmp_path / "output", "-w", "n2")
-    until(lambda: seconds_of("started 0", tmp_path / "output"), bool, 30)
+    job = slurm.submit(STUBBORN, tmp_path / "output", "-w", "n2")
+    until_started(tmp_path / "output")
     slurm.testbed("freeze-node", "n2")
-    assert states_in(slurm, "n2") .items() >= {"slurmd": "T", "slurmstepd": "T", "bash": "T"}.items()
+    assert states_in(slurm, "n2").items() >= {"slurmd": "T", "slurmstepd": "T", "bash": "T"}.items()
     slurm.until_node("n2", r"down\*", DEATH_SECONDS)
     slurm.until_job(job, "PENDING", 30)
     slurm.testbed("start-node", "n2")
-    until(lambda: seconds_of("started 1 n2", tmp_path / "output"), bool, 60)
+    until_started(tmp_path / "output", run=1)
     slurm.run("scancel", job)
     slurm.until_idle()
 
@@ -158,8 +166,12 @@ def test_a_thawed_node_goes_on_as_if_nothing_had_been(slurm: Slurm, tmp_path: Pa
 
 
 def test_a_job_outlives_the_controller(slurm: Slurm, tmp_path: Path) -> None:
-    job = slurm.submit(stubborn(), tmp_path / "output", "-N2")
+    job = slurm.submit(STUBBORN, tmp_path / "output", "-N2")
     slurm.until_job(job, "RUNNING", 30)
+    # it writes down what it knows every 5 s: what was since then, a job's start too, a power cut makes it forget
+    slurm.run("scontrol", "update", f"job={job}", "comment=written")
+    changed = time.time()
+    until(lambda: (slurm.folder / "controller/job_state").stat().st_mtime, lambda written: written > changed, 30)
     slurm.testbed("kill-node", "controller")
     assert slurm.attempt("scontrol", "ping").returncode != 0
     slurm.testbed("start-node", "controller")
@@ -171,7 +183,7 @@ def test_a_job_outlives_the_controller(slurm: Slurm, tmp_path: Path) -> None:
 
 
 def test_a_time_limit_is_announced_by_a_signal_and_kept(other: Other) -> None:
-    started = seconds_of("started 0 n1", other.output)[0]
+    started = until_started(other.output)
     announced = until(lambda: seconds_of("USR2", other.output), bool, 90)[0]
     assert announced < started + 60
     assert other.slurm.until_job(other.timed, "TIMEOUT", 90)["Restarts"] == "0"
@@ -203,44 +215,43 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def traces(folder: Path) -> dict[str, list[str]]:
-    """What a testbed in this folder has left: processes and mounts that name it, cgroups, the folder."""
-    found: dict[str, list[str]] = {
-        "processes": [],
-        "mounts": [],
-        "cgroups": [],
-        "folder": [*map(str, folder.glob("**/*"))],
-    }
+    """What a testbed in this folder has left: processes that name it, or see a mount that does; its files."""
+    found: dict[str, list[str]] = {"processes": [], "mounts": [], "files": [*map(str, folder.glob("**/*"))]}
     text = str(folder).encode()
     for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) == os.getpid():
-            continue
         try:
-            view = [(process / name).read_bytes() for name in ("cmdline", "environ")]
-            if any(text in part for part in view):
-                found["processes"].append(view[0].replace(b"\0", b" ").decode())
-            if text.replace(b" ", b"\\040") in (process / "mountinfo").read_bytes():
-                found["mounts"].append(process.name)
-        except (FileNotFoundError, ProcessLookupError, OSError):
+            command, environment, mounts = ((process / f).read_bytes() for f in ("cmdline", "environ", "mountinfo"))
+        except OSError:
             continue  # it has ended
-    found["cgroups"] = [str(path) for path in Path("/sys/fs/cgroup").glob("**/mixbench-testbed-*")]
+        if text in command + environment and int(process.name) != os.getpid():
+            found["processes"].append(command.replace(b"\0", b" ").decode())
+        if text.replace(b" ", b"\\040") in mounts:
+            found["mounts"].append(process.name)
     return found
 
 
 def test_stop_leaves_no_process_no_mount_and_no_file(short: Path) -> None:
-    machine_files = [Path(name) for name in ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/slurm", "/etc/munge")]
-    before = [(path.stat().st_mtime_ns, path.stat().st_size) for path in machine_files if path.exists()]
-    names = {path.name for path in Path("/tmp").iterdir()}
-    cgroups = traces(short)["cgroups"]
-    with running(short / "slurm", 1) as slurm:
-        there = traces(slurm.folder)
-        slurm.submit("setsid sleep 1000 & setsid nohup sleep 1001 & wait", short / "output")
+    before = machine_files()
+    with running(short / "slurm", 2) as slurm:
+        slurm.submit("setsid sleep 1000 & setsid nohup sleep 1001 & wait", short / "output", "-w", "n1")
         until(lambda: states_in(slurm, "n1").get("sleep"), bool, 30)
-        assert there["processes"] and there["mounts"] and there["folder"]
-    assert traces(slurm.folder) == {"processes": [], "mounts": [], "cgroups": cgroups, "folder": []}
-    assert not slurm.folder.exists()
-    assert {path.name for path in Path("/tmp").iterdir()} <= names
-    assert [(path.stat().st_mtime_ns, path.stat().st_size) for path in machine_files if path.exists()] == before
+        slurm.testbed("freeze-node", "n2")
+        cgroups = [Path(line) for line in (slurm.folder / "cgroups").read_text().splitlines()]
+        there = traces(slurm.folder)
+        assert all([*there.values(), *(cgroup.exists() for cgroup in cgroups)]), there
+    assert traces(slurm.folder) == {"processes": [], "mounts": [], "files": []}
+    assert not any(path.exists() for path in [slurm.folder, *cgroups])
+    assert machine_files() == before
     stop(slurm.folder)  # nothing runs: nothing to do
+
+
+def machine_files() -> dict[str, tuple[int, int]]:
+    """The machine's own files that SLURM and its services would write to if left alone: name → modified, size."""
+    folders = ("/run", "/var/lib", "/var/log", "/var/spool", "/etc")
+    names = ["/etc/passwd", "/etc/group", "/etc/hosts"]
+    names += [f"{folder}/{name}" for folder in folders for name in ("munge", "mysql", "slurm", "slurmctld", "slurmd")]
+    stats = {name: Path(name).stat() for name in names if Path(name).exists()}
+    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
 
 
 def test_a_start_cleans_up_after_one_that_crashed(short: Path) -> None:
@@ -262,8 +273,9 @@ def test_a_start_cleans_up_after_one_that_crashed(short: Path) -> None:
 
 
 def test_it_stops_when_its_owner_ends(short: Path) -> None:
+    copy = shutil.copytree(SCRIPT.parent, short / "a checkout")
     with subprocess.Popen(["sleep", "1000"]) as owner:
-        started = start(short / "slurm", "1", owner=str(owner.pid))
+        started = start(short / "slurm", "1", script=copy / "testbed.sh", owner=str(owner.pid))
         owner.kill()
     assert started.returncode == 0, started.stderr
     until(lambda: (short / "slurm").exists() or traces(short / "slurm")["processes"], lambda left: not left, 30)

@@ -83,10 +83,11 @@ class Slurm:
         until(self.nodes, lambda nodes: set(nodes.values()) == {"idle"}, seconds)
 
 
-def start(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, *arguments: str, script: Path = SCRIPT, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`settings` are the environment's MIXBENCH_TESTBED_…: preempt, memory, conf, owner."""
     names = {f"MIXBENCH_TESTBED_{name.upper()}": value for name, value in settings.items()}
     environment = os.environ | {"MIXBENCH_TESTBED": str(folder)} | names
-    return subprocess.run([SCRIPT, "start", *arguments], env=environment, capture_output=True, text=True, timeout=150)
+    return subprocess.run([script, "start", *arguments], env=environment, capture_output=True, text=True, timeout=150)
 
 
 def stop(folder: Path) -> None:
@@ -98,7 +99,7 @@ def stop(folder: Path) -> None:
 def running(folder: Path, nodes: int = 3, **settings: str) -> Iterator[Slurm]:
     """A testbed that ends with the block, or with this process; a skip that says what to install where it can't be."""
     begin = time.monotonic()
-    started = start(folder, str(nodes), owner=str(os.getpid()), **settings)
+    started = start(folder, str(nodes), script=SCRIPT, owner=str(os.getpid()), **settings)
     seconds = time.monotonic() - begin
     if any(reason in started.stderr for reason in UNFIT):
         pytest.skip(started.stderr.strip())
@@ -112,6 +113,6 @@ def running(folder: Path, nodes: int = 3, **settings: str) -> Iterator[Slurm]:
 def environment_of(folder: Path) -> dict[str, str]:
     """As a person's shell has it after `eval "$(testbed.sh env)"`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
-    command = ["bash", "-c", 'eval "$("$0" env)" && env --null', SCRIPT]
+    command = ["bash", "-c", 'eval "$("$0" env)" && env --null', str(SCRIPT)]
     printed = subprocess.run(command, env=clean | {"MIXBENCH_TESTBED": str(folder)}, stdout=subprocess.PIPE, check=True)
     return dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if line)
