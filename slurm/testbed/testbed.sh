@@ -14,10 +14,10 @@
 #
 # NODE may also be `controller`, the machine of slurmctld; munge, MariaDB and slurmdbd have one of their own.
 # Environment, read by `start`:
-#   MIXBENCH_TESTBED              the folder of all its state (default: mixbench-testbed in $TMPDIR or /tmp); each verb reads it
-#   MIXBENCH_TESTBED_PREEMPT      qos (default: `--qos=high` preempts `--qos=low`) or partition (`urgent` preempts `main`)
-#   MIXBENCH_TESTBED_MEMORY       cgroup (a job over its --mem is OUT_OF_MEMORY) or polled (it is FAILED, about 2 s later);
-#                                 default: cgroup where the machine lets us, that is with the memory controller of cgroup v1
+#   MIXBENCH_TESTBED              the folder of all its state, for every verb (default: $TMPDIR/mixbench-testbed)
+#   MIXBENCH_TESTBED_PREEMPT      qos (default: `--qos=high` preempts `--qos=low`) or partition (`urgent`, `main`)
+#   MIXBENCH_TESTBED_MEMORY       cgroup: a step over its memory is OUT_OF_MEMORY; polled: it is FAILED, some 2 s later;
+#                                 default: cgroup where the machine has cgroup v1 and lets us
 #   MIXBENCH_TESTBED_CONF         more lines for slurm.conf, such as MaxArraySize=11
 #   MIXBENCH_TESTBED_OWNER        a process id: when that process ends, the testbed stops
 # Exit codes: 0 done; 1 it failed; 2 the request or this machine is not fit for it; 3 nothing runs.
@@ -51,7 +51,7 @@ need_packages() {
 }
 
 need_good_folder() {
-    ((${#state} <= 60)) || refuse "$state: too long a path for the sockets in it, at most 60 characters: set MIXBENCH_TESTBED"
+    ((${#state} <= 60)) || refuse "$state: a path over 60 characters is too long for sockets: set MIXBENCH_TESTBED"
     [[ $state != *[\"\'\\%,\#$'\n']* ]] || refuse "$state: SLURM cannot read this path: set MIXBENCH_TESTBED"
     [[ $state != /dev/shm/* ]] || refuse "$state: every node has its own /dev/shm: set MIXBENCH_TESTBED"
     [[ ! -e $state || -e $state/$OURS || -z $(ls -A -- "$state") ]] ||
@@ -98,6 +98,7 @@ power_on() { # MACHINE
             "$here/machine.sh" "$1" "$state" "$(cat -- "$state/memory")"
     ) </dev/null >>"$state/log/$1.out" 2>&1 &
     echo $! >"$folder/pid"
+    until is_on "$1" || ! kill -0 $! 2>/dev/null; do sleep 0.01; done # it has its mark a moment later
 }
 
 init_of() { pgrep --parent "$(cat -- "$state/machines/$1/pid")"; } # MACHINE: its PID 1
@@ -135,7 +136,7 @@ fill() { # TEMPLATE
 
 free_ports() { # the first of 64 that nobody listens on, below the range of outgoing connections
     local base port used
-    used=$(awk '$4 == "0A" { sub(/.*:/, "", $2); print "0x" $2 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+    used=$(awk '$4 == "0A" { sub(/.*:/, "", $2); print "0x" $2 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || true)
     while :; do
         base=$((12000 + 64 * (RANDOM % 300)))
         for port in $used; do
@@ -170,7 +171,7 @@ write_state() { # N
     find_cgroups >"$state/cgroups"
     if (($(wc -l <"$state/cgroups") == 2)); then echo cgroup; else echo polled; fi >"$state/memory"
     if [[ $(<"$state/memory") == polled ]]; then
-        [[ ${MIXBENCH_TESTBED_MEMORY:-polled} == polled ]] || refuse "this machine has no memory controller of cgroup v1 for us"
+        [[ ${MIXBENCH_TESTBED_MEMORY:-polled} == polled ]] || refuse "MIXBENCH_TESTBED_MEMORY: cgroup v1 is not ours here"
         : >"$state/cgroups"
     fi
     head -c 1024 /dev/urandom >"$state/munge/key"
@@ -248,7 +249,8 @@ start() { # [N]
     [[ -z ${MIXBENCH_TESTBED_OWNER:-} ]] || watch_owner "$MIXBENCH_TESTBED_OWNER"
     echo "$nodes" >"$state/ready"
     trap - EXIT
-    say "$nodes nodes are ready, memory limits: $(<"$state/memory"). Now: eval \"\$($(printf %q "$here/testbed.sh") env)\""
+    say "$nodes nodes are ready, memory limits: $(<"$state/memory"). Now:"
+    say "eval \"\$($(printf %q "$here/testbed.sh") env)\""
 }
 
 give_up() { # WHY
@@ -272,7 +274,8 @@ clear_away() {
     done
     kill_marked
     for _ in {1..100}; do # a cgroup is busy until the last of its processes is reaped
-        mapfile -t cgroups < <(find /sys/fs/cgroup/{memory,freezer} -depth -type d -path "*/$cgroup_name*" 2>/dev/null)
+        mapfile -t cgroups < <(find /sys/fs/cgroup/{memory,freezer} -depth -type d \
+            -regex ".*/$cgroup_name\(/.*\)?" 2>/dev/null)
         ((${#cgroups[@]} > 0)) || break
         rmdir -- "${cgroups[@]}" 2>/dev/null || sleep 0.02
     done

@@ -209,9 +209,11 @@ def test_an_unknown_node_is_refused_with_the_names_there_are(testbed: Slurm) -> 
 
 
 @pytest.fixture
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose path leaves room for sockets, as tmp_path's with a test's name in it may not."""
-    return tmp_path_factory.mktemp("own")
+def short(testbed: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path leaves room for sockets, as tmp_path with a test's name may not; its `slurm` is stopped."""
+    folder = tmp_path_factory.mktemp("own")
+    yield folder
+    stop(folder / "slurm")
 
 
 def traces(folder: Path) -> dict[str, list[str]]:
