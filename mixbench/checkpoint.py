@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from mixbench.environment import device_name, installed
+from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
 from mixbench.record import Epoch, set_aside, to_json, write_atomically
 from mixbench.run import remove
@@ -265,4 +265,6 @@ def _restored(engine: Any, average: AveragedModel | None, shared: dict[str, Any]
 
 def made_with() -> str:
     """What a training must be gone on with to come to the same bits."""
-    return f"torch {torch.__version__}, deepspeed {installed('deepspeed')}, {device_name()}"
+    commit, changed = git_state()
+    ours = f"mixbench {installed('mixbench')} {commit[:12]}{' and changes' if changed else ''}".strip()
+    return f"{ours}, torch {torch.__version__}, deepspeed {installed('deepspeed')}, {device_name()}"

@@ -259,7 +259,7 @@ def test_nothing_in_a_checkpoint_is_executed(
     manifest["files"]["shared.pt"] = hashlib.sha256((at / "shared.pt").read_bytes()).hexdigest()
     (at / "manifest.json").write_text(json.dumps(manifest))
     _, [note], steps = measured(trial, place)
-    assert "shared.pt cannot be read with torch" in note and steps == 40
+    assert "shared.pt cannot be read with mixbench" in note and steps == 40
     assert not Path("executed").exists()
 
 
