@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
 from mixbench.record import Epoch, set_aside, to_json, write_atomically
-from mixbench.run import remove
+from mixbench.run import Run, complete, remove
 from mixbench.snapshot import restore, states, unpickled
 from mixbench.trial import Trial
 from mixbench.world import World
@@ -62,11 +62,19 @@ class Manifest(BaseModel):
     files: dict[str, str]
 
 
-class Checkpoints:
-    """The checkpoints of one trial.  All methods are collective.  `notes` says what a reader should know."""
+class Damaged(Exception):
+    """A checkpoint that is not what was written, or not this trial's."""
 
-    def __init__(self, folder: Path, trial: Trial, world: World):
-        self.folder, self.trial, self.world = folder, trial, world
+
+class Checkpoints:
+    """The checkpoints of one trial of a run.  All methods are collective.  `notes` says what a reader should know.
+
+    What writes or deletes raises Taken where another process has the run by now.
+    """
+
+    def __init__(self, run: Run, trial: Trial, world: World):
+        self.run, self.trial, self.world = run, trial, world
+        self.folder = run.checkpoints(trial.id)
         self.notes: list[str] = []
         self._saved_at = time.monotonic()
 
@@ -87,11 +95,13 @@ class Checkpoints:
 
         Raises TrialError, on all ranks, where one of them cannot write; the last one stays.
         """
-        name = f"step-{step:08d}"
+        self.run.check_claim()
+        name = f"step-{step:08d}" if position.step else f"step-{step:08d}-evaluated"  # later than the epoch's last step
         beside, final = self.folder / f".{name}.tmp", self.folder / name
         shared, own = states(engine, average)
         shared["position"] = (position.epoch, position.step, position.seconds)
         shared["curve"] = [epoch.model_dump() for epoch in position.curve]
+        shared["notes"] = self.notes
         own["loss_sum"] = torch.as_tensor(position.loss_sum)
         try:
             self._together(lambda: _begin(beside) if self.world.is_main else None)
@@ -112,22 +122,25 @@ class Checkpoints:
     def load(self, engine: Any, average: AveragedModel | None) -> Position:
         """Bring engine, average and random numbers to the newest checkpoint; where there is none, to nothing.
 
-        Damaged ones are set aside.  Raises TrialError where this version of DeepSpeed or torch cannot take it.
+        Damaged ones are set aside.  Raises TrialError where one cannot be read now, or not by this DeepSpeed or torch.
         """
         for name in self.world.gather(self._names())[0]:
             try:
                 origin, shared, own = self._together(partial(self._read, name))
-            except OSError as error:
-                self._set_aside(name, str(error))
+            except Damaged as damage:
+                self._set_aside(name, str(damage))
                 continue
+            except OSError as error:
+                raise TrialError(f"checkpoint {name} cannot be read now: {error}") from None
             try:
                 self._together(partial(_restored, engine, average, shared, own))
-            except OSError as error:
+            except Damaged as error:
                 self._set_aside(name, str(error))
                 raise TrialError(
                     f"checkpoint {name} cannot be restored ({error}): it was made with {origin}, this is "
                     f"{made_with()}; it is set aside, the same command begins this trial anew"
                 ) from error
+            self.notes = list(dict.fromkeys([*shared["notes"], *self.notes]))
             if origin != made_with():
                 self.notes.append(f"begun with {origin}")
             epoch, step, seconds = shared["position"]
@@ -136,29 +149,25 @@ class Checkpoints:
         return Position()
 
     def _names(self) -> list[str]:
-        """The complete checkpoints, the one that `latest` names first.  What a killed process left half done goes."""
+        """The complete checkpoints, newest first.  What a killed process left half done goes."""
         if not self.world.is_main or not self.folder.is_dir():
             return []
-        for path in _half_done(self.folder):
+        self.run.check_claim()
+        for path in self.folder.glob(".*.tmp"):
             remove(path)
-        try:
-            latest = (self.folder / "latest").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            latest = ""
-        names = [path.name for path in _complete(self.folder)]
-        return sorted(names, key=lambda name: (name == latest, name), reverse=True)
+        return sorted((path.name for path in complete(self.folder)), reverse=True)
 
     def _read(self, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """What it was made with, the shared state, this rank's own.  Raises OSError, whatever the files hold."""
+        """What it was made with, the shared state, this rank's own.  Raises Damaged, OSError for any other reason."""
         folder = self.folder / name
         try:
-            manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+            manifest = Manifest.model_validate_json(_bytes(folder / "manifest.json"))
         except ValidationError as error:
-            raise OSError(f"manifest.json: {error.errors()[0]['msg']}") from None
+            raise Damaged(f"manifest.json: {error.errors()[0]['msg']}") from None
         if (manifest.schema_version, manifest.trial_id) != (SCHEMA_VERSION, self.trial.id):
-            raise OSError(f"it is of {manifest.trial_id}, schema version {manifest.schema_version}")
+            raise Damaged(f"it is of {manifest.trial_id}, schema version {manifest.schema_version}")
         if manifest.world_size != self.world.size:
-            raise OSError(f"it is of {manifest.world_size} processes, not {self.world.size}")
+            raise Damaged(f"it is of {manifest.world_size} processes, not {self.world.size}")
         shared, own = (_load(folder / file, manifest.files) for file in ("shared.pt", self._own_file))
         return manifest.made_with, shared, own
 
@@ -175,13 +184,11 @@ class Checkpoints:
 
     def _commit(self, manifest: Manifest, beside: Path, final: Path) -> None:
         write_atomically(beside / "manifest.json", to_json(manifest))
-        if final.exists():
-            remove(final)  # a process was killed before `latest` named it; this is the same
         _sync(beside)
         os.replace(beside, final)
         write_atomically(self.folder / "latest", final.name)
         _sync(self.folder)  # before the last one goes: a power cut must not undo the renaming alone
-        for path in _complete(self.folder):
+        for path in complete(self.folder):
             if path != final:
                 remove(path)
 
@@ -191,23 +198,15 @@ class Checkpoints:
         self.notes.append(f"checkpoint {name} set aside: {why}")
 
     def _together(self, action: Callable[[], Any]) -> Any:
-        """What the action returns here.  Raises the same OSError on all ranks where it did on one."""
-        result, error = None, ""
+        """What the action returns here.  Raises on all ranks alike, Damaged or OSError, where it did on one."""
+        result, failure = None, None
         try:
             result = action()
-        except OSError as failure:
-            error = failure.strerror or str(failure)
-        if failed := list(filter(None, self.world.gather(error))):
-            raise OSError(failed[0])
+        except (OSError, Damaged) as error:
+            failure = (type(error) is Damaged, getattr(error, "strerror", "") or str(error))
+        for failed in filter(None, self.world.gather(failure)):
+            raise (Damaged if failed[0] else OSError)(failed[1])
         return result
-
-
-def _complete(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("step-*") if not path.suffix]
-
-
-def _half_done(folder: Path) -> list[Path]:
-    return list(folder.glob(".*.tmp"))
 
 
 def _begin(folder: Path) -> None:
@@ -245,26 +244,35 @@ def _digest(path: Path) -> str:
 
 
 def _load(path: Path, digests: dict[str, str]) -> dict[str, Any]:
-    """Raises OSError where the file is not what was written."""
-    contents = path.read_bytes()
+    """Raises Damaged where the file is not what was written."""
+    contents = _bytes(path)
     if hashlib.sha256(contents).hexdigest() != digests.get(path.name):
-        raise OSError(f"{path.name} is damaged")
+        raise Damaged(f"{path.name} is damaged")
     try:
         return unpickled(contents)
     except (RuntimeError, UnpicklingError) as error:
-        raise OSError(f"{path.name} cannot be read with {made_with()}: {error}") from None
+        raise Damaged(f"{path.name} cannot be read with {made_with()}: {error}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    """Raises Damaged where there is no such file, and OSError where a disk or server does not give it now."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise Damaged(f"{path.name}: {error.strerror}") from None
 
 
 def _restored(engine: Any, average: AveragedModel | None, shared: dict[str, Any], own: dict[str, Any]) -> None:
-    """Restore what was read.  Raises OSError where it does not fit."""
+    """Restore what was read.  Raises Damaged where it does not fit."""
     try:
         restore(engine, average, shared, own)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise OSError(" ".join(str(error).split())) from error
+        raise Damaged(" ".join(str(error).split())) from error
 
 
 def made_with() -> str:
     """What a training must be gone on with to come to the same bits."""
     commit, changed = git_state()
     ours = f"mixbench {installed('mixbench')} {commit[:12]}{' and changes' if changed else ''}".strip()
-    return f"{ours}, torch {torch.__version__}, deepspeed {installed('deepspeed')}, {device_name()}"
+    libraries = f"torch {torch.__version__}, deepspeed {installed('deepspeed')}"
+    return f"{ours}, {libraries}, {device_name()}, threads: {torch.get_num_threads()}"

@@ -19,12 +19,13 @@ from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
-from mixbench.record import Record
+from mixbench.record import Record, set_aside
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
+CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365
 CLUSTERS = ("local", "debug")
 
@@ -103,6 +104,8 @@ def _reopen(trial: Trial, run: Run) -> None:
     if record is not None and (record.status == "failed" or lacks_weights):
         if lacks_weights:
             record.details.curve = None
+            if run.weights_file(trial.id).exists():
+                set_aside(run.weights_file(trial.id))
         record.status, record.error, record.details.traceback = "pending", "", ""
         run.write_record(record)
 
@@ -220,7 +223,7 @@ def _last_words(slot: Slot, dead: list[int]) -> tuple[str, str]:
     last = "\n".join(text_of(path)[-4000:] for path in logs)
     who = f"rank {dead[0]} of {len(list(folder.glob('rank-*.pid')))}" if said else "the process that measured it"
     if oom_kills() > slot.oom_kills:
-        return f"out of memory on the host: the kernel killed {who}", said + last
+        return f"out of memory on the host: {who} died, and the kernel has killed for want of it since", said + last
     last_line = (last.strip().splitlines() or ["it left no message, as when it is killed"])[-1]
     return f"{who} died: {last_line}", said + last
 
@@ -229,12 +232,11 @@ def _stop(slot: Slot, run: Run) -> None:
     """End a slot's job, if it still runs, and all its processes."""
     if slot.process is None:
         return
-    if isinstance(slot.process, submitit.LocalJob) and not slot.process.done():
+    if isinstance(slot.process, submitit.LocalJob) and slot.job is not None:
         slot.process.cancel()
-        wait_until(slot.process.done, STOP_SECONDS)
-        if not slot.process.done():
+        wait_until(slot.process.done, CANCEL_SECONDS)
+        if not slot.process.done():  # the signal is ignored, as in a shell's background jobs
             os.kill(int(slot.process.job_id), signal.SIGKILL)
-        assert slot.job is not None
         end_ranks([slot.job.folder])
     for trial in slot.trials:
         run.clear_progress(trial.id)

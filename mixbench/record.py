@@ -102,7 +102,7 @@ class Curve(Frozen):
 
 
 class Details(BaseModel):
-    """What does not fit in a table's cell."""
+    """What does not fit in a table's cell.  `weights`: the fingerprint of the file of those that were kept."""
 
     trial: Trial
     complexity: Complexity | None = None
@@ -110,6 +110,7 @@ class Details(BaseModel):
     curve: Curve | None = None
     environment: dict[Measure, Environment] = {}
     traceback: str = ""
+    weights: str = ""
 
 
 class Record(BaseModel):
@@ -217,6 +218,7 @@ class Record(BaseModel):
             self.add_throughput(parts.throughput, earlier.peak_memory_bytes)
         if parts.curve is not None:
             self.add_accuracy(parts.curve)
+            self.details.weights = parts.weights
         self.details.environment = dict(parts.environment)
         self.device, self.torch_version, self.git_commit = earlier.device, earlier.torch_version, earlier.git_commit
         self.started_at, self.flags = earlier.started_at, list(earlier.flags)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from mixbench.errors import RequestError
+from mixbench.run import Run
 from mixbench.trial import Trial
 
 RECORD_BYTES = 256 * 1024
@@ -14,9 +15,12 @@ OPTIMIZER_STATES = {"sgd": 1, "lion": 1, "adamw": 2, "lamb": 2}
 
 def check_room(trials: list[Trial], folder: Path, at_once: int) -> None:
     """Raises RequestError where the folder's disk has less room than these trials need, so many of them at a time."""
-    needed = needed_bytes(trials, at_once)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    kept, checkpoints = needed_bytes(trials, at_once)
+    run = Run(folder)
+    there = [path for trial in trials for path in run.checkpoints(trial.id).glob("*/*") if path.is_file()]
+    needed = kept + max(0, checkpoints - sum(path.stat().st_size for path in there))
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(nearest).free
     if free < needed:
         raise RequestError(
             f"{folder}: these trials need {needed / 1e6:,.1f} MB (records, checkpoints, weights that are kept), "
@@ -24,18 +28,22 @@ def check_room(trials: list[Trial], folder: Path, at_once: int) -> None:
         )
 
 
-def needed_bytes(trials: list[Trial], at_once: int) -> int:
-    """Records and kept weights of all; two checkpoints, of which one is being written, of the largest, `at_once`."""
+def needed_bytes(trials: list[Trial], at_once: int) -> tuple[int, int]:
+    """For records and kept weights of all; for two checkpoints, of which one is being written, of the largest."""
     trained = [trial for trial in trials if "accuracy" in trial.measure]
     params = _params(trained)
     kept = sum(4 * params[trial.id] for trial in trained if trial.keep_weights)
-    states = {
-        trial.id: 1 + OPTIMIZER_STATES[trial.recipe.optimizer.name] + (1 if trial.recipe.ema else 0)
-        for trial in trained
-        if not trial.weights and (trial.checkpoint.minutes or trial.checkpoint.epochs)
-    }
-    largest = max((4 * params[trial_id] * count for trial_id, count in states.items()), default=0)
-    return RECORD_BYTES * len(trials) + kept + 2 * largest * at_once
+    saved = [trial for trial in trained if not trial.weights and (trial.checkpoint.minutes or trial.checkpoint.epochs)]
+    largest = max((int(4 * params[trial.id] * _copies(trial)) for trial in saved), default=0)
+    return RECORD_BYTES * len(trials) + kept, 2 * largest * at_once
+
+
+def _copies(trial: Trial) -> float:
+    """How many float32 values a checkpoint holds of each parameter, those of all ranks together."""
+    recipe = trial.recipe
+    weights = 0.0 if recipe.zero_stage == 3 else 0.5 if trial.precision == "bf16" else 1.0
+    masters = 1 if recipe.zero_stage or trial.precision == "bf16" else 0
+    return weights + masters + OPTIMIZER_STATES[recipe.optimizer.name] + (1 if recipe.ema else 0)
 
 
 def _params(trials: list[Trial]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
 from mixbench.seal import is_intact, sealed
 from mixbench.trial import Trial
+from mixbench.weights import fingerprint
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
 
@@ -72,11 +73,13 @@ class Run:
         return self.trial_folder(trial_id) / "checkpoint"
 
     def has_checkpoint(self, trial_id: str) -> bool:
-        return (self.checkpoints(trial_id) / "latest").exists()
+        """Whether there is one that says it is this trial's; whether it is whole is seen when it is used."""
+        found = (text_of(path / "manifest.json") for path in complete(self.checkpoints(trial_id)))
+        return any(f'"{trial_id}"' in text for text in found)
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
         """Freeze the suite, the order of its trials and each trial.  Raises Taken."""
-        self._check_claim()
+        self.check_claim()
         write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
             write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)))
@@ -149,7 +152,7 @@ class Run:
 
     def write_record(self, record: Record) -> None:
         """Raises Taken."""
-        self._check_claim()
+        self.check_claim()
         write_atomically(self.record_file(record.trial_id), sealed(to_json(record)))
 
     def progress(self, trial_id: str) -> Progress | None:
@@ -160,6 +163,8 @@ class Run:
 
     def write_progress(self, trial_id: str, progress: Progress) -> None:
         """For those who watch: where it cannot be written, the measuring goes on."""
+        if self.claim and self.claim.is_lost():
+            return
         with suppress(OSError):
             write_atomically(self.progress_file(trial_id), to_json(progress))
 
@@ -167,23 +172,30 @@ class Run:
         with suppress(OSError):
             self.progress_file(trial_id).unlink()
 
-    def _check_claim(self) -> None:
+    def check_claim(self) -> None:
         if self.claim:
             self.claim.check()
 
     def clear(self, trial_id: str) -> None:
         """Delete what a trial needs no more once its record is good, and what killed processes left half written.
 
-        What was set aside as damaged stays.
+        What was set aside as damaged stays, and what cannot be deleted now: the next run tries again.  Raises Taken.
         """
+        self.check_claim()
         self.clear_progress(trial_id)
         folder = self.checkpoints(trial_id)
-        for path in (*self.trial_folder(trial_id).glob(".*.tmp"), *folder.glob(".*.tmp"), *folder.glob("step-*")):
-            if ".damaged-" not in path.name:
+        with suppress(OSError):
+            for path in (*self.trial_folder(trial_id).glob(".*.tmp"), *folder.glob(".*.tmp"), *complete(folder)):
                 remove(path)
-        (folder / "latest").unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
+            (folder / "latest").unlink(missing_ok=True)
             folder.rmdir()
+
+    def sweep(self) -> None:
+        """Delete what killed processes left half written of the run's own files.  For whoever has the claim."""
+        for pattern in (".*.tmp", "lock/.*.tmp", "jobs/*/.*.tmp", "figures/.*.tmp"):
+            for path in self.folder.glob(pattern):
+                with suppress(OSError):
+                    remove(path)
 
     def is_done(self, trial: Trial) -> bool:
         """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
@@ -191,9 +203,17 @@ class Run:
         return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
 
     def lacks_weights(self, trial: Trial) -> bool:
-        """Whether the trial is to leave its weights, and they are not there."""
-        wanted = trial.keep_weights and "accuracy" in trial.measure
-        return wanted and not self.weights_file(trial.id).exists()
+        """Whether the trial is to leave its weights, and they are not there, or not those that were written."""
+        if not trial.keep_weights or "accuracy" not in trial.measure:
+            return False
+        record, file = self.readable(trial.id), self.weights_file(trial.id)
+        written = record.details.weights if record else ""
+        return not file.is_file() or bool(written and fingerprint(file) != written)
+
+
+def complete(checkpoints: Path) -> list[Path]:
+    """A trial's checkpoints that are neither being written nor set aside."""
+    return [path for path in checkpoints.glob("step-*") if not path.suffix]
 
 
 def remove(path: Path) -> None:

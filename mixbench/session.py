@@ -72,6 +72,7 @@ class Session:
         out, aside = console(quiet=quiet), console(stderr=True)
         with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
+            self.run.sweep()
             end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
             unwritten = self._run_unfinished(out)
             return self._report(out, unwritten)
@@ -211,7 +212,8 @@ def _refuse_another(run: Run, suite: Suite) -> None:
         raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
     names = {damage.suite_name(run.suite_file)} - {None} or _named_by_trials(run)
     if suite.name not in names:
-        whose = f"the run of suite {names.pop()!r}" if names else "a suite.yaml that cannot be read"
+        unknown = "a suite.yaml that cannot be read" if run.suite_file.exists() else "trials, and no suite.yaml"
+        whose = f"the run of suite {names.pop()!r}" if names else unknown
         raise RequestError(f"{folder} holds {whose}, not the run of {suite.name!r}; choose another with --out")
 
 

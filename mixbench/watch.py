@@ -53,6 +53,9 @@ class Watch:
         what = f" {self.ended}/{len(self.trials)} {record.label}"
         where = (f" {record.dataset} seed {record.seed}", "dim")
         self.console.print(Text.assemble((mark, style), what, where, "  ", _facts(record)), soft_wrap=True)
+        for flag in record.flags:
+            if flag.startswith(("checkpoint ", "begun with ")):
+                self.console.print(Text(f"  {flag}", style="yellow"), soft_wrap=True)
 
     def render(self) -> RenderableType:
         """The live display: the suite's bar, and what is being measured now."""

@@ -20,6 +20,7 @@ from mixbench.errors import RequestError, TrialError
 from mixbench.record import Complexity, Epoch, Record, write_atomically
 from mixbench.run import Progress, Run
 from mixbench.trial import Measure, Trial
+from mixbench.weights import fingerprint
 
 if TYPE_CHECKING:
     from mixbench.data.datasets import Dataset
@@ -64,7 +65,7 @@ def work(job: Job) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     place = submitit.JobEnvironment()
     if place.cluster == "local":
-        _end_with_parent()
+        _end_with_parent(int(place.job_id))
         threading.Thread(target=_end_with, args=(job.launcher,), daemon=True).start()
     ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
     job.pid_file(ranks["rank"]).write_text(str(os.getpid()), encoding="utf-8")
@@ -79,10 +80,12 @@ def work(job: Job) -> None:
         raise
 
 
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone, however it went."""
+def _end_with_parent(controller: int) -> None:
+    """Have the kernel kill this process when submitit's controller is gone, however it went; it may be gone already."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != controller:
+        os._exit(1)
 
 
 def _end_with(launcher: int) -> None:
@@ -149,9 +152,11 @@ def _learn(trials: list[Trial], desk: "Desk") -> None:
 
             desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
             kept = desk.run.weights_file(trial.id) if trial.keep_weights else None
-            checkpoints = Checkpoints(desk.run.checkpoints(trial.id), trial, desk.world)
+            checkpoints = Checkpoints(desk.run, trial, desk.world)
             curve = accuracy.measure(trial, data, desk.world, report, kept, checkpoints)
             desk.records[trial.id].add_accuracy(curve)
+            if kept and desk.world.is_main:
+                desk.records[trial.id].details.weights = fingerprint(kept)
             desk.records[trial.id].flags += checkpoints.notes
             desk.save(trial, "accuracy")
             desk.finish(trial)

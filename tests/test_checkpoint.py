@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from mixbench import train
 from mixbench.checkpoint import Checkpoints
+from mixbench.claim import Claim, Taken
 from mixbench.data.datasets import find_dataset
 from mixbench.data.store import Splits, load
 from mixbench.errors import TrialError
 from mixbench.measure import accuracy
-from mixbench.run import Run
+from mixbench.room import needed_bytes
+from mixbench.run import Run, complete
 from mixbench.trial import Checkpointing, Trial
 from mixbench.world import World, connect
 from tests.trials import RECIPE, SMALL, plan_trials
@@ -36,6 +39,13 @@ FACETS: dict[str, Any] = {
 
 class Interrupted(Exception):
     pass
+
+
+class At(Run):
+    """A run all of whose trials lie in its folder itself."""
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.folder
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def measured(world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch) -> C
             return train_step(*arguments) * (wrong if steps >= 27 else 1)
 
         monkeypatch.setattr(train, "train_step", step)
-        checkpoints, kept = Checkpoints(folder / "checkpoint", trial, world), folder / "weights.safetensors"
+        checkpoints, kept = Checkpoints(At(folder), trial, world), folder / "weights.safetensors"
         curve = accuracy.measure(trial, digits, world, lambda *_: None, kept, checkpoints)
         learnt = [epoch.model_dump(exclude={"seconds"}) for epoch in curve.epochs]
         return (learnt, hashlib.sha256(kept.read_bytes()).hexdigest()), checkpoints.notes, steps
@@ -155,11 +165,11 @@ def test_a_damaged_checkpoint_is_set_aside_named_and_not_used(
     engine = train.make_engine(model, trial, world)
     rng, harmless = random.Random(0), 0
     for index in range(60):
-        copy = tmp_path / str(index)
+        copy = tmp_path / str(index) / "checkpoint"
         shutil.copytree(good, copy)
         victim = rng.choice(["manifest.json", "shared.pt", "rank-0.pt"])
         kind = damage(copy / "step-00000025" / victim, rng)
-        checkpoints = Checkpoints(copy, trial, world)
+        checkpoints = Checkpoints(At(copy.parent), trial, world)
         position = checkpoints.load(engine, None)
         if position.epoch == 1:  # a letter of the manifest's `made_with` may change: only its note does
             assert (victim, kind) == ("manifest.json", "flip") and len(checkpoints.notes) <= 1
@@ -242,6 +252,74 @@ def test_what_another_torch_began_is_gone_on_with_and_said(tmp_path: Path, measu
     assert notes == ["begun with torch 1.0 on an abacus"] and steps == 15
 
 
+def test_what_is_to_be_known_of_a_training_outlives_a_second_interruption(
+    tmp_path: Path, measured: Callable[..., Any]
+) -> None:
+    trial = small_trial(tmp_path)
+    place = folder(tmp_path, "place")
+    manifest = interrupted(trial, place, measured) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"made_with": "an abacus"}))
+    with pytest.raises(Interrupted):
+        measured(trial, place, stop=4)
+    assert measured(trial, place)[1] == ["begun with an abacus"]
+
+
+def test_the_checkpoint_of_an_epochs_last_step_stays_until_that_of_its_end_is_good(
+    tmp_path: Path, measured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, place = small_trial(tmp_path, Checkpointing(minutes=1e-9, epochs=1)), folder(tmp_path, "place")
+    replace, seen = os.replace, []
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(target).name.startswith("step-"):
+            seen.append(Path(target).name)
+            if len(seen) == 21:
+                raise Interrupted
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(Interrupted):
+        measured(trial, place)
+    monkeypatch.setattr(os, "replace", replace)
+    assert seen[-2:] == ["step-00000020", "step-00000020-evaluated"]
+    assert [path.name for path in complete(place / "checkpoint")] == ["step-00000020"]
+    assert measured(trial, place)[2] == 20
+
+
+def test_who_has_lost_the_run_neither_writes_nor_deletes_checkpoints(
+    tmp_path: Path, world: World, digits: Splits
+) -> None:
+    trial, mine = small_trial(tmp_path), Claim(tmp_path / "lock", 1)
+    mine.folder.mkdir()
+    mine.file.touch()
+    left = tmp_path / "checkpoint" / ".step-00000001.tmp"
+    left.mkdir(parents=True)
+    Claim(mine.folder, 2).file.touch()
+    with pytest.raises(Taken):
+        accuracy.measure(trial, digits, world, lambda *_: None, None, Checkpoints(At(tmp_path, mine), trial, world))
+    left.rmdir()
+    with pytest.raises(Taken):
+        accuracy.measure(trial, digits, world, lambda *_: None, None, Checkpoints(At(tmp_path, mine), trial, world))
+    assert not list((tmp_path / "checkpoint").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("zero_stage", "precision", "optimizer"),
+    [(0, "fp32", "adamw"), (1, "fp32", "sgd"), (2, "fp32", "adamw"), (3, "fp32", "adamw"), (1, "bf16", "adamw")],
+)
+def test_the_room_that_is_asked_for_is_what_a_checkpoint_takes(
+    zero_stage: int, precision: str, optimizer: str, tmp_path: Path, measured: Callable[..., Any]
+) -> None:
+    wide = SMALL["mixer"] | {"dim": 128, "token_dim": 64, "channel_dim": 512, "depth": 4}
+    momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
+    recipe = RECIPE | {"zero_stage": zero_stage, "optimizer": {"name": optimizer, "lr": 0.01} | momentum}
+    [trial] = plan_trials(tmp_path, models=[wide], recipe=recipe, precision=precision, checkpoint={"minutes": 1e-9})
+    with pytest.raises(Interrupted):
+        measured(trial, folder(tmp_path, "place"), stop=3)
+    taken = sum(path.stat().st_size for path in tmp_path.glob("place/checkpoint/step-*/*"))
+    assert needed_bytes([trial], 1)[1] / 2 == pytest.approx(taken, rel=0.05)
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("executed"),))
@@ -305,10 +383,10 @@ def test_checkpoints_come_by_the_clock_or_at_the_end_of_epochs_or_never(
     assert names(Checkpointing(minutes=0), stop=12) == []
     assert names(Checkpointing(), stop=12) == [], "ten minutes have not gone by"
     assert names(Checkpointing(minutes=0, epochs=2), stop=8) == []
-    assert names(Checkpointing(minutes=0, epochs=2), stop=12) == ["step-00000008"]
+    assert names(Checkpointing(minutes=0, epochs=2), stop=12) == ["step-00000008-evaluated"]
     assert names(ALWAYS, stop=4) == ["step-00000003"]
     last = small_trial(tmp_path, Checkpointing(epochs=3), recipe={"epochs": 3})
-    assert not Checkpoints(tmp_path, last, world).due_after(3), "the record is next"
+    assert not Checkpoints(At(tmp_path), last, world).due_after(3), "the record is next"
 
 
 def test_the_seconds_of_training_do_not_count_what_saving_took(
@@ -328,6 +406,6 @@ def test_the_seconds_of_training_do_not_count_what_saving_took(
 
     monkeypatch.setattr(Checkpoints, "save", slow_save)
     monkeypatch.setattr(train, "train_step", timed_step)
-    checkpoints = Checkpoints(tmp_path / "checkpoint", trial, world)
+    checkpoints = Checkpoints(At(tmp_path), trial, world)
     [epoch] = accuracy.measure(trial, digits, world, lambda *_: None, None, checkpoints).epochs
     assert epoch.seconds == 20
