@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +29,14 @@ HOLD = PRELUDE + "with claim.claimed(Path(sys.argv[1]), print):\n print('have it
 @contextmanager
 def holding(folder: Path, *prefix: str, code: str = HOLD) -> Iterator[subprocess.Popen[str]]:
     """A process that has the run, reached through the commands of `prefix`."""
+    require(prefix)
     command = [*prefix, sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             if process.stdout.readline() != "have it\n":
-                pytest.skip(f"cannot be started: {process.stderr.read()}")
+                process.kill()
+                pytest.fail(f"it does not have the run: {process.stderr.read()}")
             yield process
         finally:
             process.kill()
@@ -42,6 +45,14 @@ def holding(folder: Path, *prefix: str, code: str = HOLD) -> Iterator[subprocess
 def elsewhere(name: str) -> tuple[str, ...]:
     """The prefix that makes a command run as if on another machine, by the name that it sees."""
     return ("unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh")
+
+
+def require(prefix: tuple[str, ...]) -> None:
+    """Skip the test where the commands of `prefix` are not there, or not allowed, whatever they are to run."""
+    if prefix and not shutil.which(prefix[0]):
+        pytest.skip(f"there is no {prefix[0]} here")
+    if prefix and (tried := subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"not allowed here: {tried.stderr}")
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:
@@ -86,6 +97,8 @@ def test_a_holder_that_only_waits_to_be_buried_is_dead(folder: Path) -> None:
     with holding(folder) as process:
         process.kill()
         wait_for(lambda: b" Z " in Path(f"/proc/{process.pid}/stat").read_bytes(), "the zombie")
+        who = holder(folder)
+        wait_for(lambda: who is not None and who.lives() is False, "the end of its heartbeat's thread")
         with claimed(folder, print) as mine:
             assert mine.number == 2
 
