@@ -4,7 +4,7 @@ A run's folder lock/ holds claims, numbered files; the highest is the run's.  Wh
 number, which exactly one process can (O_EXCL), so that taking over from a dead one is atomic and never leaves the run
 without a claim.  A claim that is over says so and stays until the next one.  While it is not, a thread touches it now
 and then.  Whether a holder is dead is never told from the clocks of two machines: on its own machine its process is
-looked for, on another one its claim is watched for a while.
+looked for, on another one, or where it is another user's and hidden, its claim is watched for a while.
 """
 
 import os
@@ -53,11 +53,14 @@ class Holder(BaseModel):
         return cls(**_machine(), pid=pid, started=started, since=now, heartbeat_seconds=HEARTBEAT_SECONDS)
 
     def lives(self) -> bool | None:
-        """Whether its process still runs; None where that is another machine's to know."""
+        """Whether its process still runs; None where another machine would know, or /proc hides another user's."""
         machine = _machine()
         if any(getattr(self, key) != value for key, value in machine.items()):
             return None
-        return _start_of(self.pid) == self.started
+        try:
+            return _start_of(self.pid) == self.started
+        except PermissionError:
+            return None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
@@ -216,11 +219,18 @@ def _machine() -> dict[str, str]:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process was started; None where it is gone, or only waits to be buried."""
+    """When a process was started; None where it is gone, or only waits to be buried.
+
+    Raises PermissionError where one has that number and /proc, mounted with hidepid, does not show it.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        try:
+            os.kill(pid, 0)  # another user's: PermissionError
+        except (ProcessLookupError, OverflowError):
+            return None
+        raise PermissionError(f"/proc does not show process {pid}") from None
     buried = fields[0] in b"ZX" and int(fields[17]) <= 1  # a dying process may have threads that still finish a write
     return None if buried else int(fields[19])
 

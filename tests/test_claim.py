@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +29,14 @@ HOLD = PRELUDE + "with claim.claimed(Path(sys.argv[1]), print):\n print('have it
 @contextmanager
 def holding(folder: Path, *prefix: str, code: str = HOLD) -> Iterator[subprocess.Popen[str]]:
     """A process that has the run, reached through the commands of `prefix`."""
+    require(prefix)
     command = [*prefix, sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             if process.stdout.readline() != "have it\n":
-                pytest.skip(f"cannot be started: {process.stderr.read()}")
+                process.kill()
+                pytest.fail(f"it does not have the run: {process.stderr.read()}")
             yield process
         finally:
             process.kill()
@@ -42,6 +45,20 @@ def holding(folder: Path, *prefix: str, code: str = HOLD) -> Iterator[subprocess
 def elsewhere(name: str) -> tuple[str, ...]:
     """The prefix that makes a command run as if on another machine, by the name that it sees."""
     return ("unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh")
+
+
+def require(prefix: tuple[str, ...]) -> None:
+    """Skip the test where the commands of `prefix` are not there, or not allowed, whatever they are to run."""
+    if prefix and not shutil.which(prefix[0]):
+        pytest.skip(f"there is no {prefix[0]} here")
+    if prefix and (tried := subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"not allowed here: {tried.stderr}")
+
+
+def output_of(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:
@@ -86,6 +103,8 @@ def test_a_holder_that_only_waits_to_be_buried_is_dead(folder: Path) -> None:
     with holding(folder) as process:
         process.kill()
         wait_for(lambda: b" Z " in Path(f"/proc/{process.pid}/stat").read_bytes(), "the zombie")
+        who = holder(folder)
+        wait_for(lambda: who is not None and who.lives() is False, "the end of its heartbeat's thread")
         with claimed(folder, print) as mine:
             assert mine.number == 2
 
@@ -97,6 +116,37 @@ def test_a_process_with_the_same_number_is_not_taken_for_the_holder(folder: Path
     assert earlier.lives() is False
     with claimed(folder, print) as mine:
         assert mine.number == 2
+
+
+HIDING = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=MODE proc /proc && exec "$@"', "sh")
+"""A /proc of the command's own: to remount the one that is there would hide processes from the whole machine."""
+AS_NOBODY = PRELUDE + (
+    "import os; from mixbench.errors import RequestError\n"
+    "claim.Holder.me()  # imports what nobody may not be allowed to read\n"
+    "os.chdir(sys.argv[1]); os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
+    "who = claim.holder(Path('lock')); print(who.lives())\n"
+    "try: Path(f'/proc/{who.pid}/stat').read_bytes()\n"
+    "except (FileNotFoundError, PermissionError): print('hidden')\n"
+    "try:\n"
+    " with claim.claimed(Path('lock'), print): print('taken')\n"
+    "except RequestError as error: print(error)\n"
+)
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+def test_another_users_process_that_proc_hides_is_not_taken_for_dead(folder: Path, mode: int) -> None:
+    prefix = tuple(word.replace("MODE", str(mode)) for word in HIDING)
+    if os.geteuid():
+        pytest.skip("only root can be two users")
+    require(prefix)
+    command = [*prefix, sys.executable, "-c", AS_NOBODY, str(folder.parent)]
+    with holding(folder) as process:
+        folder.chmod(0o777)
+        seen = output_of(command)
+        assert seen.startswith("None\nhidden\n") and "taken" not in seen, "its heartbeat is watched"
+        assert f"is being run by process {process.pid}" in seen.splitlines()[-1]
+    seen = output_of(command)
+    assert seen.splitlines()[:2] == ["False", "hidden"] and seen.endswith("taken\n"), "gone, hidden or not"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, None], ids=["exception", "exit"])

@@ -219,7 +219,17 @@ def test_data_check_names_damage_in_files_and_in_caches(
     cache.path.write_bytes(bytes(cache.bytes))
     assert call(monkeypatch, "data", "check", "food101", "--json") == 1
     [row] = json.loads(capsys.readouterr().out)
-    assert row["status"] == "damaged" and row["why"] == f"{cache.path} is damaged: delete it"
+    assert (
+        row["status"] == "damaged"
+        and row["why"] == f"{cache.path} is damaged: delete it, or let a run set it aside and make it anew"
+    )
+    load(small.dataset)
+    assert call(monkeypatch, "data", "check", "food101", "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["status"], row["caches"]) == ("whole", "2 whole, 1 set aside")
+    assert row["cache_bytes"] == row["decoded_bytes"] + cache.bytes
+    cache.facts_file.write_text("[")
+    assert call(monkeypatch, "data", "check", "food101", "--json") == 1, "one that no longer says what it is"
 
 
 @pytest.mark.parametrize("words", [("check", "cifra10"), ("fetch", "cifra10"), ("list", "cifra10")])

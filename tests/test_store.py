@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from operator import ne
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -47,13 +49,13 @@ def test_images_are_decoded_once_and_progress_is_said(food: Small, tmp_path: Pat
     second, said_again = said_while_loading(food)
     assert said_again == []
     assert torch.equal(first.train.images, second.train.images) and torch.equal(first.test.images, second.test.images)
-    assert train_cache(tmp_path).is_good(whole=True)
+    assert train_cache(tmp_path).is_good()
     assert not list((tmp_path / "cache").glob(".*")), "nothing is left beside it"
 
 
 def test_what_a_run_writes_into_mapped_images_stays_with_it(food: Small, tmp_path: Path) -> None:
     load(food.dataset).train.images.zero_()
-    assert train_cache(tmp_path).is_good(whole=True)
+    assert train_cache(tmp_path).is_good()
 
 
 def cut(cache: Cache) -> None:
@@ -83,20 +85,70 @@ def claim_another_shape(cache: Cache) -> None:
 def test_a_damaged_cache_is_made_anew(damage: Callable[[Cache], None], food: Small, tmp_path: Path) -> None:
     right = load(food.dataset).train.images.clone()
     damage(train_cache(tmp_path))
+    cache = train_cache(tmp_path)
+    broken = [path.read_bytes() for path in (cache.path, cache.facts_file) if path.exists()]
     splits, said = said_while_loading(food)
-    assert said == [("decoding food101-train", 6, 6)]
-    assert torch.equal(splits.train.images, right) and train_cache(tmp_path).is_good(whole=True)
+    assert torch.equal(splits.train.images, right) and train_cache(tmp_path).is_good()
+    assert said == [(anew(cache, 1), 0, 6), (anew(cache, 1), 6, 6)]
+    asides = sorted((tmp_path / "cache").glob("*.damaged-*"))
+    assert [path.read_bytes() for path in asides] == broken, "nothing is deleted"
+    assert said_while_loading(food)[1] == []
 
 
-def test_one_wrong_byte_is_found_by_the_whole_checksum(food: Small, tmp_path: Path) -> None:
+def anew(cache: Cache, number: int) -> str:
+    name = f"{cache.path.name}.damaged-{number}"
+    return f"decoding food101-train anew: {cache.path} was damaged, and is set aside as {name}"
+
+
+def test_one_wrong_byte_anywhere_in_a_cache_is_found_named_and_set_aside(food: Small, tmp_path: Path) -> None:
+    right = load(food.dataset).train.images.clone()
+    cache, random = train_cache(tmp_path), Random(0)
+    places = [0, cache.bytes - 1, *random.sample(range(cache.bytes), 18)]
+    whole = cache.path.read_bytes()
+    for number, place in enumerate(places, 1):
+        with open(cache.path, "r+b") as file:
+            file.seek(place)
+            file.write(bytes([whole[place] ^ 1 << random.randrange(8)]))
+        splits, said = said_while_loading(food)
+        assert said == [(anew(cache, number), 0, 6), (anew(cache, number), 6, 6)]
+        assert torch.equal(splits.train.images, right)
+    asides = [path.read_bytes() for path in caches.set_aside_of("food101")]
+    assert len(asides) == len(places) and all(sum(map(ne, aside, whole)) == 1 for aside in asides)
+
+
+def test_processes_that_find_a_damaged_cache_at_once_set_it_aside_and_make_it_once(tmp_path: Path) -> None:
+    (tmp_path / "c.images").write_bytes(bytes(5000))
+    (tmp_path / "go on").touch()
+    waits = [f"waits {number}" for number in range(4)]
+    with locked(tmp_path / "c.lock"):
+        several = [start_building(tmp_path, name) for name in waits]
+        wait_for(lambda: all((tmp_path / name).exists() for name in waits))  # each has seen the damage
+    assert [process.wait(60) for process in several] == [0] * 4
+    assert (tmp_path / "log").read_text() == "written\n"
+    assert [path.name for path in tmp_path.glob("*.damaged-*")] == ["c.images.damaged-1"]
+
+
+def test_a_cache_of_before_there_was_a_crc_is_used_where_it_is_whole(food: Small, tmp_path: Path) -> None:
     load(food.dataset)
     cache = train_cache(tmp_path)
-    with open(cache.path, "r+b") as file:
-        file.seek(cache.bytes // 2 + 1)
-        byte = file.read(1)[0]
-        file.seek(cache.bytes // 2 + 1)
-        file.write(bytes([byte ^ 1]))
-    assert not cache.is_good(whole=True)
+    cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": caches.whole_sha256(cache.path)}))
+    assert cache.is_good() and said_while_loading(food)[1] == []
+    lose_a_stretch(cache)
+    assert not cache.is_good()
+
+
+def test_a_damaged_cache_on_a_read_only_share_is_named_and_another_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    food = small_sets.write("food101", tmp_path / "share", monkeypatch)
+    own = give_home(tmp_path, monkeypatch)
+    right = load(food.dataset).train.images.clone()
+    damaged = train_cache(tmp_path / "share")
+    lose_a_stretch(damaged)
+    with read_only(tmp_path / "share"):
+        splits, said = said_while_loading(food)
+        assert said == [(f"not used, as it is damaged: {damaged.path}", 0, 0), ("decoding food101-train", 6, 6)]
+    assert torch.equal(splits.train.images, right) and (own / damaged.path.name).exists()
 
 
 def test_a_cache_that_was_being_written_when_its_process_died_is_not_used(food: Small, tmp_path: Path) -> None:
@@ -138,12 +190,12 @@ def write(path):
     while not Path(sys.argv[4]).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
 
-Cache(Path(sys.argv[1]), (5000,)).build(write, Path(sys.argv[5]).touch)
+Cache(Path(sys.argv[1]), (5000,)).build(write, Path(sys.argv[5]).touch, print)
 """
 
 
-def start_building(folder: Path) -> subprocess.Popen[bytes]:
-    paths = [str(folder / name) for name in ("c.images", "log", "begun", "go on", "waits")]
+def start_building(folder: Path, waits: str = "waits") -> subprocess.Popen[bytes]:
+    paths = [str(folder / name) for name in ("c.images", "log", "begun", "go on", waits)]
     return subprocess.Popen([sys.executable, "-c", BUILD, *paths])
 
 
@@ -270,7 +322,7 @@ def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
     (tmp_path / "go on").touch()
     assert first.wait(60) == 0 and second.wait(60) == 0
     assert (tmp_path / "log").read_text() == "written\n"
-    assert Cache(tmp_path / "c.images", (5000,)).is_good(whole=True)
+    assert Cache(tmp_path / "c.images", (5000,)).is_good()
 
 
 def test_a_process_that_is_killed_holds_its_lock_no_longer(tmp_path: Path) -> None:

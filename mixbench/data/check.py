@@ -91,12 +91,15 @@ def _image_folders() -> list[tuple[str, str]]:
 
 def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
     """The bytes of each cache, its state, and what is to be said of it; all of them are read whole."""
-    from mixbench.data.cache import caches_of
+    from mixbench.data.cache import caches_of, set_aside_of
 
     for cache in caches_of(dataset.name):
-        whole = cache.is_good(whole=True)
+        whole = cache.is_good()
         size = cache.path.stat().st_size if cache.path.exists() else 0
-        yield size, "whole" if whole else "damaged", "" if whole else f"{cache.path} is damaged: delete it"
+        said = f"{cache.path} is damaged: delete it, or let a run set it aside and make it anew"
+        yield size, "whole" if whole else "damaged", "" if whole else said
+    for path in set_aside_of(dataset.name):
+        yield path.stat().st_size, "set aside", ""
     if dataset.streamed:
         yield from _full_size_caches(dataset)
 
