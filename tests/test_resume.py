@@ -148,7 +148,7 @@ def die_and_resume(case: Case, folder: Path, undisturbed: dict[tuple[Any, ...], 
     assert "died" in diary.read_text(), "it was to be killed"
     codes = {"launcher": -signal.SIGKILL, "SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130}
     assert code in ([codes[case.moment]] if case.moment in codes else [0, 1])
-    begun = list(disturbed.glob("run/trials/*/checkpoint/latest"))
+    begun = list(disturbed.glob("run/trials/*/checkpoint/step-*/manifest.json"))
     again = disturbed / "again"
     code, said = run(command, again)
     assert code == 0
