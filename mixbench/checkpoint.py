@@ -21,10 +21,11 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from mixbench.disk import remove, set_aside, to_json, write_atomically
 from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
-from mixbench.record import Epoch, set_aside, to_json, write_atomically
-from mixbench.run import Run, complete, remove
+from mixbench.record import Epoch
+from mixbench.run import Run, complete
 from mixbench.snapshot import restore, states, unpickled
 from mixbench.trial import Trial
 from mixbench.world import World

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from mixbench.disk import set_aside
 from mixbench.errors import RequestError
-from mixbench.record import DamagedRecord, Record, set_aside
+from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.trial import Trial
 

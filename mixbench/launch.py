@@ -17,9 +17,10 @@ from typing import Any
 import submitit
 from pydantic import TypeAdapter
 
+from mixbench.disk import set_aside
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
-from mixbench.record import Record, set_aside
+from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
 from mixbench.trial import Trial

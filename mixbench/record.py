@@ -4,12 +4,9 @@ The fields of `Record` up to `error` are the columns of results.csv, in their or
 """
 
 import json
-import os
-from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -268,46 +265,3 @@ def read_record(path: Path) -> Record:
         raise DamagedRecord(f"{path}: not a file") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data.encode("utf-8") if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        error.filename = str(path)  # a disk that fills up names no file
-        raise
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder to the first free `<name>.damaged-<n>` beside it, and return where it now is.
-
-    Nothing is deleted, and nothing set aside before is replaced: the name is taken, empty, before the renaming.
-    """
-    folder = path.is_dir() and not path.is_symlink()
-    for number in count(1):
-        aside = path.with_name(f"{path.name}.damaged-{number}")
-        try:
-            aside.mkdir() if folder else aside.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        try:
-            return path.rename(aside)
-        except OSError:
-            aside.rmdir() if folder else aside.unlink()
-            raise
-    raise AssertionError("unreachable: there is always a next number")
-
-
-def to_json(value: Any) -> str:
-    """A pydantic value as a JSON text for a file."""
-    return value.model_dump_json(indent=1) + "\n"

@@ -5,7 +5,6 @@ lock/  jobs/  results.csv  summary.csv  report.html  figures/
 """
 
 import json
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from mixbench.claim import Claim
+from mixbench.disk import remove, to_json, write_atomically
 from mixbench.errors import RequestError
-from mixbench.record import DamagedRecord, Record, read_record, to_json, write_atomically
+from mixbench.record import DamagedRecord, Record, read_record
 from mixbench.seal import is_intact, sealed
 from mixbench.trial import Trial
 from mixbench.weights import fingerprint
@@ -214,15 +214,6 @@ class Run:
 def complete(checkpoints: Path) -> list[Path]:
     """A trial's checkpoints that are neither being written nor set aside."""
     return [path for path in checkpoints.glob("step-*") if not path.suffix]
-
-
-def remove(path: Path) -> None:
-    """Delete a file or folder; a folder that is deleted in part no longer has its name."""
-    if path.is_dir():
-        gone = path if path.suffix == ".tmp" else path.replace(path.with_name(f".{path.name}.old.tmp"))
-        shutil.rmtree(gone)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def text_of(path: Path) -> str:

@@ -5,9 +5,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixbench.disk import write_atomically
 from mixbench.errors import RequestError, nearest
 from mixbench.pretrained import timms_name
-from mixbench.record import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixbench.disk import write_atomically
 from mixbench.errors import RequestError, TrialError
-from mixbench.record import Complexity, Epoch, Record, write_atomically
+from mixbench.record import Complexity, Epoch, Record
 from mixbench.run import Progress, Run
 from mixbench.trial import Measure, Trial
 from mixbench.weights import fingerprint

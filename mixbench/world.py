@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from mixbench.record import write_atomically
+from mixbench.disk import write_atomically
 
 RENDEZVOUS_SECONDS = 300
 _environment: dict[str, str] = {}

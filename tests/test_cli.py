@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mixbench import cli
-from mixbench.record import write_atomically
+from mixbench.disk import write_atomically
 from mixbench.run import Progress
 from mixbench.session import Session
 from mixbench.suite import load

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from mixbench import damage
+from mixbench.disk import set_aside
 from mixbench.errors import RequestError
-from mixbench.record import set_aside
 from mixbench.report import write
 from mixbench.results import collect, tables
 from mixbench.run import Progress, Run

@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from mixbench.disk import set_aside, to_json, write_atomically
 from mixbench.record import (
     COLUMNS,
     Complexity,
@@ -21,9 +22,6 @@ from mixbench.record import (
     Status,
     ThroughputSamples,
     read_record,
-    set_aside,
-    to_json,
-    write_atomically,
 )
 from mixbench.seal import sealed
 from mixbench.trial import Measure

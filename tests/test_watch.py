@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mixbench.record import Record, write_atomically
+from mixbench.disk import write_atomically
+from mixbench.record import Record
 from mixbench.run import Progress, Run
 from mixbench.trial import Trial
 from mixbench.watch import Watch, describe

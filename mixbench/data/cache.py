@@ -22,8 +22,8 @@ from mixbench.data.decode import decode_files, write_at
 from mixbench.data.files import cache_folders
 from mixbench.data.lock import locked
 from mixbench.data.room import require_room
+from mixbench.disk import set_aside, write_atomically
 from mixbench.errors import RequestError
-from mixbench.record import set_aside, write_atomically
 
 BYTES_A_READ = 1 << 20
 IMAGES_A_CHUNK = 256

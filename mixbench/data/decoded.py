@@ -34,7 +34,7 @@ from mixbench.data.files import cache_folders
 from mixbench.data.formats import read
 from mixbench.data.lock import locked
 from mixbench.data.room import estimated_bytes, require_room
-from mixbench.record import write_atomically
+from mixbench.disk import write_atomically
 from mixbench.trial import file_name
 
 INDEX = np.dtype(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mixbench.record import write_atomically
+from mixbench.disk import write_atomically
 from mixbench.report.csv import csv
 from mixbench.report.figures import figures
 from mixbench.report.html import html
