@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from mixbench.data.files import nearest_there
 from mixbench.errors import RequestError
 from mixbench.run import Run
 from mixbench.trial import Trial
@@ -19,8 +20,7 @@ def check_room(trials: list[Trial], folder: Path, at_once: int) -> None:
     run = Run(folder)
     there = [path for trial in trials for path in run.checkpoints(trial.id).glob("*/*") if path.is_file()]
     needed = kept + max(0, checkpoints - sum(path.stat().st_size for path in there))
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(nearest).free
+    free = shutil.disk_usage(nearest_there(folder)).free
     if free < needed:
         raise RequestError(
             f"{folder}: these trials need {needed / 1e6:,.1f} MB (records, checkpoints, weights that are kept), "

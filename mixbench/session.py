@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mixbench import damage
 from mixbench.claim import claimed, holder
-from mixbench.data.files import require
+from mixbench.data.files import nearest_there, require
 from mixbench.errors import RequestError, nearest
 from mixbench.launch import check, gpu_names, launch
 from mixbench.processes import end_ranks
@@ -41,7 +41,7 @@ class Session:
         self.trials = trials
         self.problems: list[str] = []
         self.chosen = trials if only is None else select(trials, only)
-        if not (there := next(path for path in (folder, *folder.absolute().parents) if path.exists())).is_dir():
+        if not (there := nearest_there(folder)).is_dir():
             raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
         if found := re.search("%[jtAa]", str(folder.absolute())):
             raise RequestError(

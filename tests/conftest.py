@@ -6,10 +6,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.disks import small
+
+if TYPE_CHECKING:
+    from mixbench.data.store import Splits
+    from mixbench.world import World
 
 REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
 
@@ -38,3 +43,19 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB."""
     with small(tmp_path / "disk", 8 * 2**20) as folder:
         yield folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> "World":
+    """This process alone."""
+    from mixbench.world import connect
+
+    return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
+
+
+@pytest.fixture(scope="module")
+def digits() -> "Splits":
+    from mixbench.data.datasets import find_dataset
+    from mixbench.data.store import load
+
+    return load(find_dataset("digits"))

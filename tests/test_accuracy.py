@@ -9,26 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader, evaluation_batches
-from mixbench.data.store import Images, Splits, load
+from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy, throughput
 from mixbench.record import Curve, Epoch
 from mixbench.registry import create_model
 from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
 from mixbench.trial import Trial
-from mixbench.world import World, connect
+from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Splits:
-    return load(find_dataset("digits"))
 
 
 def measured(trial: Trial, data: Splits, world: World) -> tuple[Curve, list[float]]:

@@ -17,14 +17,13 @@ from torch import Tensor
 from mixbench import train
 from mixbench.checkpoint import Checkpoints
 from mixbench.claim import Claim, Taken
-from mixbench.data.datasets import find_dataset
-from mixbench.data.store import Splits, load
+from mixbench.data.store import Splits
 from mixbench.errors import TrialError
 from mixbench.measure import accuracy
 from mixbench.room import needed_bytes
 from mixbench.run import Run, complete
 from mixbench.trial import Checkpointing, Trial
-from mixbench.world import World, connect
+from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
 
 ALWAYS = Checkpointing(minutes=1e-9)
@@ -46,16 +45,6 @@ class At(Run):
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Splits:
-    return load(find_dataset("digits"))
 
 
 @pytest.fixture

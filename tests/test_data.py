@@ -23,11 +23,6 @@ from mixbench.trial import Augment, RandAugment
 from tests.small_sets import need_fashion_mnist
 
 
-@pytest.fixture(scope="module")
-def digits() -> store.Splits:
-    return store.load(find_dataset("digits"))
-
-
 def test_digits_are_scikit_learns_images_each_in_one_split_with_every_class_in_proportion(digits: store.Splits) -> None:
     found = torch.cat([digits.train.images, digits.test.images])[:, 0].flatten(1)
     there = torch.from_numpy((load_digits().images * (255 / 16)).round()).flatten(1).to(torch.uint8)

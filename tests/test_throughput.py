@@ -11,13 +11,8 @@ from mixbench.measure import throughput
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
 from mixbench.registry import load_plugin
 from mixbench.trial import Trial
-from mixbench.world import World, connect
+from mixbench.world import World
 from tests.trials import SMALL, plan_trials
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
 
 
 def never(trial: Trial, error: Exception) -> None:
