@@ -5,13 +5,14 @@ Pure; scipy and the published figures are imported where they are used: counting
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from mixbench.record import Record
+from mixbench.statistics import interval
 
 if TYPE_CHECKING:
     from mixbench.published import PublishedFigure
@@ -98,8 +99,7 @@ def _group(records: list[Record], device: str) -> Group:
     first = records[0]
     trial = first.details.trial
     published = find(trial.model, trial.overrides, first.dataset, first.image_size, pretraining="none")
-    top1 = _finite(record.top1 for record in records if record.status == "done")
-    mean, std, ci95 = seed_statistics(top1)
+    top1 = interval(record.top1 for record in records if record.status == "done")
     plain = [figure for figure in published if not figure.qualifier]  # "more than" is no figure to compare with
     said = {kind: next((f for f in plain if f.figure == kind), None) for kind in ("top1", "params", "macs")}
     if trial.recipe.split == "val" or trial.weights:  # other images, or another training than the paper's
@@ -110,12 +110,12 @@ def _group(records: list[Record], device: str) -> Group:
             "train_batch_size": _first(record.train_batch_size for record in records),
             "infer_batch_size": _first(record.infer_batch_size for record in records),
             "device": device,
-            "n_seeds": len(top1),
-            "top1_mean": mean,
-            "top1_std": std,
-            "top1_ci95": ci95,
+            "n_seeds": top1.n,
+            "top1_mean": top1.mean,
+            "top1_std": top1.std,
+            "top1_ci95": top1.half_width,
             "top1_published": said["top1"] and said["top1"].value,
-            "top1_delta": mean - said["top1"].value if said["top1"] and mean is not None else None,
+            "top1_delta": top1.mean - said["top1"].value if said["top1"] and top1.mean is not None else None,
             "params": _first(record.params for record in records),
             "params_published": said["params"] and round(said["params"].value * 1e6),
             "macs": _first(record.macs for record in records),
@@ -127,19 +127,6 @@ def _group(records: list[Record], device: str) -> Group:
         }
     )
     return Group(row, records, published)
-
-
-def seed_statistics(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean, sample standard deviation, half-width of the mean's 95 % t-interval; None where n is too small."""
-    if not values:
-        return None, None, None
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return mean, None, None
-    from scipy.special import stdtrit
-
-    std = statistics.stdev(values)
-    return mean, std, float(stdtrit(len(values) - 1, 0.975)) * std / math.sqrt(len(values))
 
 
 def _mark_pareto(rows: list[SummaryRow]) -> None:

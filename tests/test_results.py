@@ -9,7 +9,7 @@ import pytest
 from mixbench.errors import RequestError
 from mixbench.results import collect, tables
 from mixbench.run import Progress, Run
-from mixbench.summary import SummaryRow, seed_statistics
+from mixbench.summary import SummaryRow
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 RESULTS = (
@@ -67,13 +67,6 @@ def test_two_seeds_have_a_mean_a_sample_deviation_and_a_t_interval(tmp_path: Pat
     assert row.top1_mean == 97.5
     assert row.top1_std == pytest.approx(0.5**0.5)
     assert row.top1_ci95 == pytest.approx(12.7062047 * 0.5)  # t(0.975, 1 degree) times 0.7071 / sqrt 2
-
-
-def test_four_values_give_the_interval_of_the_textbook() -> None:
-    mean, std, ci95 = seed_statistics([2.0, 4.0, 6.0, 8.0])
-    assert (mean, std) == (5.0, pytest.approx(2.5819889))
-    assert ci95 == pytest.approx(3.1824463 * 2.5819889 / 2)
-    assert seed_statistics([]) == (None, None, None)
 
 
 def test_a_single_seed_has_a_mean_and_no_spread(tmp_path: Path) -> None:
