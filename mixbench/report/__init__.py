@@ -17,11 +17,14 @@ def write(run: Run) -> list[Path]:
     """
     content = tables(run)
     drawings = figures(content)
-    files = {
+    files: dict[Path, str | bytes] = {
         run.folder / "results.csv": csv(content.results),
         run.folder / "summary.csv": csv(content.summary),
         run.folder / "report.html": html(content, drawings),
-    } | {run.folder / "figures" / f"{drawing.name}.svg": drawing.svg for drawing in drawings}
+    }
+    for drawing in drawings:
+        files[run.folder / "figures" / f"{drawing.name}.svg"] = drawing.svg
+        files[run.folder / "figures" / f"{drawing.name}.png"] = drawing.png()
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)
