@@ -121,6 +121,31 @@ def report(runs: tuple[Path, ...], as_json: bool) -> None:
     click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
 
 
+@cli.command()
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+@click.option(
+    "--fail-below",
+    "limits",
+    multiple=True,
+    metavar="METRIC:CHANGE",
+    help="Exit with 1 where RUN_B is worse than by this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
+    "(points), peak_memory_bytes:+10%.  May be given several times.",
+)
+@json_option
+def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:
+    """Compare the trials that RUN_A and RUN_B share.
+
+    Trial by trial, then over their seeds, with what else was not the same.  Accuracy is compared across devices,
+    throughput and memory are not.
+    """
+    from mixbench.compare import print_comparison
+    from mixbench.run import Run
+
+    if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
+        sys.exit(EXIT_FAILED_TRIALS)
+
+
 @cli.command(name="list")
 @click.argument("what", type=click.Choice(["models", "suites", "datasets"]))
 @click.argument("pattern", default="*")

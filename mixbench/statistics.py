@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from mixbench.summary import Group
 
-CONFIDENCE = 0.95
+ALPHA = 0.05
+"""Intervals hold in all but this share of cases, and a p below it counts as significant."""
 DECIMALS = 2
 """What an accuracy in percent is measured to, where no interval says that it is known less well."""
 _ROUNDING = 1e-9  # a spread below this share of the values is arithmetic's, not the seeds'
@@ -81,7 +82,7 @@ class Comparison:
     @property
     def significant(self) -> bool | None:
         """At 5 % over all pairs together; None where the two are not comparable."""
-        return None if self.p_holm is None else self.p_holm < 1 - CONFIDENCE
+        return None if self.p_holm is None else self.p_holm < ALPHA
 
 
 def interval(values: Iterable[float | None]) -> Interval:
@@ -230,4 +231,4 @@ def _quantile(degrees: float) -> float:
     """Student's t that 95 % lie within."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    return float(stdtrit(degrees, 1 - ALPHA / 2))

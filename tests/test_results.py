@@ -21,7 +21,8 @@ RESULTS = (
 SUMMARY = (
     "model,label,family,dataset,image_size,recipe,precision,memory_format,compiled,train_batch_size,infer_batch_size,"
     "nodes,world_size,device,n_seeds,top1_mean,top1_std,top1_ci95,top1_published,top1_delta,params,params_published,macs,"
-    "macs_published,macs_convention,infer_samples_per_sec,train_samples_per_sec,peak_memory_bytes,pareto"
+    "macs_published,macs_convention,infer_samples_per_sec,train_samples_per_sec,peak_memory_bytes,pareto,"
+    "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note"
 )
 
 
@@ -139,6 +140,41 @@ def test_published_figures_stand_beside_ours_only_in_the_same_setting(tmp_path: 
     assert same.top1_delta == pytest.approx(0.59)
     for row in (larger, other):
         assert (row.top1_published, row.params_published, row.macs_convention) == (None, None, "")
+
+
+def test_ours_are_counted_as_the_source_counts_before_they_are_compared(tmp_path: Path) -> None:
+    from mixbench.measure.complexity import count
+    from mixbench.registry import create_model
+
+    trials = [trial("splitmixer_i_256_8", seed) for seed in range(2)] + [trial("splitmixer_ii_256_8")]
+    records = [done(each, 94.5 + each.seed / 5) for each in trials]
+    for record in records:
+        counts = count(create_model(record.model), 32, 3, ptflops=False)
+        record.details = record.details.model_copy(update={"complexity": counts})
+    one, two = rows(write_run(tmp_path, trials, records))
+    assert (one.macs, one.macs_published, one.macs_as_published, one.macs_agrees) == (
+        65_219_072, 71_800_000, 71_838_218, True,
+    )  # fmt: skip
+    assert (one.params_as_published, one.params_agrees, one.published_note) == (275_834, True, "")
+    assert (one.top1_agrees, one.top1_source) == (
+        True,
+        "SplitMixer, arXiv:2207.10255 (README of github.com/aliborji/splitmixer)",
+    )
+    assert (two.params_agrees, two.top1_agrees) == (False, False)
+    assert two.published_note == "params: the source cuts digits off where others round"
+
+
+def test_timms_weights_are_compared_with_what_was_published_of_their_pretraining(tmp_path: Path) -> None:
+    imagenet = {"image_size": 224, "in_chans": 3, "num_classes": 1000}
+    hub = "/hub/models--timm--{}/snapshots/abc/model.safetensors"
+    files = ["", hub.format("mixer_b16_224.goog_in21k_ft_in1k"), hub.format("someone_elses"), "mine.safetensors"]
+    trials = [
+        trial("mixer_b16", arguments=imagenet, dataset="imagenet", weights=file, id=f"w{index}")
+        for index, file in enumerate(files)
+    ]
+    found = rows(write_run(tmp_path, trials, [done(each, 80.5) for each in trials]))
+    assert [row.top1_published for row in found] == [76.44, 80.64, None, None]
+    assert [row.top1_agrees for row in found] == [False, True, None, None]
 
 
 def test_settings_that_a_suite_varies_have_rows_of_their_own(tmp_path: Path) -> None:
