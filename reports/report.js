@@ -110,8 +110,7 @@ function leaderboard(table, controls) {
     const base = rows.find(({ row }) => row.dataset.row === controls.base.value);
     const title = (at) => {
       const { column, kind } = heads[at].dataset;
-      if (!exact) return [...heads[at].querySelectorAll(".unit")].reduce(
-        (text, unit) => text.replace(unit.textContent, ` (${unit.textContent})`), plain(heads[at]));
+      if (!exact) return heads[at].dataset.title;
       const how = { points: "_difference", ratio: "_ratio" }[kind];
       return base && how ? column + how : column;
     };
@@ -282,7 +281,7 @@ function signed(number) {
 }
 
 function significant(number) {
-  return number.toLocaleString("en", { maximumSignificantDigits: 3 });
+  return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 }
 
 // A spreadsheet would run text that begins like a formula; numbers stay numbers.

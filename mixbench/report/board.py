@@ -66,7 +66,9 @@ class Column:
 
     @property
     def plain(self) -> str:
-        return "Pareto mark" if self.name == "pareto" else f"{self.title} {self.unit}".strip()
+        if self.name == "pareto":
+            return "Pareto mark"
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,14 @@ def board(tables: Tables) -> Board:
         groups = [group for group in tables.groups if group.row.dataset == dataset]
         lines += sorted(
             (
-                Line(keys[id(group)], group, apart, seeds(group), _flags(group, said), found.of_top1(group))
+                Line(
+                    keys[id(group)],
+                    group,
+                    apart,
+                    seeds(group),
+                    _flags(group, said),
+                    found.number(group.row.top1_source),
+                )
                 for group, apart in zip(groups, settings(groups), strict=True)
             ),
             key=lambda line: -(line.row.top1_mean if line.row.top1_mean is not None else float("-inf")),
@@ -156,13 +165,24 @@ def _macs(line: Line) -> Cell:
     row = line.row
     hover = f"{numbers.exact(row.macs)}: multiply–accumulates of convolutions and matrix products, for one image"
     if row.macs_published is not None:
-        hover += f"; published {numbers.count(row.macs_published)} by the convention “{row.macs_convention}”"
+        ours = f", ours {numbers.count(row.macs_as_published)} by it" if row.macs_as_published is not None else ""
+        hover += f"; published {numbers.count(row.macs_published)} by the convention “{row.macs_convention}”{ours}"
     return Cell(numbers.count(row.macs), row.macs, hover=hover if row.macs is not None else "")
 
 
 def _macs_published(line: Line) -> Cell:
     row = line.row
     return Cell(numbers.count(row.macs_published), row.macs_published, hover=f"convention: {row.macs_convention}")
+
+
+def _agrees(row: SummaryRow) -> Cell:
+    """Which of the published figures ours do not meet; empty where there is none to compare with."""
+    met = {"top-1": row.top1_agrees, "params": row.params_agrees, "MACs": row.macs_agrees}
+    if all(agrees is None for agrees in met.values()):
+        return Cell("")
+    missed = [name for name, agrees in met.items() if agrees is False]
+    shown = f"not {' or '.join(missed)}" if missed else "yes"
+    return Cell(shown, shown, hover=row.published_note)
 
 
 def _exact(value: float | None, shown: str) -> Cell:
@@ -174,7 +194,10 @@ def _text(value: str) -> Cell:
 
 
 COLUMNS = [
-    Column("top1", "Top-1", "%, mean ± 95 % interval", _top1, "points"),
+    Column(
+        "top1", "Top-1", "%, ± 95 %", _top1, "points",
+        note="mean over seeds, and half the width of its 95 % t-interval",
+    ),
     Column("n", "Seeds", "n", _seeds, "number"),
     Column(
         "std", "Std", "points", lambda x: _exact(x.row.top1_std, numbers.fixed(x.row.top1_std)), "number", "low", False
@@ -207,6 +230,10 @@ COLUMNS = [
     Column(
         "delta", "Difference", "points", lambda x: _exact(x.row.top1_delta, numbers.signed(x.row.top1_delta)), "number",
         note="ours − published",
+    ),
+    Column(
+        "agrees", "Agrees", "with the paper", lambda x: _agrees(x.row), "text", "low",
+        note="top-1 within half a point or the interval; counts, in the source's convention, to the printed digit",
     ),
     Column("source", "Source", "", lambda x: Cell(f"[{x.source}]" if x.source else "", x.source), "number", "low"),
     Column(

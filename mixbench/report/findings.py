@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixbench.agreement import TOP1_TOLERANCE
 from mixbench.report import numbers
 from mixbench.report.board import row_keys
 from mixbench.report.names import names, seeds
@@ -13,8 +14,6 @@ from mixbench.summary import Group
 
 MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
 MOST_NAMED = 8  # rows in one sentence
-TOLERANCE = 0.5
-"""Points of top-1 by which ours may differ from the paper's unmentioned; the interval where that is wider."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +146,29 @@ def _efficient(best: list[Group], price: Price, refs: dict[int, Ref]) -> Sentenc
 
 
 def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
-    """Which accuracies differ from the published ones by more than the tolerance; empty where there are none."""
-    known = [group for group in groups if group.row.top1_delta is not None]
-    if not known:
-        return []
-    far = [group for group in known if abs(group.row.top1_delta or 0.0) > max(TOLERANCE, group.row.top1_ci95 or 0.0)]
-    within = f"{TOLERANCE} points or the 95 % interval, whichever is wider"
-    sentence: Sentence = [f"{len(known) - len(far)} of {len(known)} published accuracies are met within {within}."]
-    for group in far[:MOST_NAMED]:
-        sentence += [" ", refs[id(group)], f" differs by {numbers.signed(group.row.top1_delta)} points."]
-    if len(far) > MOST_NAMED:
-        sentence.append(f" So do {len(far) - MOST_NAMED} more.")
+    """How many figures are met, and which are not without a known reason; empty where there are none."""
+    found = [(group, each) for group in groups for each in group.agreements if each.agrees is not None]
+    sentence: Sentence = []
+    for kind, what, within in (
+        ("top1", "accuracy", f"within {TOP1_TOLERANCE} points or our interval"),
+        ("params", "parameter count", "to the printed digit"),
+        ("macs", "MAC count", "to the printed digit, counted as the source counts"),
+    ):
+        of_kind = [(group, each) for group, each in found if each.figure.figure == kind]
+        far = [(group, each) for group, each in of_kind if not each.agrees]
+        if not of_kind:
+            continue
+        met = f"{len(of_kind) - len(far)} of {numbers.many(len(of_kind), f'published {what}')}"
+        agree = "agrees" if len(of_kind) == 1 else "agree"
+        sentence.append(f"{' ' if sentence else ''}{met} {agree} {within}")
+        if explained := [each for _, each in far if each.why]:
+            sentence.append(f"; {len(explained)} not, for reasons given with the published figures")
+        unexplained = [(group, each) for group, each in far if not each.why]
+        for index, (group, each) in enumerate(unexplained[:MOST_NAMED]):
+            by = f"{numbers.signed(each.difference)} points" if kind == "top1" else each.ours_as_printed
+            against = "" if kind == "top1" else f" for {each.figure.printed}"
+            sentence += [", " if index else "; not ", refs[id(group)], f" ({by}{against})"]
+        sentence.append(f" and {len(unexplained) - MOST_NAMED} more." if len(unexplained) > MOST_NAMED else ".")
     return sentence
 
 

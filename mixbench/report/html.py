@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from mixbench.content import content
 from mixbench.report import numbers, page
-from mixbench.report.board import board
+from mixbench.report.board import board, row_keys
 from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
 from mixbench.report.findings import findings
@@ -34,6 +34,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         models=models(tables),
         anchors=anchors(tables),
+        keys=row_keys(tables.groups),
         places=page.environments(tables.records),
         reproduce=page.reproduce(tables),
         looks=looks(tables.records),
@@ -64,6 +65,7 @@ def _environment() -> Environment:
         span=numbers.span,
         svg=lambda drawing: Markup(drawing.svg),
         dash=numbers.DASH,
+        nbsp="\N{NO-BREAK SPACE}",
     )
     environment.filters["name"] = _name
     environment.filters["identity"] = id

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -13,7 +14,13 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 def text(value: object) -> str:
     """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
     plain = _ANSI.sub("", str(value)).replace("\r\n", "\n")
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in plain)
+    return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
+
+
+def _is_kept(character: str) -> bool:
+    """Spaces of every width, and the joiners that some scripts are written with; no control, no change of direction."""
+    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+    return character in "\n\t" or character in joiners or unicodedata.category(character) == "Zs"
 
 
 def short(value: object, limit: int) -> str:
@@ -41,7 +48,11 @@ def signs(text: str) -> str:
 
 
 def many(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return f"{n:,} {noun if n == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def signed(value: float | None, digits: int = 2) -> str:

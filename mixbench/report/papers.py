@@ -1,4 +1,4 @@
-"""What the papers say of the models of a report, each source numbered once."""
+"""What the papers say of the models of a report, ours beside it, each source numbered once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING
 from mixbench.summary import Group
 
 if TYPE_CHECKING:
-    from mixbench.published import PublishedFigure
+    from mixbench.agreement import Agreement
 
 
 @dataclass(frozen=True)
 class Citation:
-    """What one source says of one model on one dataset: figures by kind, as printed."""
+    """What one source says of one row: figures by kind (top1, params, macs)."""
 
-    model: str
-    dataset: str
+    group: Group
     variant: str
     number: int
-    figures: dict[str, "PublishedFigure"]
+    figures: dict[str, "Agreement"]
 
     @property
     def notes(self) -> list[str]:
-        return list(dict.fromkeys(figure.note for figure in self.figures.values() if figure.note))
+        """The source's own, and why a figure is not met or not compared."""
+        said = [text for each in self.figures.values() for text in (each.figure.note, each.why) if text]
+        return list(dict.fromkeys(said))
 
     @property
     def convention(self) -> str:
-        return self.figures["macs"].convention if "macs" in self.figures else ""
+        return self.figures["macs"].figure.convention if "macs" in self.figures else ""
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,17 @@ class Papers:
     citations: list[Citation]
     sources: list[str]
 
-    def of_top1(self, group: Group) -> int | None:
-        """The number of the source that top1_published is taken from."""
-        for figure in group.published:
-            if figure.figure == "top1" and figure.value == group.row.top1_published and not figure.qualifier:
-                return self.sources.index(figure.source) + 1
-        return None
+    def number(self, source: str) -> int | None:
+        return self.sources.index(source) + 1 if source else None
 
 
 def papers(groups: Sequence[Group]) -> Papers:
     sources = list(dict.fromkeys(figure.source for group in groups for figure in group.published))
-    citations: dict[tuple[str, str, str, int], Citation] = {}
+    citations: list[Citation] = []
     for group in groups:
-        for figure in group.published:
-            key = (group.row.model, group.row.dataset, figure.variant, sources.index(figure.source) + 1)
-            citations.setdefault(key, Citation(*key, {})).figures.setdefault(figure.figure, figure)
-    return Papers(list(citations.values()), sources)
+        found: dict[tuple[str, int], Citation] = {}
+        for each in group.agreements:
+            key = (each.figure.variant, sources.index(each.figure.source) + 1)
+            found.setdefault(key, Citation(group, *key, {})).figures.setdefault(each.figure.figure, each)
+        citations += found.values()
+    return Papers(citations, sources)

@@ -22,6 +22,7 @@ class Price:
     shown: Callable[[float], str]
     tick: Callable[[float], str]
     drawn: bool = True
+    round_values: tuple[float, ...] = ()  # for the axis, where decimal ones are not round: 90 min, 1.5 GiB
 
     @property
     def plain(self) -> str:
@@ -44,6 +45,9 @@ def train_seconds(group: Group) -> float | None:
     return median(found) if found else None
 
 
+TIMES = (1, 2, 5, 10, 20, 30, *(60 * n for n in (1, 2, 5, 10, 20, 30)), *(3600 * n for n in (1, 2, 5, 10, 20, 50, 100)))
+SIZES = tuple(2**exponent for exponent in range(20, 44))
+
 PRICES = [
     Price(
         "params", "Parameters", "parameters", "parameters", True,
@@ -60,12 +64,12 @@ PRICES = [
     ),
     Price(
         "time", "Training time", "training time", "of training", True,
-        train_seconds, numbers.duration, numbers.span_tick,
+        train_seconds, numbers.duration, numbers.span_tick, round_values=TIMES,
     ),
     Price(
         "memory", "Peak memory", "peak memory", "at the peak", True,
         lambda group: group.row.peak_memory_bytes, lambda value: numbers.size(round(value)),
-        lambda value: numbers.size(round(value)),
+        lambda value: numbers.size(round(value)), round_values=SIZES,
     ),
 ]  # fmt: skip
 

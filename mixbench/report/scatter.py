@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from mixbench.report import numbers
@@ -54,7 +55,7 @@ def scatter(scene: Scene, price: Price) -> Drawing | None:
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
     best = front([point.group for point in points], price)
-    _draw_front(axes, best, price)
+    stairs = _draw_front(axes, best, price)
     _draw_points(axes, points, scene)
     _price_axis(axes, [point.x for point in points], price)
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
@@ -62,7 +63,7 @@ def scatter(scene: Scene, price: Price) -> Drawing | None:
     notes.append("Dashed: the Pareto front.")
     if any(point.row.top1_std is not None for point in points):
         notes.append("Bars: one standard deviation over seeds.")
-    if _label_points(figure, axes, points) < len(points):
+    if _label_points(figure, axes, points, stairs) < len(points):
         notes.append("Point at a mark to read its name.")
     hover = [
         Mark(f"{point.name}: {accuracy(point.row)}, {price.shown(point.x)} {price.unit}", point.key) for point in points
@@ -110,11 +111,15 @@ def accuracy(row: SummaryRow) -> str:
     return f"{numbers.fixed(row.top1_mean)}{spread} % ({seeds(row)})"
 
 
-def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> None:
-    """The stairs that no row is above, from the first to the last of the front."""
+def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> list[tuple[float, float]]:
+    """The stairs that no row is above, from the first to the last of the front: returns their corners."""
     stairs = sorted((price.of(group) or 0.0, group.row.top1_mean or 0.0) for group in best)
     where: Literal["pre", "post"] = "post" if price.lower_is_better else "pre"
     axes.step(*zip(*stairs, strict=True), where=where, color=INK, alpha=0.45, linewidth=0.9, linestyle=(0, (4, 3)))
+    inner = [
+        (after[0], before[1]) if price.lower_is_better else (before[0], after[1]) for before, after in pairwise(stairs)
+    ]
+    return [corner for pair in zip_longest(stairs, inner) for corner in pair if corner]
 
 
 def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
@@ -138,7 +143,9 @@ def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
     if max(values) >= LOG_FROM * min(values):
         axes.set_xscale("log")
         decades = math.log10(max(values) / min(values))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        inside = [value for value in price.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
+        several = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
+        axes.xaxis.set_major_locator(several or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
         axes.xaxis.set_minor_locator(NullLocator())
         label += ", log scale"
     else:
@@ -149,15 +156,22 @@ def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
     axes.set_xlabel(label)
 
 
-def _label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> int:
-    """Name the points where there is room: the Pareto-optimal first, then the most accurate.  How many are named."""
+def _label_points(
+    figure: Figure, axes: Axes, points: Sequence[Point], lines: Sequence[tuple[float, float]] = ()
+) -> int:
+    """Name the points where there is room, the Pareto-optimal first, then the most accurate: how many are named.
+
+    `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
+    """
     settle(figure)
-    spots = [axes.transData.transform((point.x, point.top1)) for point in points]
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
-    for point, (x, _) in zip(points, spots, strict=True):
-        if point.row.top1_std is not None:
-            ends = [axes.transData.transform((point.x, point.top1 + sign * point.row.top1_std))[1] for sign in (-1, 1)]
-            taken.append(Bbox.from_extents(x - 1, ends[0], x + 1, ends[1]))
+    taken = []
+    for point in points:
+        x, y = axes.transData.transform((point.x, point.top1))
+        spread = point.row.top1_std or 0.0
+        low, high = (axes.transData.transform((point.x, point.top1 + sign * spread))[1] for sign in (-1, 1))
+        taken += [Bbox.from_bounds(x - 5, y - 5, 10, 10), Bbox.from_extents(x - 1, low, x + 1, high)]
+    for (x0, y0), (x1, y1) in pairwise([axes.transData.transform(corner) for corner in lines]):
+        taken.append(Bbox.from_extents(min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
     room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
     named = 0
     for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:

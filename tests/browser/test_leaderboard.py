@@ -74,13 +74,13 @@ def test_text_and_family_filter(page: Page) -> None:
 def test_columns_are_chosen(page: Page) -> None:
     assert "Std" not in titles(page)
     page.get_by_text("Columns", exact=True).first.click()
-    page.get_by_label("Std points").check()
-    page.get_by_role("checkbox", name="MACs per image").uncheck()
+    page.get_by_label("Std (points)").check()
+    page.get_by_role("checkbox", name="MACs (per image)").uncheck()
     assert "Std" in titles(page) and "MACs" not in titles(page)
     cells = page.locator(f"{ROWS} >> nth=0 >> :scope > :visible").count()
     assert cells == len(titles(page))
     page.keyboard.press("Escape")
-    assert not page.get_by_label("Std points").is_visible()
+    assert not page.get_by_label("Std (points)").is_visible()
 
 
 def test_rows_are_set_against_a_baseline(page: Page) -> None:
@@ -101,7 +101,7 @@ def test_the_view_stands_in_the_address_and_comes_back(page: Page, context: Brow
     page.get_by_label("Find").fill("split")
     page.get_by_label("Relative to").select_option("splitmixer_v_256_8")
     page.get_by_text("Columns", exact=True).first.click()
-    page.get_by_label("Std points").check()
+    page.get_by_label("Std (points)").check()
     view = (names(page), titles(page), page.locator("#board").inner_text())
     assert names(page) != sorted(names(page)) and len(names(page)) == 5
     other = context.new_page()
@@ -128,7 +128,7 @@ def test_csv_holds_what_is_shown_with_every_digit(page: Page) -> None:
 def test_markdown_and_latex_are_tables_with_their_signs_escaped(page: Page) -> None:
     page.get_by_label("Find").fill("splitmixer_i_")
     head, rule, row = copied(page, "Markdown").splitlines()
-    assert head.startswith("| Model | Top-1 (%, mean ± 95 % interval) |")
+    assert head.startswith("| Model | Top-1 (%, ± 95 %) |")
     assert rule.count("|") == head.count("|") and rule.startswith("|---|---:|")
     assert row.startswith("| splitmixer\\_i\\_256\\_8 | 93.8")
     latex = copied(page, "LaTeX")
