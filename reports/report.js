@@ -20,6 +20,15 @@ function leaderboard(table, controls) {
   const shown = document.getElementById("shown");
   let sort = { column: "", ascending: true };
   let order = rows;
+  let most = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+  const more = document.createElement("button");
+  more.type = "button";
+  more.className = "more";
+  table.parentElement.after(more);
+  more.addEventListener("click", () => {
+    most = Infinity;
+    filterRows();
+  });
 
   function value(cell, kind) {
     if (kind === "text") return cell.dataset.text ?? cell.dataset.v ?? "";
@@ -39,6 +48,7 @@ function leaderboard(table, controls) {
         return sign * (typeof x === "string" ? collator.compare(x, y) : x - y);
       });
     }
+    filterRows();
     body.replaceChildren(...order.map((line) => line.row));
     heads.forEach((head, index) => {
       if (index === at) head.setAttribute("aria-sort", sort.ascending ? "ascending" : "descending");
@@ -51,12 +61,15 @@ function leaderboard(table, controls) {
     const family = controls.family?.value;
     const dataset = controls.dataset?.value;
     let count = 0;
-    for (const { row, text } of rows) {
+    for (const { row, text } of order) {
       const fits = (!family || row.dataset.family === family) && (!dataset || row.dataset.dataset === dataset)
         && words.every((word) => text.includes(word));
       row.hidden = !fits;
       count += fits;
+      row.classList.toggle("later", fits && count > most);
     }
+    more.hidden = count <= most;
+    more.textContent = `Show all ${count.toLocaleString("en")} rows`;
     shown.textContent = count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`;
   }
 
@@ -168,7 +181,7 @@ function leaderboard(table, controls) {
     }
     const columns = view.get("columns")?.split(",") ?? standard;
     for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
-    for (const step of [sortRows, hideColumns, compare, filterRows]) step();
+    for (const step of [sortRows, hideColumns, compare]) step();
     document.getElementById("leaderboard").scrollIntoView();
     return true;
   }
@@ -257,6 +270,7 @@ function figures(tip) {
     if (!row) return;
     event.preventDefault();
     row.hidden = false;
+    row.classList.remove("later");
     row.scrollIntoView({ block: "center" });
     row.querySelector("a").focus({ preventScroll: true });
   });

@@ -18,6 +18,7 @@ from mixbench.report.models import anchors, models
 from mixbench.report.names import looks
 from mixbench.results import Tables
 
+LONG_NAME = 22  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
@@ -75,5 +76,7 @@ def _environment() -> Environment:
 
 
 def _name(value: str) -> Markup:
-    """A model's name, which may be broken where its parts meet."""
+    """A model's name, which may be broken where its parts meet if it is long."""
+    if len(value) <= LONG_NAME:
+        return escape(numbers.text(value))
     return Markup(re.sub(r"([_\[,])", r"\1<wbr>", str(escape(numbers.text(value)))))

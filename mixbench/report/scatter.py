@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -126,10 +127,15 @@ def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
     """Marks and error bars."""
     table = pd.DataFrame([{"family": point.row.family, "x": point.x, "top1": point.top1} for point in points])
     families, look = families_of([point.group for point in points], scene.look), scene.look
-    for point in points:
-        if point.row.top1_std is not None:
-            colour = look[point.row.family].colour
-            axes.errorbar([point.x], [point.top1], yerr=[point.row.top1_std], fmt="none", ecolor=colour, elinewidth=1)
+    for family in families:
+        spread = [
+            (point.x, point.top1, point.row.top1_std)
+            for point in points
+            if point.row.family == family and point.row.top1_std is not None
+        ]
+        if spread:
+            xs, ys, errors = zip(*spread, strict=True)
+            axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=look[family].colour, elinewidth=1)
     sns.scatterplot(
         table, x="x", y="top1", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
         palette={family: look[family].colour for family in families}, legend=False, s=42, linewidth=0.5, edgecolor=INK,
@@ -164,14 +170,13 @@ def _label_points(
     `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
     """
     settle(figure)
-    taken = []
-    for point in points:
-        x, y = axes.transData.transform((point.x, point.top1))
-        spread = point.row.top1_std or 0.0
-        low, high = (axes.transData.transform((point.x, point.top1 + sign * spread))[1] for sign in (-1, 1))
-        taken += [Bbox.from_bounds(x - 5, y - 5, 10, 10), Bbox.from_extents(x - 1, low, x + 1, high)]
-    for (x0, y0), (x1, y1) in pairwise([axes.transData.transform(corner) for corner in lines]):
-        taken.append(Bbox.from_extents(min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
+    spans = [(point.x, point.top1 + sign * (point.row.top1_std or 0.0)) for point in points for sign in (-1, 0, 1)]
+    low, spot, high = axes.transData.transform(spans).reshape(-1, 3, 2).swapaxes(0, 1)
+    taken = np.concatenate([np.hstack([spot - 5, spot + 5]), np.hstack([low - 1, high + 1])])  # x0 y0 x1 y1
+    if len(lines) > 1:
+        corners = axes.transData.transform(lines)
+        ends = np.stack([corners[:-1], corners[1:]])
+        taken = np.concatenate([taken, np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])])
     room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
     named = 0
     for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:
@@ -181,9 +186,10 @@ def _label_points(
                 textcoords="offset points", ha=ha, va=va, fontsize=7.5, in_layout=False,
             )  # fmt: skip
             box = text.get_window_extent()
-            corners = box.corners()
-            if all(room.contains(x, y) for x, y in corners) and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+            x0, y0, x1, y1 = box.extents
+            overlaps = (taken[:, 0] < x1) & (taken[:, 2] > x0) & (taken[:, 1] < y1) & (taken[:, 3] > y0)
+            if room.contains(x0, y0) and room.contains(x1, y1) and not overlaps.any():
+                taken = np.vstack([taken, box.extents])
                 named += 1
                 break
             text.remove()

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.fake_runs import MODELS
+from mixbench.report.html import html
+from mixbench.results import tables
+from tests.fake_runs import MODELS, done, trial, write_run
 
 NAMES = [name for name, *_ in MODELS]
 ROWS = "#board tbody tr:visible"
@@ -161,3 +163,20 @@ def test_without_a_script_the_page_is_whole(chromium: Browser, report: Path) -> 
         assert names(page) == NAMES
         assert not page.get_by_label("Find").is_visible()
         assert page.locator("figure svg").first.is_visible()
+
+
+def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(context: BrowserContext, tmp_path: Path) -> None:
+    trials = [trial(f"model_{index:03}") for index in range(210)]
+    records = [done(each, 80 + index / 20, params=1000 + index) for index, each in enumerate(trials)]
+    path = tmp_path / "report.html"
+    path.write_text(html(tables(write_run(tmp_path / "run", trials, records)), drawings=[]), encoding="utf-8")
+    page = context.new_page()
+    page.goto(path.as_uri())
+    sort_by(page, "params")
+    assert names(page) == [f"model_{index:03}" for index in range(200)]
+    assert len(copied(page, "CSV").splitlines()) == 211
+    page.get_by_label("Find").fill("model_20")
+    assert names(page) == [f"model_{index:03}" for index in range(200, 210)]
+    page.get_by_label("Find").fill("")
+    page.get_by_role("button", name="Show all 210 rows").click()
+    assert len(names(page)) == 210 and not page.locator(".more").is_visible()
