@@ -13,7 +13,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 def text(value: object) -> str:
     """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
-    plain = _ANSI.sub("", str(value)).replace("\r\n", "\n")
+    given = str(value)
+    if given.isprintable():  # nearly all there is
+        return given
+    plain = _ANSI.sub("", given).replace("\r\n", "\n")
     return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
