@@ -6,9 +6,10 @@ The fields of `Record` up to `error` are the columns of results.csv, in their or
 import json
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from mixbench import seal
 from mixbench.trial import Measure, Trial
@@ -23,7 +24,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
-class Layer(Frozen):
+# A record has a hundred layers and epochs: as models, each with a set of its fields' names, they take thrice the room.
+NUMBERS = ConfigDict(ser_json_inf_nan="constants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
+class Layer:
     """One module that has parameters or multiplies: shapes without the batch's axis."""
 
     name: str
@@ -74,7 +80,8 @@ class ThroughputSamples(Frozen):
     interleaved_with: int
 
 
-class Epoch(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
+class Epoch:
     """A point of the learning curve.  top1 and top5 in percent, seconds of training alone.
 
     Epoch 0 has been trained on nothing: given weights are evaluated.
@@ -162,18 +169,14 @@ class Record(BaseModel):
     @classmethod
     def pending(cls, trial: Trial) -> "Record":
         """The record of a trial of which nothing is known yet."""
-        trains = not {"accuracy", "throughput"}.isdisjoint(trial.measure)
+        trains = trial.trains
         return cls(
-            suite=trial.suite,
             trial_id=trial.id,
             status="pending",
-            model=trial.display_name,
-            label=trial.label,
-            family=trial.family,
+            **cls.names(trial),
             dataset=trial.dataset,
             image_size=trial.arguments["image_size"],
             seed=trial.seed,
-            recipe=trial.recipe.name if trains else "",
             precision=trial.precision,
             memory_format=trial.memory_format,
             compiled=trial.compile,
@@ -184,6 +187,17 @@ class Record(BaseModel):
             flags=["validation split"] if trains and trial.recipe.split == "val" else [],
             details=Details(trial=trial),
         )
+
+    @staticmethod
+    def names(trial: Trial) -> dict[str, str]:
+        """What a trial is called, which is no part of its identity."""
+        return {
+            "suite": trial.suite,
+            "model": trial.display_name,
+            "label": trial.label,
+            "family": trial.family,
+            "recipe": trial.recipe.name if trial.trains else "",
+        }
 
     def add_complexity(self, part: Complexity) -> None:
         self.details.complexity = part
@@ -250,13 +264,12 @@ def read_record(path: Path) -> Record:
     """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
     try:
         text = path.read_bytes()
-        found = json.loads(text)
-        version = found["schema_version"]
-        if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
-            raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")
-        if not seal.is_intact(found) or (version == SCHEMA_VERSION and seal.KEY not in found):
-            raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
-        return Record.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
+        if not seal.is_untouched(text):
+            _check(json.loads(text), path)
+        record = _validated(text, path)
+        _check_version(record.schema_version, path)
+        record.schema_version = SCHEMA_VERSION
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -265,3 +278,23 @@ def read_record(path: Path) -> Record:
         raise DamagedRecord(f"{path}: not a file") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _validated(text: bytes, path: Path) -> Record:
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError:
+        _check_version(json.loads(text)["schema_version"], path)  # that of another version fails at some key or other
+        raise
+
+
+def _check(found: dict[str, Any], path: Path) -> None:
+    """Raises DamagedRecord where the values are not those that were written."""
+    _check_version(found["schema_version"], path)
+    if not seal.is_intact(found) or (found["schema_version"] == SCHEMA_VERSION and seal.KEY not in found):
+        raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
+
+
+def _check_version(version: Any, path: Path) -> None:
+    if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
+        raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")

@@ -3,8 +3,11 @@
 Imports neither torch nor submitit; pandas and scipy only in `tables`, so that counting trials costs nothing.
 """
 
+import gc
 import math
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DAMAGED = "damaged record"
+FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,30 @@ def collect(run: Run) -> Collected:
     planned = set(run.planned())
     records: list[Record] = []
     damaged = [_without_folder(each.text, run) for each in damage.of_run(run)]
-    for trial_id in run.trial_ids():
-        record, problems = _read(run, trial_id)
-        damaged += problems
-        if record is None:
-            continue
-        flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
-        if trial_id not in planned:
-            flags.append(NOT_IN_PLAN)
-        records.append(record.model_copy(update={"flags": list(dict.fromkeys(flags))}))
+    with _no_garbage():
+        for trial_id in run.trial_ids():
+            record, problems = _read(run, trial_id)
+            damaged += problems
+            if record is None:
+                continue
+            flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
+            if trial_id not in planned:
+                flags.append(NOT_IN_PLAN)
+            record.flags = list(dict.fromkeys(flags))
+            records.append(record)
     return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Records are millions of objects that stay: the garbage collector would walk over them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def tables(run: Run) -> Tables:
@@ -115,20 +133,19 @@ def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
         assert trial is not None
         record = Record.pending(trial)
     elif trial is not None:
-        pending = Record.pending(trial)
-        names = {name: getattr(pending, name) for name in ("suite", "model", "label", "family", "recipe")}
-        details = record.details.model_copy(update={"trial": trial})
-        record = record.model_copy(update=names | {"details": details})
+        for name, text in Record.names(trial).items():
+            setattr(record, name, text)
+        record.details.trial = trial
     # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
     if record.status == "pending" and run.progress(record.trial_id) is not None:
-        record = record.model_copy(update={"status": "running"})
+        record.status = "running"
     return record
 
 
 def _warnings(record: Record) -> list[str]:
     """What a reader of the numbers must know, and no record says of itself."""
     flags = []
-    if any(isinstance(value, float) and not math.isfinite(value) for _, value in record):
+    if any(value is not None and not math.isfinite(value) for value in map(record.__dict__.get, FLOATS)):
         flags.append("not finite")
     if record.status == "done":
         flags += [f"no {part} yet" for part in record.missing(record.details.trial.measure)]

@@ -216,6 +216,11 @@ class Trial(BaseModel):
         return self.nodes * self.processes_per_node
 
     @property
+    def trains(self) -> bool:
+        """Whether anything is measured that takes a recipe."""
+        return "accuracy" in self.measure or "throughput" in self.measure
+
+    @property
     def built_alike(self) -> str:
         """What trials of one and the same network have in common."""
         return f"{self.model} {sorted(self.arguments.items())}"
