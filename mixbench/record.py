@@ -189,7 +189,7 @@ class Record(BaseModel):
         )
 
     @staticmethod
-    def names(trial: Trial) -> dict[str, str]:
+    def names(trial: Trial) -> dict[str, Any]:
         """What a trial is called, which is no part of its identity."""
         return {
             "suite": trial.suite,

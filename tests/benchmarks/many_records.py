@@ -67,7 +67,7 @@ def made(folder: Path, count: int) -> Run:
     if (folder / "plan.json").exists():
         return Run(folder)
     found = records(count)
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None
     return write_run(folder, [record.details.trial for record in found], found)
 
 
