@@ -71,6 +71,7 @@ class SummaryRow(BaseModel):
     macs_as_published: int | None = None
     macs_agrees: bool | None = None
     published_note: str = ""
+    run: str = ""
 
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
@@ -90,11 +91,11 @@ class Group:
 
 
 def groups(records: list[Record]) -> list[Group]:
-    """Planned trials that differ in their seed alone, and ran on the same device; in the plan's order."""
-    by_trial: dict[str, list[Record]] = {}
+    """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
+    by_trial: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if NOT_IN_PLAN not in record.flags:
-            key = record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
+            key = record.run, record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
             by_trial.setdefault(key, []).append(record)
     found = []
     for alike in by_trial.values():
