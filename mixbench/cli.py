@@ -108,17 +108,47 @@ def status(run: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write one report of all RUNS together into this folder.")
 @json_option
-def report(runs: tuple[Path, ...], as_json: bool) -> None:
+def report(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Write the tables and the page of RUNS anew.
 
-    They are made from whatever records there are, at any moment of a run.
+    They are made from whatever records there are, at any moment of a run.  Each run has its report in its own folder;
+    with --out there is one of all, whose rows say which run they are of.
     """
     from mixbench.report import write
     from mixbench.run import Run
 
-    written = [path for folder in runs for path in write(Run(folder))]
+    found = [Run(folder) for folder in runs]
+    if out and Run(out).plan_file.exists():
+        raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
+    written = write(*found, out=out) if out else [path for run in found for path in write(run)]
     click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+@cli.command()
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+@click.option(
+    "--fail-below",
+    "limits",
+    multiple=True,
+    metavar="METRIC:CHANGE",
+    help="Exit with 1 where RUN_B is worse than by this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
+    "(points), peak_memory_bytes:+10%.  May be given several times.",
+)
+@json_option
+def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:
+    """Compare the trials that RUN_A and RUN_B share.
+
+    Trial by trial, then over their seeds, with what else was not the same.  Accuracy is compared across devices,
+    throughput and memory are not.
+    """
+    from mixbench.compare import print_comparison
+    from mixbench.run import Run
+
+    if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
+        sys.exit(EXIT_FAILED_TRIALS)
 
 
 @cli.command(name="list")

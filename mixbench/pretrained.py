@@ -66,6 +66,18 @@ def find_pretrained(name: str) -> Pretrained:
     return Pretrained(Path(file), config.mean, config.std, config.crop_pct, config.interpolation)
 
 
+def pretraining(model: str, file: str) -> Literal["none", "in21k"] | None:
+    """What the weights in a file of Hugging Face's cache were trained on before ImageNet; None where it is not timm's.
+
+    No file: nothing at all.
+    """
+    if not file:
+        return "none"
+    if f"models--timm--{TIMM.get(model)}" not in Path(file).parts:
+        return None
+    return "in21k" if "in21k" in TIMM[model] else "none"
+
+
 def timms_name(ours: str) -> str:
     """What timm calls a tensor of our ConvMixer, MLP-Mixer or ResMLP."""
     for pattern, replacement in TO_TIMM:

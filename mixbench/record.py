@@ -1,6 +1,6 @@
 """The record: what a trial leaves behind, one JSON file, versioned and self-describing.
 
-The fields of `Record` up to `error` are the columns of results.csv, in their order; `details` holds the rest.
+The fields of `Record` up to `run` are the columns of results.csv, in their order; `details` holds the rest.
 """
 
 import json
@@ -118,7 +118,10 @@ class Details(BaseModel):
 
 
 class Record(BaseModel):
-    """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms."""
+    """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms.
+
+    `run` is the run folder's name, known to whoever reads it: a folder may be renamed.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
@@ -162,6 +165,7 @@ class Record(BaseModel):
     finished_at: str = ""
     flags: Annotated[list[str], Field(default_factory=list)]
     error: str = ""
+    run: str = ""
 
     details: Details
     schema_version: int = SCHEMA_VERSION

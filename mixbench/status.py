@@ -63,16 +63,16 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
 def print_summary(records: list[Record], to: Console) -> None:
     """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room."""
     planned = [record for record in records if NOT_IN_PLAN not in record.flags]
-    varied = [key for key in POINT if _differs(key, planned)]
+    columns = varied(planned)
     cells: dict[tuple[Any, ...], list[Record]] = {}
     for record in planned:
-        key = (record.label, record.dataset, *(getattr(record, each) for each in varied))
+        key = (record.label, record.dataset, *(getattr(record, each) for each in columns))
         cells.setdefault(key, []).append(record)
     rows = []
     for (label, dataset, *point), alike in cells.items():
         done = [record for record in alike if record.status == "done"]
         row = {"model": label, "dataset": dataset}
-        row |= {key.replace("_", " "): value for key, value in zip(varied, point, strict=True)}
+        row |= {key.replace("_", " "): value for key, value in zip(columns, point, strict=True)}
         row |= {"done": f"{len(done)}/{len(alike)}", "top-1 %": _accuracy(done)}
         row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
         if to.width >= WIDE:
@@ -82,10 +82,14 @@ def print_summary(records: list[Record], to: Console) -> None:
         print_table(rows, to)
 
 
-def _differs(key: str, records: list[Record]) -> bool:
-    """Whether trials of one model on one dataset differ in this."""
-    points = {(record.label, record.dataset, getattr(record, key)) for record in records}
-    return len(points) > len({(label, dataset) for label, dataset, _ in points})
+def varied(records: list[Record]) -> list[str]:
+    """The columns in which trials of one model on one dataset differ, besides their seed."""
+
+    def differs(key: str) -> bool:
+        points = {(record.label, record.dataset, getattr(record, key)) for record in records}
+        return len(points) > len({(label, dataset) for label, dataset, _ in points})
+
+    return [key for key in POINT if differs(key)]
 
 
 def _accuracy(records: list[Record]) -> str:

@@ -5,15 +5,17 @@ Pure; scipy and the published figures are imported where they are used: counting
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from mixbench.record import Record
+from mixbench.statistics import Interval, interval
 
 if TYPE_CHECKING:
+    from mixbench.agreement import Agreement
     from mixbench.published import PublishedFigure
 
 NOT_IN_PLAN = "not in plan"
@@ -28,7 +30,9 @@ class SummaryRow(BaseModel):
     half-width of the 95 % t-interval, both empty for a single seed.  *_published as the source states it, in
     parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the
     trials.  peak_memory_bytes: the largest.  pareto: no other row of the dataset is at least as good in top1_mean,
-    macs and params, and better in one.
+    macs and params, and better in one.  top1_agrees: within half a point of the published, or within top1_ci95.
+    *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.  published_note: why
+    they do not, where that is known.
     """
 
     model: str
@@ -60,6 +64,14 @@ class SummaryRow(BaseModel):
     train_samples_per_sec: float | None = None
     peak_memory_bytes: int | None = None
     pareto: bool | None = None
+    top1_source: str = ""
+    top1_agrees: bool | None = None
+    params_as_published: int | None = None
+    params_agrees: bool | None = None
+    macs_as_published: int | None = None
+    macs_agrees: bool | None = None
+    published_note: str = ""
+    run: str = ""
 
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
@@ -67,19 +79,23 @@ SUMMARY_COLUMNS = list(SummaryRow.model_fields)
 
 @dataclass(frozen=True)
 class Group:
-    """The trials that differ in their seed alone, the row that sums them up, and what the papers say of it."""
+    """The trials that differ in their seed alone, the row that sums them up, and ours beside what the papers say."""
 
     row: SummaryRow
     records: list[Record]
-    published: list["PublishedFigure"]
+    agreements: list["Agreement"]
+
+    @property
+    def published(self) -> list["PublishedFigure"]:
+        return [each.figure for each in self.agreements]
 
 
 def groups(records: list[Record]) -> list[Group]:
-    """Planned trials that differ in their seed alone, and ran on the same device; in the plan's order."""
-    by_trial: dict[str, list[Record]] = {}
+    """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
+    by_trial: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if NOT_IN_PLAN not in record.flags:
-            key = record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
+            key = record.run, record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
             by_trial.setdefault(key, []).append(record)
     found = []
     for alike in by_trial.values():
@@ -93,53 +109,69 @@ def groups(records: list[Record]) -> list[Group]:
 
 
 def _group(records: list[Record], device: str) -> Group:
-    from mixbench.published import find
-
     first = records[0]
-    trial = first.details.trial
-    published = find(trial.model, trial.overrides, first.dataset, first.image_size, pretraining="none")
-    top1 = _finite(record.top1 for record in records if record.status == "done")
-    mean, std, ci95 = seed_statistics(top1)
-    plain = [figure for figure in published if not figure.qualifier]  # "more than" is no figure to compare with
-    said = {kind: next((f for f in plain if f.figure == kind), None) for kind in ("top1", "params", "macs")}
-    if trial.recipe.split == "val" or trial.weights:  # other images, or another training than the paper's
-        said["top1"] = None
+    top1 = interval(record.top1 for record in records if record.status == "done")
+    found = _agreements(records, top1)
     row = SummaryRow.model_validate(
         first.model_dump(include=set(SummaryRow.model_fields) - {"params", "macs"})
         | {
             "train_batch_size": _first(record.train_batch_size for record in records),
             "infer_batch_size": _first(record.infer_batch_size for record in records),
             "device": device,
-            "n_seeds": len(top1),
-            "top1_mean": mean,
-            "top1_std": std,
-            "top1_ci95": ci95,
-            "top1_published": said["top1"] and said["top1"].value,
-            "top1_delta": mean - said["top1"].value if said["top1"] and mean is not None else None,
+            "n_seeds": top1.n,
+            "top1_mean": top1.mean,
+            "top1_std": top1.std,
+            "top1_ci95": top1.half_width,
             "params": _first(record.params for record in records),
-            "params_published": said["params"] and round(said["params"].value * 1e6),
             "macs": _first(record.macs for record in records),
-            "macs_published": said["macs"] and round(said["macs"].value * 1e9),
-            "macs_convention": said["macs"].convention if said["macs"] else "",
             "infer_samples_per_sec": _median(record.infer_samples_per_sec for record in records),
             "train_samples_per_sec": _median(record.train_samples_per_sec for record in records),
             "peak_memory_bytes": max(_finite(record.peak_memory_bytes for record in records), default=None),
         }
+        | _said(found)
     )
-    return Group(row, records, published)
+    return Group(row, records, found)
 
 
-def seed_statistics(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean, sample standard deviation, half-width of the mean's 95 % t-interval; None where n is too small."""
-    if not values:
-        return None, None, None
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return mean, None, None
-    from scipy.special import stdtrit
+def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:
+    from mixbench.agreement import agreement
+    from mixbench.pretrained import pretraining
+    from mixbench.published import find
 
-    std = statistics.stdev(values)
-    return mean, std, float(stdtrit(len(values) - 1, 0.975)) * std / math.sqrt(len(values))
+    first, trial = records[0], records[0].details.trial
+    trained = pretraining(trial.model, trial.weights)
+    other = "tested on a part of the training set" if trial.recipe.split == "val" else ""
+    if trained is None:
+        other = "the weights are from elsewhere"
+    counts = _first(record.details.complexity for record in records)
+    figures = find(trial.model, trial.overrides, first.dataset, first.image_size, trained or "none")
+    return [agreement(figure, counts, top1, other) for figure in figures]
+
+
+def _said(agreements: list["Agreement"]) -> dict[str, Any]:
+    """The columns of published figures: of each kind the first one that can be compared with."""
+    top1, params, macs = (
+        next((each for each in agreements if each.figure.figure == kind and each.comparable), None)
+        for kind in ("top1", "params", "macs")
+    )
+    return {
+        "top1_published": top1 and top1.figure.value,
+        "top1_delta": top1 and top1.difference,
+        "top1_source": top1.figure.source if top1 else "",
+        "top1_agrees": top1 and top1.agrees,
+        "params_published": params and round(params.published),
+        "params_as_published": params and params.ours,
+        "params_agrees": params and params.agrees,
+        "macs_published": macs and round(macs.published),
+        "macs_convention": macs.figure.convention if macs else "",
+        "macs_as_published": macs and macs.ours,
+        "macs_agrees": macs and macs.agrees,
+        "published_note": "; ".join(
+            f"{each.figure.figure}: {each.why}"
+            for each in (top1, params, macs)
+            if each and each.agrees is False and each.why
+        ),
+    }
 
 
 def _mark_pareto(rows: list[SummaryRow]) -> None:

@@ -33,7 +33,7 @@ CONTRACT = (
     "suite,trial_id,status,model,label,family,dataset,image_size,seed,params,macs,flops,macs_ptflops,activations,recipe,"
     "top1,top5,test_loss,train_loss,epochs,train_seconds,train_samples_per_sec,train_batch_size,infer_samples_per_sec,"
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
-    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error"
+    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run"
 )
 
 
@@ -96,7 +96,7 @@ def measured(record: Record) -> Record:
 
 def test_an_earlier_records_parts_are_kept_whole_through_the_disk(measured: Record, tmp_path: Path) -> None:
     empty = {name for name in COLUMNS if getattr(measured, name) in (None, "", [])}
-    assert empty == {"finished_at", "error"}, "all that can be kept is there to be kept"
+    assert empty == {"finished_at", "error", "run"}, "all that can be kept is there to be kept"
     write_atomically(tmp_path / "record.json", sealed(to_json(measured)))
     again = Record.pending(measured.details.trial)
     again.keep(read_record(tmp_path / "record.json"))

@@ -10,18 +10,19 @@ from mixbench.results import tables
 from mixbench.run import Run
 
 
-def write(run: Run) -> list[Path]:
-    """Write the report into the run's folder and say what was written.
+def write(*runs: Run, out: Path | None = None) -> list[Path]:
+    """Write a report and say what was written: of one run into its folder, or of all given into another, `out`.
 
-    Raises RequestError where this is no run folder, OSError where it cannot be written to.
+    Raises RequestError where one is no run folder, OSError where something cannot be written to.
     """
-    content = tables(run)
+    content = tables(*runs)
+    folder = out or runs[0].folder
     drawings = figures(content)
     files = {
-        run.folder / "results.csv": csv(content.results),
-        run.folder / "summary.csv": csv(content.summary),
-        run.folder / "report.html": html(content, drawings),
-    } | {run.folder / "figures" / f"{drawing.name}.svg": drawing.svg for drawing in drawings}
+        folder / "results.csv": csv(content.results),
+        folder / "summary.csv": csv(content.summary),
+        folder / "report.html": html(content, drawings),
+    } | {folder / "figures" / f"{drawing.name}.svg": drawing.svg for drawing in drawings}
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)

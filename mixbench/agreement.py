@@ -1,0 +1,150 @@
+"""Our figures beside the published ones: counted as the source counts, rounded as it prints, and why where they differ.
+
+Pure: counts are made from the stored layers, without torch.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+from mixbench.published import Convention, PublishedFigure
+from mixbench.record import Complexity, Layer
+from mixbench.statistics import Interval
+
+TOP1_TOLERANCE = 0.5
+"""Percentage points: two standard errors of 94 % on 10,000 test images are 0.47.  A wider interval of ours counts."""
+WITHOUT_CLASSIFIER = "without the classifier"
+"""The note of a source whose parameters are those of what comes before the classifier."""
+_UNIT = {"million": 10**6, "giga": 10**9, "percent": 1}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One published figure and ours: parameters and MACs as exact counts in the source's convention, top1 in percent.
+
+    `difference` is ours - published.  `agrees`: counts, rounded, are the printed digits; top1 is within `tolerance`.
+    None where there is nothing to compare; `why` says so then, and where known, what makes a figure disagree.
+    `comparable`: it is an exact figure of what we measure too, whether or not ours is there yet.
+    """
+
+    figure: PublishedFigure
+    ours: float | None
+    agrees: bool | None
+    why: str = ""
+    tolerance: float | None = None
+    comparable: bool = True
+
+    @property
+    def published(self) -> float:
+        """As a count, or in percent."""
+        return float(Decimal(self.figure.printed) * _UNIT[self.figure.unit])
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.ours is None else self.ours - self.published
+
+    @property
+    def ours_as_printed(self) -> str:
+        """Ours in the source's unit and to its decimals."""
+        return "" if self.ours is None else str(_rounded(self.ours, self.figure))
+
+
+def agreement(
+    figure: PublishedFigure, counts: Complexity | None, top1: Interval, not_comparable: str = ""
+) -> Agreement:
+    """`counts` are those of the model the figure is about; `not_comparable` says why its top-1 is another matter."""
+    if figure.figure == "top1":
+        return _accuracy(figure, top1, not_comparable)
+    if counts is None:
+        return Agreement(figure, None, None, "not counted")
+    ours = params_of(counts, figure) if figure.figure == "params" else in_convention(counts.layers, figure.convention)
+    if ours is None:
+        return Agreement(figure, None, None, f"the convention {figure.convention!r} cannot be recomputed")
+    if figure.qualifier:
+        return Agreement(figure, ours, None, _qualified(figure), comparable=False)
+    agrees = _rounded(ours, figure) == Decimal(figure.printed)
+    return Agreement(figure, ours, agrees, "" if agrees else figure.note or _slip(ours, figure))
+
+
+def params_of(counts: Complexity, figure: PublishedFigure) -> int:
+    """Our parameters as far as the source counts them."""
+    if figure.note != WITHOUT_CLASSIFIER:
+        return counts.params
+    classifiers = [layer.params for layer in counts.layers if layer.output_shape == [figure.num_classes]]
+    return counts.params - sum(classifiers)
+
+
+def in_convention(layers: list[Layer], convention: Convention | str) -> int | None:
+    """What the source would count for these layers; None where we do not know how it counts."""
+    if convention not in CONVENTIONS:
+        return None
+    return sum(CONVENTIONS[convention](layer) for layer in layers)
+
+
+def _splitmixer(layer: Layer) -> int:
+    """The SplitMixer authors' "FLOPS": MACs, biases, activations, BatchNorm, the pool's inputs.
+
+    A channel mixer adds 1 for each of all channels, passed or mixed; each convolution and mixer of the family is
+    followed by its activation, of as many elements: these count twice.  (V, whose mixers are two in a row, has no
+    published figure.)
+    """
+    return layer.macs + _elements(layer, activation=2)
+
+
+def _without_depthwise(layer: Layer) -> int:
+    """The ConvMixer authors' GMACs, and ptflops' of its time: no depthwise convolution; biases, ReLU, BatchNorm, pool.
+
+    GELU counts nothing.
+    """
+    if layer.type.startswith("Conv"):
+        outputs = math.prod(layer.output_shape)
+        depthwise = layer.macs < outputs * layer.input_shape[0]  # fewer products an output than there are channels
+        return 0 if depthwise else layer.macs + outputs
+    return layer.macs + _elements(layer, activation=int(layer.type == "ReLU"))
+
+
+def _elements(layer: Layer, activation: int) -> int:
+    """What is counted an element outside of convolutions and products."""
+    if layer.type in ("GELU", "ReLU"):
+        return activation * math.prod(layer.output_shape)
+    if layer.type.startswith("BatchNorm"):
+        return 2 * math.prod(layer.output_shape)
+    if layer.type == "AdaptiveAvgPool2d":
+        return math.prod(layer.input_shape)
+    return math.prod(layer.output_shape) if layer.type == "Linear" else 0  # its bias
+
+
+CONVENTIONS: dict[str, Callable[[Layer], int]] = {
+    "macs": lambda layer: layer.macs,
+    "splitmixer": _splitmixer,
+    "macs_no_depthwise": _without_depthwise,
+}
+
+
+def _accuracy(figure: PublishedFigure, top1: Interval, not_comparable: str) -> Agreement:
+    if not_comparable:
+        return Agreement(figure, None, None, not_comparable, comparable=False)
+    if figure.qualifier:
+        return Agreement(figure, top1.mean, None, _qualified(figure), comparable=False)
+    if top1.mean is None:
+        return Agreement(figure, None, None, "not measured")
+    tolerance = max(TOP1_TOLERANCE, top1.half_width or 0.0)
+    return Agreement(figure, top1.mean, abs(top1.mean - figure.value) <= tolerance, tolerance=tolerance)
+
+
+def _qualified(figure: PublishedFigure) -> str:
+    return f"the source says {figure.qualifier.replace('_', ' ')} {figure.printed}"
+
+
+def _rounded(ours: float, figure: PublishedFigure, rounding: str = ROUND_HALF_UP) -> Decimal:
+    return (Decimal(ours) / _UNIT[figure.unit]).quantize(Decimal(figure.printed), rounding)
+
+
+def _slip(ours: float, figure: PublishedFigure) -> str:
+    """What the last digit's rounding in the source explains."""
+    printed = Decimal(figure.printed)
+    if _rounded(ours, figure, ROUND_DOWN) == printed:
+        return "the source cuts digits off where others round"
+    last = Decimal(1).scaleb(int(printed.as_tuple().exponent))
+    return "the source is one off in its last digit" if abs(_rounded(ours, figure) - printed) == last else ""

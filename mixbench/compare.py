@@ -1,0 +1,126 @@
+"""Two runs in a terminal or as JSON: trial by trial, row by row, and what is not the same.  Imports no torch."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+
+from mixbench.limits import crossed, parse
+from mixbench.pairs import METRICS, MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
+from mixbench.run import Run
+from mixbench.status import varied
+from mixbench.terminal import console, print_table
+
+
+def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> bool:
+    """Whether run B keeps every limit.  Raises RequestError where the runs or the limits are no good."""
+    wanted = [parse(text) for text in limits]
+    found = side_by_side(a, b)
+    broken = crossed(found, wanted)
+    if as_json:
+        click.echo(json.dumps({"a": str(a.folder), "b": str(b.folder)} | _facts(found) | {"crossed": broken}, indent=1))
+        return not broken
+    to = console()
+    _print_same(found, a, b)
+    print_table([_trial_row(pair) for pair in found.pairs], to)
+    click.echo()
+    _print_cells(found, to)
+    for line in broken:
+        click.echo(f"crossed: {line}")
+    if wanted and not broken:
+        click.echo(f"within {'the limit' if len(wanted) == 1 else f'all {len(wanted)} limits'}")
+    return not broken
+
+
+def _print_same(found: SideBySide, a: Run, b: Run) -> None:
+    click.echo(f"A {a.folder}\nB {b.folder}")
+    click.echo(f"trials in both: {len(found.pairs)}; only in A: {len(found.only_a)}; only in B: {len(found.only_b)}")
+    for line in found.differences[:MOST_LINES]:
+        click.echo(f"not the same: {line}")
+    if len(found.differences) > MOST_LINES:
+        click.echo(f"not the same: {len(found.differences) - MOST_LINES} more; --json has them all")
+    for one, other in found.devices:
+        click.echo(f"devices: {one} in A, {other} in B: accuracy is compared, throughput and memory are not")
+    for line in found.conditions:
+        click.echo(f"measured with: {line}")
+    click.echo()
+
+
+def _trial_row(pair: Pair) -> dict[str, Any]:
+    row: dict[str, Any] = {"trial": pair.a.trial_id}
+    for metric in METRICS:
+        one, other = pair.values(metric)
+        row[metric.title] = "" if one is other is None else f"{metric.shown(one) or '–'} → {metric.shown(other) or '–'}"
+    states = [(run, record.status) for run, record in (("A", pair.a), ("B", pair.b)) if record.status != "done"]
+    row["state"] = ", ".join(f"{status} in {run}" for run, status in states)
+    return row
+
+
+def _print_cells(found: SideBySide, to: Console) -> None:
+    columns = varied([pair.a for pair in found.pairs])
+    rows = []
+    for cell in found.cells:
+        first = cell.pairs[0].a
+        settings = {key.replace("_", " "): getattr(first, key) for key in columns}
+        what = {"model": first.label, "dataset": first.dataset} | settings
+        rows += [what | _change_row(change) for change in cell.changes if change.a.n]
+    if rows:
+        print_table(rows, to)
+        click.echo(
+            "change: B - A, ± half its 95 % interval; p: t-test over seeds, Holm-corrected over the rows of a metric"
+        )
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    metric, tested = change.metric, change.difference
+    verdict = {True: "significant", False: "not significant", None: tested.note.removeprefix("not comparable: ")}
+    return {
+        "metric": metric.title,
+        "n": change.a.n,
+        "A": metric.shown(change.a.mean, change.a.half_width),
+        "B": metric.shown(change.b.mean, change.b.half_width),
+        "change": change.text,
+        "p": "" if change.p_holm is None else "<0.001" if change.p_holm < 0.001 else f"{change.p_holm:.3f}",
+        "verdict": verdict[change.significant],
+    }
+
+
+def _facts(found: SideBySide) -> dict[str, Any]:
+    return {
+        "trials": [_trial_facts(pair) for pair in found.pairs],
+        "cells": [_cell_facts(cell) for cell in found.cells],
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "differences": found.differences,
+        "devices": [{"a": one, "b": other} for one, other in found.devices],
+        "conditions": found.conditions,
+    }
+
+
+def _trial_facts(pair: Pair) -> dict[str, Any]:
+    values = {metric.column: pair.values(metric) for metric in METRICS}
+    return {
+        "trial_id": pair.a.trial_id,
+        "status": {"a": pair.a.status, "b": pair.b.status},
+        "same_device": pair.same_device,
+    } | {column: {"a": one, "b": other} for column, (one, other) in values.items()}
+
+
+def _cell_facts(cell: Cell) -> dict[str, Any]:
+    first = cell.pairs[0].a
+    facts: dict[str, Any] = {"model": first.model, "label": first.label, "dataset": first.dataset}
+    facts["trials"] = [pair.a.trial_id for pair in cell.pairs]
+    for change in cell.changes:
+        tested = asdict(change.difference)
+        facts[change.metric.column] = {
+            "a": asdict(change.a),
+            "b": asdict(change.b),
+            "change": tested.pop("value"),
+            "change_percent": change.relative,
+            "test": tested | {"effect_name": change.difference.effect_name, "p_holm": change.p_holm},
+            "significant": change.significant,
+            "lost": [pair.a.trial_id for pair in change.lost],
+        }
+    return facts

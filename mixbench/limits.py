@@ -1,0 +1,67 @@
+"""`--fail-below METRIC:CHANGE`: how much worse than run A run B may be before `compare` fails."""
+
+import re
+from dataclasses import dataclass
+
+from mixbench.errors import RequestError, cut
+from mixbench.pairs import METRICS, Change, Metric, SideBySide
+
+_WRITTEN = re.compile(r"(?P<sign>[+-])(?P<size>\d+(?:\.\d+)?)(?P<percent>%?)")
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A change for the worse that is just allowed: in percent of A's mean, or in the metric's own unit."""
+
+    metric: Metric
+    bound: float
+    relative: bool
+    text: str
+
+    def is_crossed_by(self, change: Change) -> bool:
+        """Exactly the limit is within it."""
+        before, after = change.a.mean, change.b.mean
+        if before is None or after is None:
+            return False
+        allowed = abs(self.bound) * (abs(before) / 100 if self.relative else 1)
+        worse = before - after if self.metric.more_is_better else after - before
+        return worse > allowed + _ROUNDING * abs(before)
+
+
+def parse(text: str) -> Limit:
+    """`train_samples_per_sec:-5%`, `top1:-0.5`, `peak_memory_bytes:+10%`.  Raises RequestError."""
+    column, _, written = (part.strip() for part in text.partition(":"))
+    metric = next((each for each in METRICS if each.column == column), None)
+    if metric is None:
+        columns = ", ".join(each.column for each in METRICS)
+        raise RequestError(f"--fail-below {cut(text)!r}: METRIC:CHANGE is wanted, METRIC being one of {columns}")
+    found = _WRITTEN.fullmatch(written)
+    sign = "-" if metric.more_is_better else "+"
+    example = f"such as {metric.column}:{sign}5%"
+    if found is None:
+        raise RequestError(f"--fail-below {cut(text)!r}: a change with its sign is wanted, {example}")
+    if found["sign"] != sign:
+        better = "more" if metric.more_is_better else "less"
+        raise RequestError(
+            f"--fail-below {cut(text)!r}: {better} is better, so the change that fails is written {example}"
+        )
+    return Limit(metric, float(found["sign"] + found["size"]), bool(found["percent"]), text)
+
+
+def crossed(found: SideBySide, limits: list[Limit]) -> list[str]:
+    """A line for each limit and cell that it is crossed in; a value that only A has crosses every limit.
+
+    Raises RequestError for a limit that nothing could be checked by: a check that checks nothing must not pass.
+    """
+    lines = []
+    for limit in limits:
+        changes = [(cell, change) for cell in found.cells for change in cell.changes if change.metric is limit.metric]
+        if not any(change.a.n or change.lost for _, change in changes):
+            why = "the devices are not the same" if found.devices and limit.metric.of_device else "run A has no value"
+            raise RequestError(f"--fail-below {limit.text!r} has nothing to check: {why}")
+        for cell, change in changes:
+            if limit.is_crossed_by(change):
+                lines.append(f"{limit.text}: {cell.name}: {change.to_all_digits}")
+            lines += [f"{limit.text}: {pair.a.trial_id}: {pair.why_lost(limit.metric)}" for pair in change.lost]
+    return lines

@@ -1,0 +1,290 @@
+"""Two runs side by side: the trials that are in both, what changed over their seeds, and which trials are not the same.
+
+Pure but for reading the runs' records; scipy is imported where it is used.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from mixbench.errors import RequestError, cut
+from mixbench.record import Record
+from mixbench.results import collect
+from mixbench.run import Run
+from mixbench.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
+from mixbench.summary import NOT_IN_PLAN, groups
+from mixbench.trial import Trial
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column that is compared.  `of_device`: it says nothing about another device's.  Shown in units of `unit`."""
+
+    column: str
+    title: str
+    more_is_better: bool
+    of_device: bool
+    decimals: int
+    unit: int = 1
+
+    def shown(self, value: float | None, half_width: float | None = None, sign: Literal["", "+"] = "") -> str:
+        if value is None:
+            return ""
+        width = None if half_width is None else half_width / self.unit
+        return plus_minus(value / self.unit, width, self.decimals, sign)
+
+
+METRICS = [
+    Metric("top1", "top-1 %", more_is_better=True, of_device=False, decimals=2),
+    Metric("train_samples_per_sec", "train img/s", more_is_better=True, of_device=True, decimals=1),
+    Metric("infer_samples_per_sec", "infer img/s", more_is_better=True, of_device=True, decimals=1),
+    Metric("peak_memory_bytes", "memory MB", more_is_better=False, of_device=True, decimals=1, unit=10**6),
+]
+_CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
+               "cuda_version", "driver", "host", "cores", "threads", "warmup", "repeats")  # fmt: skip
+_NO_IDENTITY = {"id", "suite", "label", "family", "overrides", "data", "measure", "throughput", "plugins",
+                "keep_weights", "checkpoint", "model", "dataset", "seed"}  # fmt: skip
+MOST_SAID, MOST_LINES = 6, 30
+"""How many keys are named in which two trials differ; how many such rows a person is shown."""
+Point = tuple[tuple[str, str], ...]
+Rows = dict[tuple[str, Point], list[int]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One trial as both runs have it."""
+
+    a: Record
+    b: Record
+
+    @property
+    def same_device(self) -> bool:
+        """Or not known to be another: a trial that has not run has none."""
+        one, other = _device(self.a), _device(self.b)
+        return one == other or not (one and other)
+
+    def values(self, metric: Metric) -> tuple[float | None, float | None]:
+        """None where the trial is not done, the value is no number, or that of another device."""
+        if metric.of_device and not self.same_device:
+            return None, None
+        return _value(self.a, metric), _value(self.b, metric)
+
+    def why_lost(self, metric: Metric) -> str:
+        """Of a value that only A has."""
+        if self.b.status == "failed":
+            return f"failed in B: {cut(self.b.error)}"
+        if self.b.status != "done":
+            return f"{self.b.status} in B"
+        value = getattr(self.b, metric.column)
+        return "not measured in B" if value is None else f"{metric.column} is {value} in B"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric over the seeds that both runs have a value of, b - a; `lost`: the trials that only a has one of.
+
+    `p_holm` is corrected for all cells of the metric.
+    """
+
+    metric: Metric
+    a: Interval
+    b: Interval
+    difference: Difference
+    lost: list[Pair]
+    p_holm: float | None = None
+
+    @property
+    def relative(self) -> float | None:
+        """In percent of a's mean."""
+        return None if not self.a.mean or self.b.mean is None else 100 * (self.b.mean - self.a.mean) / self.a.mean
+
+    @property
+    def text(self) -> str:
+        """ "+0.18 ± 0.10", "-81.2 ± 9.4 (-5.7 %)" """
+        return self.metric.shown(self.difference.value, self.difference.half_width, "+") + self._percent
+
+    @property
+    def to_all_digits(self) -> str:
+        """The same without the interval, which may hide a digit that a limit sees."""
+        return self.metric.shown(self.difference.value, None, "+") + self._percent
+
+    @property
+    def _percent(self) -> str:
+        points = self.metric.column == "top1"  # percent of percent would confuse
+        return "" if self.relative is None or points else f" ({self.relative:+.1f} %)"
+
+    @property
+    def significant(self) -> bool | None:
+        return None if self.p_holm is None else self.p_holm < ALPHA
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials of both runs that differ in their seed alone."""
+
+    pairs: list[Pair]
+    changes: list[Change]
+
+    @property
+    def name(self) -> str:
+        return f"{self.pairs[0].a.label} on {self.pairs[0].a.dataset}"
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """`differences` says of each trial that only one run has how it differs from the other's, or that it has none.
+
+    `conditions` says under what the common trials were measured differently.
+    """
+
+    pairs: list[Pair]
+    cells: list[Cell]
+    only_a: list[str]
+    only_b: list[str]
+    differences: list[str]
+    conditions: list[str]
+    devices: list[tuple[str, str]]
+
+
+def side_by_side(a: Run, b: Run) -> SideBySide:
+    """Raises RequestError where a folder is no run, or the two have no trial in common."""
+    ours, theirs = _planned(a), _planned(b)
+    pairs = [Pair(record, theirs[trial_id]) for trial_id, record in ours.items() if trial_id in theirs]
+    differences = list(_differences(ours, theirs))
+    if not pairs:
+        said = "".join(f"\n  {line}" for line in differences[:MOST_LINES]) or " there are no trials"
+        raise RequestError(f"{a.folder} and {b.folder} have no trial in common, so there is nothing to compare:{said}")
+    return SideBySide(
+        pairs=pairs,
+        cells=_cells(pairs),
+        only_a=[trial_id for trial_id in ours if trial_id not in theirs],
+        only_b=[trial_id for trial_id in theirs if trial_id not in ours],
+        differences=differences,
+        conditions=_conditions(pairs),
+        devices=list(dict.fromkeys((_device(p.a), _device(p.b)) for p in pairs if not p.same_device)),
+    )
+
+
+def _planned(run: Run) -> dict[str, Record]:
+    return {record.trial_id: record for record in collect(run).records if NOT_IN_PLAN not in record.flags}
+
+
+def _device(record: Record) -> str:
+    where = record.details.environment.get("throughput")
+    return where.device if where else record.device
+
+
+def _value(record: Record, metric: Metric) -> float | None:
+    value = getattr(record, metric.column) if record.status == "done" else None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _cells(pairs: list[Pair]) -> list[Cell]:
+    by_id = {pair.a.trial_id: pair for pair in pairs}
+    alike = [[by_id[record.trial_id] for record in group.records] for group in groups([pair.a for pair in pairs])]
+    columns = []
+    for metric in METRICS:
+        changes = [_change(members, metric) for members in alike]
+        corrected = holm([change.difference.p for change in changes])
+        columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
+    return [Cell(members, list(changes)) for members, *changes in zip(alike, *columns, strict=True)]
+
+
+def _change(pairs: list[Pair], metric: Metric) -> Change:
+    values = [(pair, *pair.values(metric)) for pair in pairs]
+    both = [(pair.a.seed, x, y) for pair, x, y in values if x is not None and y is not None]
+    a, b = ([(seed, x) for seed, x, _ in both], [(seed, y) for seed, _, y in both])
+    return Change(
+        metric,
+        a=interval(x for _, x in a),
+        b=interval(y for _, y in b),
+        difference=difference(b, a),
+        lost=[pair for pair, x, y in values if x is not None and y is None],
+    )
+
+
+def _conditions(pairs: list[Pair]) -> list[str]:
+    """Versions, machines and ways of timing that are not the same for the same part of the same trial."""
+    found: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        one, other = pair.a.details, pair.b.details
+        parts = [part for part in one.environment if part in other.environment]
+        both: list[tuple[Any, Any]] = [(one.environment[part], other.environment[part]) for part in parts]
+        if "throughput" in parts:
+            both.append((one.trial.throughput, other.trial.throughput))
+        for here, there in both:
+            for key in _CONDITIONS:
+                old, new = getattr(here, key, ""), getattr(there, key, "")
+                if old != new:
+                    found.setdefault(key, {})[f"{old or 'none'} → {new or 'none'}"] = None
+    return [f"{key} {', '.join(changes)}" for key, changes in found.items()]
+
+
+# -- what is not the same
+
+
+def _differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterator[str]:
+    """A line for each row of a summary that one run alone has, beside the row of the other that is most like it."""
+    here = _rows(record for trial_id, record in ours.items() if trial_id not in theirs)
+    there = _rows(record for trial_id, record in theirs.items() if trial_id not in ours)
+    all_ours, all_theirs, said = _rows(ours.values()), _rows(theirs.values()), set()
+    for (what, point), seeds in here.items():
+        nearest, apart = _nearest(what, point, all_theirs)
+        row = (what, nearest)
+        if apart and row in there:
+            said.add(row)
+            yield f"{what}: {_told(apart)} (A: {_seeds(seeds)}; B: {_seeds(there[row])})"
+        else:
+            yield f"{what}: {f'{_told(apart)} (A: {_seeds(seeds)})' if apart else f'only in A ({_seeds(seeds)})'}"
+    for (what, point), seeds in there.items():
+        if (what, point) not in said:
+            _, apart = _nearest(what, point, all_ours)
+            back = {key: (old, new) for key, (new, old) in apart.items()}
+            yield f"{what}: {f'{_told(back)} (B: {_seeds(seeds)})' if apart else f'only in B ({_seeds(seeds)})'}"
+
+
+def _nearest(what: str, point: Point, rows: Rows) -> tuple[Point | None, dict[str, tuple[str, str]]]:
+    """The row of this model and dataset that differs in the fewest keys, and those; nothing where there is none."""
+    likely = [(_apart(point, other), other) for model, other in rows if model == what]
+    if not likely:
+        return None, {}
+    apart, nearest = min(likely, key=lambda pair: len(pair[0]))
+    return nearest, apart
+
+
+def _told(apart: dict[str, tuple[str, str]]) -> str:
+    words = [f"{key} {old} → {new}" for key, (old, new) in apart.items()]
+    return ", ".join([*words[:MOST_SAID], *([f"{len(words) - MOST_SAID} more"] if len(words) > MOST_SAID else [])])
+
+
+def _rows(records: Iterable[Record]) -> Rows:
+    """Seeds by model and dataset, and by all else that tells trials apart."""
+    found: Rows = {}
+    for record in records:
+        trial = record.details.trial
+        found.setdefault((f"{trial.model} on {trial.dataset}", _point(trial)), []).append(record.seed)
+    return found
+
+
+def _point(trial: Trial) -> Point:
+    kept = trial.model_dump(mode="json", exclude=_NO_IDENTITY) | {"images": trial.data.contents}
+    return tuple((key.removeprefix("arguments."), value) for key, value in _leaves(kept) if key != "recipe.name")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _leaves(inside, f"{path}.{key}" if path else key)
+    else:
+        yield path, cut(str(value))
+
+
+def _apart(one: Point, other: Point) -> dict[str, tuple[str, str]]:
+    ours, theirs = dict(one), dict(other)
+    keys = dict.fromkeys([*ours, *theirs])
+    return {k: (ours.get(k, "none"), theirs.get(k, "none")) for k in keys if ours.get(k) != theirs.get(k)}
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"

@@ -1,0 +1,234 @@
+"""Statistics over seeds: t-intervals, paired and Welch's t-tests, Holm's correction, and the digits they support.
+
+Pure; scipy is imported where it is used, so that counting trials costs nothing.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mixbench.summary import Group
+
+ALPHA = 0.05
+"""Intervals hold in all but this share of cases, and a p below it counts as significant."""
+DECIMALS = 2
+"""What an accuracy in percent is measured to, where no interval says that it is known less well."""
+_ROUNDING = 1e-9  # a spread below this share of the values is arithmetic's, not the seeds'
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The mean of `n` values with half the width of its 95 % t-interval; None where n is too small for it.
+
+    `std` is the sample standard deviation (n - 1).  Values that are not finite have no mean: `not_finite` counts those
+    left out.
+    """
+
+    n: int
+    mean: float | None
+    std: float | None
+    half_width: float | None
+    not_finite: int = 0
+
+    @property
+    def text(self) -> str:
+        """ "94.12 ± 0.13", "94.12 (n = 1)", "" where there is nothing."""
+        if self.mean is None:
+            return ""
+        return plus_minus(self.mean, self.half_width) + ("" if self.half_width is not None else f" (n = {self.n})")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the means of two samples are apart, first - second, and whether that is more than the seeds' spread.
+
+    `kind`: paired, over the `n` common seeds; welch, over all values of both, `n` of them; none: not comparable, and
+    `note` says why.  `half_width` is that of the difference's 95 % interval, `p` two-sided and uncorrected.
+    `effect`: paired d_z = mean / standard deviation of the seeds' differences; welch Cohen's d, by the pooled standard
+    deviation.  `value` is there with a single seed too, the rest is then None.
+    """
+
+    kind: Literal["paired", "welch", "none"]
+    n: int
+    value: float | None = None
+    half_width: float | None = None
+    p: float | None = None
+    effect: float | None = None
+    note: str = ""
+
+    @property
+    def effect_name(self) -> str:
+        return {"paired": "d_z", "welch": "d", "none": ""}[self.kind]
+
+    @property
+    def text(self) -> str:
+        """ "+0.31 ± 0.12" """
+        return "" if self.value is None else plus_minus(self.value, self.half_width, sign="+")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows of a summary.  `p_holm` is corrected for all the pairs that were compared with this one."""
+
+    first: "Group"
+    second: "Group"
+    difference: Difference
+    p_holm: float | None
+
+    @property
+    def significant(self) -> bool | None:
+        """At 5 % over all pairs together; None where the two are not comparable."""
+        return None if self.p_holm is None else self.p_holm < ALPHA
+
+
+def interval(values: Iterable[float | None]) -> Interval:
+    """None is a value that is not there."""
+    known = [value for value in values if value is not None]
+    finite = [value for value in known if math.isfinite(value)]
+    n, left_out = len(finite), len(known) - len(finite)
+    if n < 2:
+        return Interval(n, finite[0] if finite else None, None, None, left_out)
+    std = _spread(finite)
+    return Interval(n, fmean(finite), std, _quantile(n - 1) * std / math.sqrt(n), left_out)
+
+
+def comparisons(groups: Sequence["Group"], baseline: "Group | None" = None) -> list[Comparison]:
+    """The top-1 of every pair of rows that were tested on the same images, or of each row against a baseline.
+
+    Holm's correction is over the pairs returned: ask for those that are shown.
+    """
+    pairs = [(baseline, group) for group in groups if group is not baseline] if baseline else combinations(groups, 2)
+    alike = [(one, other) for one, other in pairs if _images(one) == _images(other)]
+    samples = {id(group): _top1(group) for pair in alike for group in pair}
+    found = [difference(samples[id(one)], samples[id(other)]) for one, other in alike]
+    tested = holm([each.p for each in found])
+    return [Comparison(*pair, each, p) for pair, each, p in zip(alike, found, tested, strict=True)]
+
+
+def difference(first: Sequence[tuple[int, float]], second: Sequence[tuple[int, float]]) -> Difference:
+    """Two samples of (seed, value): paired over the common seeds where there are two of them, else Welch's."""
+    ones = [(seed, value) for seed, value in first if math.isfinite(value)]
+    others = [(seed, value) for seed, value in second if math.isfinite(value)]
+    by_seed, by_other = dict(ones), dict(others)
+    common = [seed for seed in by_seed if seed in by_other]
+    each_once = len(by_seed) == len(ones) and len(by_other) == len(others)
+    if each_once and len(common) >= 2:
+        found = _paired([by_seed[seed] for seed in common], [by_other[seed] for seed in common])
+    else:
+        found = _welch([value for _, value in ones], [value for _, value in others])
+    left_out = len(first) + len(second) - len(ones) - len(others)
+    said = [found.note, f"not finite, and left out: {left_out}" if left_out else ""]
+    return replace(found, note="; ".join(filter(None, said)))
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for their number by Holm's step-down method; None is no test, and takes no part."""
+    tests = sorted((p, index) for index, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(tests):
+        largest = max(largest, min(1.0, p * (len(tests) - rank)))
+        corrected[index] = largest
+    return corrected
+
+
+def decimals(half_width: float | None, most: int = DECIMALS) -> int:
+    """How many decimals an interval supports: those of its half-width's one or two significant digits, at least 0.
+
+    The rounding rule of the Particle Data Group (Review of Particle Physics, Introduction, 5.3): two digits where the
+    first three are 100 to 354, one from 355 to 949, and 950 to 999 are rounded up to 1000, of which two are kept.
+    `most` where there is no interval, or none that has a width.
+    """
+    return max(0, _place(half_width, most))
+
+
+def plus_minus(value: float, half_width: float | None, most: int = DECIMALS, sign: Literal["", "+"] = "") -> str:
+    """ "94.12 ± 0.13", "1430 ± 130": no more digits than the half-width supports; the value alone where there is none.
+
+    "+" for the sign shows that of a positive value too.
+    """
+    place = _place(half_width, most)
+    rounded = round(value, place) + 0.0  # no negative zero
+    text = f"{rounded:{sign if rounded else ''}.{max(0, place)}f}"
+    if half_width is None:
+        return text
+    width = f"{round(half_width, place):.{max(0, place)}f}"
+    return f"{text} ± <{10.0**-place:.{place}f}" if half_width and float(width) == 0 else f"{text} ± {width}"
+
+
+def _place(half_width: float | None, most: int) -> int:
+    """The last digit shown, as round() takes it: -1 for the tens."""
+    if half_width is None or not math.isfinite(half_width) or half_width <= 0:
+        return most
+    digits, exponent = f"{half_width:.2e}".split("e")
+    first = float(digits)
+    kept = 1 if 3.55 <= first < 9.5 else 2
+    return min(most, kept - 1 - int(exponent) - (first >= 9.5))
+
+
+def _images(group: "Group") -> tuple[str, str]:
+    return group.row.dataset, group.records[0].details.trial.recipe.split
+
+
+def _top1(group: "Group") -> list[tuple[int, float]]:
+    return [
+        (record.seed, record.top1) for record in group.records if record.status == "done" and record.top1 is not None
+    ]
+
+
+def _paired(ones: list[float], others: list[float]) -> Difference:
+    apart = [one - other for one, other in zip(ones, others, strict=True)]
+    n, value, largest = len(apart), fmean(apart), max(map(abs, ones + others))
+    std = _spread(apart, largest)
+    if std == 0:
+        return _no_spread("paired", n, value, largest)
+    return _tested("paired", n, value, std / math.sqrt(n), n - 1, value / std)
+
+
+def _welch(ones: list[float], others: list[float]) -> Difference:
+    n, m = len(ones), len(others)
+    value = fmean(ones) - fmean(others) if n and m else None
+    if value is None or min(n, m) < 2:
+        counts = " and ".join("no value" if not k else "a single seed" if k == 1 else f"{k} seeds" for k in (n, m))
+        return Difference("none", n + m, value, note=f"not comparable: {counts}")
+    s, t = _spread(ones), _spread(others)
+    if s == t == 0:
+        return _no_spread("welch", n + m, value, max(map(abs, ones + others)))
+    error = math.hypot(s / math.sqrt(n), t / math.sqrt(m))
+    share = (s / error) ** 2 / n
+    degrees = 1 / (share**2 / (n - 1) + (1 - share) ** 2 / (m - 1))  # Welch–Satterthwaite
+    pooled = math.hypot(s * math.sqrt(n - 1), t * math.sqrt(m - 1)) / math.sqrt(n + m - 2)
+    return _tested("welch", n + m, value, error, degrees, value / pooled)
+
+
+def _tested(
+    kind: Literal["paired", "welch"], n: int, value: float, error: float, degrees: float, effect: float
+) -> Difference:
+    from scipy.special import stdtr
+
+    p = 2 * float(stdtr(degrees, -abs(value / error)))
+    return Difference(kind, n, value, _quantile(degrees) * error, p, effect)
+
+
+def _no_spread(kind: Literal["paired", "welch"], n: int, value: float, largest: float) -> Difference:
+    """Equal is equal; but a difference that no seed changes cannot be set against the spread of seeds."""
+    if abs(value) <= _ROUNDING * largest:
+        return Difference(kind, n, 0.0, 0.0, 1.0, 0.0, "identical values")
+    return Difference("none", n, value, note="not comparable: no spread over seeds to test the difference against")
+
+
+def _spread(values: list[float], largest: float | None = None) -> float:
+    """The sample standard deviation, without what rounding alone makes of values up to `largest`, else their own."""
+    std = math.dist(values, [fmean(values)] * len(values)) / math.sqrt(len(values) - 1)
+    return std if std > _ROUNDING * (max(map(abs, values)) if largest is None else largest) else 0.0
+
+
+def _quantile(degrees: float) -> float:
+    """Student's t that 95 % lie within."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 1 - ALPHA / 2))

@@ -1,0 +1,287 @@
+"""Two runs side by side: the same trials only, seeds as samples, limits that fail a build, and what is not the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mixbench.cli import cli
+from mixbench.errors import RequestError
+from mixbench.limits import parse
+from mixbench.pairs import METRICS, SideBySide, side_by_side
+from mixbench.record import Record
+from mixbench.run import Run
+from mixbench.statistics import holm
+from mixbench.trial import Throughput, Trial
+from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, write_run
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A run folder of trials with these values of one column, seed by seed."""
+
+    def run(name: str, column: str, *values: float | None, **changes: Any) -> Run:
+        trials = [trial(seed=seed) for seed in range(len(values))]
+        records = [
+            done(each, 90.0).model_copy(update={column: v} | changes) for each, v in zip(trials, values, strict=True)
+        ]
+        return write_run(tmp_path / name, trials, records)
+
+    return run
+
+
+def compare(a: Run, b: Run, *options: str) -> Result:
+    words = ["compare", str(a.folder), str(b.folder), *options]
+    return CliRunner().invoke(cli, words)
+
+
+def change(found: SideBySide, column: str) -> Any:
+    (cell,) = found.cells
+    return next(each for each in cell.changes if each.metric.column == column)
+
+
+# -- the same trials
+
+
+def test_trials_stand_side_by_side_and_cells_are_tested_over_their_seeds(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0, 92.0), make("b", "top1", 91.1, 91.9, 93.0)
+    found = side_by_side(a, b)
+    assert [pair.a.trial_id for pair in found.pairs] == [pair.b.trial_id for pair in found.pairs] == a.planned()
+    top1 = change(found, "top1")
+    assert (top1.a.mean, top1.a.n, top1.difference.kind) == (91.0, 3, "paired")
+    assert top1.text == "+1.00 ± 0.25" and top1.significant is True
+    printed = compare(a, b)
+    assert printed.exit_code == 0
+    assert "trials in both: 3; only in A: 0; only in B: 0" in printed.output
+    assert "90.00 → 91.10" in printed.output and "significant" in printed.output
+    assert "+1.00 ± 0.25" in printed.output
+
+
+def test_a_run_beside_itself_has_not_changed(make: Make) -> None:
+    run = make("a", "top1", 90.0, 91.0)
+    found = side_by_side(run, run)
+    for metric in METRICS:
+        each = change(found, metric.column)
+        assert (each.difference.value, each.relative, each.significant) == (0.0, 0.0, False)
+    assert (found.differences, found.conditions, found.devices) == ([], [], [])
+    assert compare(run, run, "--fail-below", "top1:-0").exit_code == 0
+
+
+def test_a_single_seed_has_a_change_and_no_significance(make: Make) -> None:
+    printed = compare(make("a", "top1", 90.0), make("b", "top1", 93.0))
+    assert "+3.00" in printed.output and "±" not in printed.output.split("change:")[0]
+    assert "a single seed and a single seed" in printed.output and "not significant" not in printed.output
+
+
+def test_holms_correction_is_over_the_rows_of_a_metric(tmp_path: Path) -> None:
+    trials = [trial(model, seed) for model in ("mixer_s_4", "convmixer_256_8") for seed in range(3)]
+    a = write_run(tmp_path / "a", trials, [done(each, 90.0 + each.seed) for each in trials])
+    gain = {"mixer_s_4": 0.5, "convmixer_256_8": 0.2}
+    b = write_run(tmp_path / "b", trials, [done(each, 90 + each.seed * 1.1 + gain[each.model]) for each in trials])
+    cells = side_by_side(a, b).cells
+    p = [cell.changes[0].difference.p for cell in cells]
+    assert p[0] != p[1] and [cell.changes[0].p_holm for cell in cells] == holm(p)
+
+
+def test_the_json_holds_all_of_it(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0), make("b", "top1", 90.5, None)
+    facts = json.loads(compare(a, b, "--json").output)
+    assert facts["trials"][0]["top1"] == {"a": 90.0, "b": 90.5}
+    (cell,) = facts["cells"]
+    assert cell["top1"]["a"] == {"n": 1, "mean": 90.0, "std": None, "half_width": None, "not_finite": 0}
+    assert (cell["top1"]["change"], cell["top1"]["lost"]) == (0.5, [a.planned()[1]])
+    assert cell["train_samples_per_sec"]["change_percent"] == 0.0 and facts["crossed"] == []
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("column", "limit", "a", "b", "code"),
+    [
+        ("train_samples_per_sec", "train_samples_per_sec:-5%", 100.0, 95.0, 0),
+        ("train_samples_per_sec", "train_samples_per_sec:-5%", 100.0, 94.9, 1),
+        ("infer_samples_per_sec", "infer_samples_per_sec:-20", 100.0, 80.0, 0),
+        ("infer_samples_per_sec", "infer_samples_per_sec:-20", 100.0, 79.0, 1),
+        ("top1", "top1:-0.5", 94.17, 93.67, 0),
+        ("top1", "top1:-0.5", 94.17, 93.66, 1),
+        ("top1", "top1:-0.5", 94.17, 99.0, 0),
+        ("top1", "top1:-0.5%", 90.0, 89.56, 0),
+        ("top1", "top1:-0", 90.0, 89.99, 1),
+        ("peak_memory_bytes", "peak_memory_bytes:+10%", 1000, 1100, 0),
+        ("peak_memory_bytes", "peak_memory_bytes:+10%", 1000, 1101, 1),
+        ("peak_memory_bytes", "peak_memory_bytes:+10%", 1000, 10, 0),
+        ("peak_memory_bytes", "peak_memory_bytes:+50", 1000, 1051, 1),
+        ("peak_memory_bytes", "peak_memory_bytes:+50%", 0, 1, 1),
+    ],
+)
+def test_a_limit_is_crossed_by_what_is_worse_than_it(
+    make: Make, column: str, limit: str, a: float, b: float, code: int
+) -> None:
+    printed = compare(make("a", column, a), make("b", column, b), "--fail-below", limit)
+    assert printed.exit_code == code
+    assert (f"crossed: {limit}" in printed.output) == bool(code)
+    assert ("within the limit" in printed.output) != bool(code)
+
+
+def test_every_limit_is_checked_and_the_means_count(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 92.0), make("b", "top1", 89.0, 92.8)
+    options = ("--fail-below", "train_samples_per_sec:-5%", "--fail-below")
+    assert compare(a, b, *options, "top1:-0.2").exit_code == 0
+    failing = compare(a, b, *options, "top1:-0.05")
+    assert failing.exit_code == 1 and "crossed: top1:-0.05: splitmixer_i_256_8 on cifar10: -0.10" in failing.output
+    assert json.loads(compare(a, b, *options, "top1:-0.05", "--json").output)["crossed"]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (lambda each: failed(each, "OutOfMemoryError: CUDA"), "failed in B: OutOfMemoryError: CUDA"),
+        (lambda each: Record.pending(each), "pending in B"),
+        (lambda each: done(each, float("nan")), "top1 is nan in B"),
+        (lambda each: done(each, 90.0).model_copy(update={"top1": None}), "not measured in B"),
+    ],
+)
+def test_a_value_that_is_lost_crosses_every_limit(
+    tmp_path: Path, make: Make, record: Callable[[Trial], Record], why: str
+) -> None:
+    a = make("a", "top1", 90.0, 91.0)
+    trials = [trial(seed=seed) for seed in range(2)]
+    b = write_run(tmp_path / "b", trials, [done(trials[0], 90.0), record(trials[1])])
+    printed = compare(a, b, "--fail-below", "top1:-5")
+    assert printed.exit_code == 1 and f"crossed: top1:-5: {trials[1].id}: {why}" in printed.output
+    assert compare(a, b).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [
+        ("top1", "a change with its sign is wanted, such as top1:-5%"),
+        ("top1:", "a change with its sign is wanted, such as top1:-5%"),
+        ("top1:0.5", "a change with its sign is wanted"),
+        ("top1:-nan", "a change with its sign is wanted"),
+        ("top1:-1e3", "a change with its sign is wanted"),
+        ("top1:-5 points", "a change with its sign is wanted"),
+        ("top1:+0.5", "more is better, so the change that fails is written such as top1:-5%"),
+        ("peak_memory_bytes:-10%", "less is better, so the change that fails is written such as peak_memory_bytes:+5%"),
+        ("top2:-1", "METRIC being one of top1, train_samples_per_sec, infer_samples_per_sec, peak_memory_bytes"),
+        ("", "METRIC:CHANGE is wanted"),
+        ("-5%", "METRIC:CHANGE is wanted"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(limit: str, wanted: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse(limit)
+    assert wanted in str(refused.value) and repr(limit) in str(refused.value)
+
+
+def test_a_limit_with_nothing_to_check_does_not_pass(make: Make) -> None:
+    a, b = make("a", "train_samples_per_sec", None), make("b", "train_samples_per_sec", 100.0)
+    refused = compare(a, b, "--fail-below", "train_samples_per_sec:-5%").exception
+    assert isinstance(refused, RequestError) and "has nothing to check: run A has no value" in str(refused)
+
+
+# -- what is not the same
+
+
+def test_another_device_is_compared_in_accuracy_alone_and_it_is_said(make: Make) -> None:
+    a = make("a", "top1", 90.0, 91.0)
+    there = {
+        part: ENVIRONMENT.model_copy(update={"device": "H100"}) for part in ("complexity", "throughput", "accuracy")
+    }
+    b = make("b", "top1", 90.5, 91.6, device="H100")
+    for record in side_by_side(a, b).pairs:
+        b.write_record(
+            record.b.model_copy(update={"details": record.b.details.model_copy(update={"environment": there})})
+        )
+    found = side_by_side(a, b)
+    assert found.devices == [(ENVIRONMENT.device, "H100")]
+    assert [(each.metric.column, each.a.n) for each in found.cells[0].changes] == [
+        ("top1", 2), ("train_samples_per_sec", 0), ("infer_samples_per_sec", 0), ("peak_memory_bytes", 0)
+    ]  # fmt: skip
+    printed = compare(a, b, "--fail-below", "top1:-0.5")
+    assert (
+        f"devices: {ENVIRONMENT.device} in A, H100 in B: accuracy is compared, throughput and memory" in printed.output
+    )
+    assert printed.exit_code == 0 and "train img/s" not in printed.output.split("\n\n")[2]
+    refused = compare(a, b, "--fail-below", "train_samples_per_sec:-5%").exception
+    assert isinstance(refused, RequestError) and "the devices are not the same" in str(refused)
+
+
+def test_versions_threads_and_ways_of_timing_that_differ_are_named(make: Make) -> None:
+    a, b = make("a", "top1", 90.0), make("b", "top1", 90.0)
+    record = b.record(b.planned()[0])
+    assert record
+    newer = ENVIRONMENT.model_copy(update={"torch_version": "2.15.0", "threads": 1, "cuda_version": "13.2"})
+    timed = record.details.trial.model_copy(update={"throughput": Throughput(repeats=5)})
+    b.write_plan("name: cifar\n", [timed])
+    details = record.details.model_copy(update={"environment": dict.fromkeys(timed.measure, newer), "trial": timed})
+    b.write_record(record.model_copy(update={"details": details}))
+    said = ["torch_version 2.11.0 → 2.15.0", "cuda_version none → 13.2", "threads 2 → 1", "repeats 20 → 5"]
+    assert side_by_side(a, b).conditions == said
+    assert all(f"measured with: {each}" in compare(a, b).output for each in said)
+
+
+def test_trials_of_one_run_alone_are_named_with_what_tells_them_from_the_others(tmp_path: Path) -> None:
+    longer = RECIPE.model_copy(update={"epochs": 50, "ema": 0.999})
+    fewer = RECIPE.model_copy(update={"epochs": 50})
+    same = trial("convmixer_256_8")
+    here = [same, trial(seed=0), trial(seed=1), trial("mixer_s_4"), trial("resmlp_s12_4", seed=3)]
+    there = [same, trial(recipe=longer), trial(recipe=fewer, precision="bf16", infer_batch_size=64)]
+    there += [trial("resmlp_s12_4", seed=4), trial("splitmixer_v_256_8"), trial("convmixer_256_8", precision="tf32")]
+    a = write_run(tmp_path / "a", here, [done(each, 90.0) for each in here])
+    b = write_run(tmp_path / "b", there, [done(each, 90.0) for each in there])
+    found = side_by_side(a, b)
+    assert found.differences == [
+        "splitmixer_i_256_8 on cifar10: recipe.epochs 25 → 50, recipe.ema 0.0 → 0.999 (A: seeds 0, 1; B: seed 0)",
+        "mixer_s_4 on cifar10: only in A (seed 0)",
+        "resmlp_s12_4 on cifar10: only in A (seed 3)",
+        "splitmixer_i_256_8 on cifar10: recipe.epochs 25 → 50, precision fp32 → bf16, infer_batch_size 256 → 64"
+        " (B: seed 0)",
+        "resmlp_s12_4 on cifar10: only in B (seed 4)",
+        "splitmixer_v_256_8 on cifar10: only in B (seed 0)",
+        "convmixer_256_8 on cifar10: precision fp32 → tf32 (B: seed 0)",
+    ]
+    assert (len(found.pairs), len(found.only_a), len(found.only_b)) == (1, 4, 5)
+    printed = compare(a, b)
+    assert printed.exit_code == 0 and all(f"not the same: {line}" in printed.output for line in found.differences)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"precision": "bf16"}, "precision fp32 → bf16"),
+        ({"infer_batch_size": 64}, "infer_batch_size 256 → 64"),
+        ({"recipe": RECIPE.model_copy(update={"epochs": 50})}, "recipe.epochs 25 → 50"),
+        ({"processes_per_node": 2, "id": "two"}, "processes_per_node 1 → 2"),
+        (
+            {"arguments": {"image_size": 32, "in_chans": 3, "num_classes": 10, "ratio": "3/5"}, "id": "wider"},
+            "ratio none → 3/5",
+        ),
+        ({"compile": True, "id": "compiled"}, "compile False → True"),
+    ],
+)
+def test_what_is_not_the_same_thing_is_not_compared(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    one, other = trial(), trial(**changes)
+    a = write_run(tmp_path / "a", [one], [done(one, 90.0)])
+    b = write_run(tmp_path / "b", [other], [done(other, 90.0)])
+    refused = compare(a, b).exception
+    assert isinstance(refused, RequestError)
+    assert "have no trial in common" in str(refused)
+    assert f"splitmixer_i_256_8 on cifar10: {said} (A: seed 0; B: seed 0)" in str(refused)
+
+
+def test_a_folder_that_is_no_run_is_refused(make: Make, tmp_path: Path) -> None:
+    refused = compare(make("a", "top1", 90.0), Run(tmp_path / "nowhere")).exception
+    assert isinstance(refused, RequestError) and "nowhere is not a run folder" in str(refused)
+
+
+def test_trials_no_longer_planned_are_not_compared(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0), make("b", "top1", 90.0, 91.0)
+    b.write_plan("name: cifar\n", [trial(seed=0)])
+    assert [pair.a.seed for pair in side_by_side(a, b).pairs] == [0]
