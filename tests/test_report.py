@@ -95,6 +95,7 @@ def test_write_leaves_the_advertised_files(tmp_path: Path) -> None:
         "figures/1-cifar10-macs.svg",
         "figures/1-cifar10-throughput.svg",
         "figures/1-cifar10-curves.svg",
+        "report.md",
     ]
     assert all((run.folder / name).stat().st_size > 500 for name in names)
     assert len(pd.read_csv(run.folder / "results.csv")) == 18
