@@ -125,50 +125,50 @@ class Record(BaseModel):
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
-    suite: str
-    trial_id: str
-    status: Status
-    model: str
-    label: str
-    family: str
-    dataset: str
-    image_size: int
-    seed: int
-    params: int | None = None
-    macs: int | None = None
-    flops: int | None = None
-    macs_ptflops: int | None = None
-    activations: int | None = None
-    recipe: str = ""
-    top1: float | None = None
-    top5: float | None = None
-    test_loss: float | None = None
-    train_loss: float | None = None
-    epochs: int | None = None
-    train_seconds: float | None = None
-    train_samples_per_sec: float | None = None
-    train_batch_size: int | None = None
-    infer_samples_per_sec: float | None = None
-    infer_batch_size: int | None = None
-    infer_step_ms_p50: float | None = None
-    infer_step_ms_p95: float | None = None
-    peak_memory_bytes: int | None = None
-    precision: str
-    memory_format: str
-    compiled: bool
-    nodes: int
-    world_size: int
-    device: str = ""
-    torch_version: str = ""
-    git_commit: str = ""
-    started_at: str = ""
-    finished_at: str = ""
-    flags: Annotated[list[str], Field(default_factory=list)]
-    error: str = ""
-    run: str = ""
+    suite: str  # the suite's name
+    trial_id: str  # <model>-<dataset>-s<seed>-<8 hex>: the hex hashes all that can change a result
+    status: Status  # how far it is
+    model: str  # the registry's name, overrides in brackets
+    label: str  # what the suite calls it, else the same
+    family: str  # the class it is built by
+    dataset: str  # its name
+    image_size: int  # pixels a side
+    seed: int  # of weights, order and augmentation
+    params: int | None = None  # parameters, exact
+    macs: int | None = None  # multiply-accumulates of an image, exact: convolutions, matrix products
+    flops: int | None = None  # 2 × macs
+    macs_ptflops: int | None = None  # what ptflops counts
+    activations: int | None = None  # output elements of convolutions and matrix products
+    recipe: str = ""  # its name; empty where nothing is trained
+    top1: float | None = None  # % of the test images, after the last epoch
+    top5: float | None = None  # % of the test images, after the last epoch
+    test_loss: float | None = None  # cross-entropy after the last epoch
+    train_loss: float | None = None  # mean of the last epoch's steps
+    epochs: int | None = None  # passes over the training set
+    train_seconds: float | None = None  # of training alone, without evaluation
+    train_samples_per_sec: float | None = None  # images, of all processes: the median step
+    train_batch_size: int | None = None  # images a step, of all processes
+    infer_samples_per_sec: float | None = None  # images, of all processes: the median step
+    infer_batch_size: int | None = None  # images a step, of each process
+    infer_step_ms_p50: float | None = None  # milliseconds a step: the median
+    infer_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
+    peak_memory_bytes: int | None = None  # allocated at most while timed
+    precision: str  # of arithmetic
+    memory_format: str  # of images and weights
+    compiled: bool  # by torch.compile
+    nodes: int  # machines
+    world_size: int  # processes
+    device: str = ""  # what it ran on
+    torch_version: str = ""  # of PyTorch
+    git_commit: str = ""  # of mixbench
+    started_at: str = ""  # ISO 8601, UTC
+    finished_at: str = ""  # ISO 8601, UTC
+    flags: Annotated[list[str], Field(default_factory=list)]  # what a reader of the numbers must know, with ; between
+    error: str = ""  # why it failed
+    run: str = ""  # the run folder's name
 
-    details: Details
-    schema_version: int = SCHEMA_VERSION
+    details: Details  # what does not fit in a cell
+    schema_version: int = SCHEMA_VERSION  # of the file
 
     @classmethod
     def pending(cls, trial: Trial) -> "Record":

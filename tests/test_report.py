@@ -227,7 +227,7 @@ def test_a_run_without_records_has_a_page(tmp_path: Path, trials: list) -> None:
     found = page(run)
     assert f"0 of {len(trials)} trial" in " ".join(found.text.split())
     assert ("no trials yet" in found.text) == (not trials)
-    assert [path.name for path in write(run)] == ["results.csv", "summary.csv", "report.html"]
+    assert [path.name for path in write(run)] == ["results.csv", "summary.csv", "report.html", "report.md"]
 
 
 def test_counters_that_differ_by_more_than_five_percent_are_marked(tmp_path: Path) -> None:
