@@ -152,7 +152,7 @@ class Record(BaseModel):
     infer_batch_size: int | None = None  # images a step, of each process
     infer_step_ms_p50: float | None = None  # milliseconds a step: the median
     infer_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
-    peak_memory_bytes: int | None = None  # allocated at most while timed
+    peak_memory_bytes: int | None = None  # allocated at most while timed; GPUs only
     precision: str  # of arithmetic
     memory_format: str  # of images and weights
     compiled: bool  # by torch.compile
