@@ -11,7 +11,7 @@ from mixbench.results import Tables, tables
 from mixbench.run import Run
 
 DEFAULT = ("csv", "html", "markdown")
-Files = dict[str, str] | dict[str, bytes]
+Files = dict[str, str | bytes]
 """What a form consists of: contents by their name in the report's folder."""
 
 
@@ -49,7 +49,11 @@ def _html(content: Tables) -> Files:
     from mixbench.report.html import html
 
     drawings = figures(content)
-    return {"report.html": html(content, drawings)} | {f"figures/{each.name}.svg": each.svg for each in drawings}
+    files: Files = {"report.html": html(content, drawings)}
+    for drawing in drawings:
+        files[f"figures/{drawing.name}.svg"] = drawing.svg
+        files[f"figures/{drawing.name}.png"] = drawing.png()
+    return files
 
 
 def _markdown(content: Tables) -> Files:
@@ -67,13 +71,13 @@ def _latex(content: Tables) -> Files:
 def _tensorboard(content: Tables) -> Files:
     from mixbench.report.tensorboard import tensorboard
 
-    return tensorboard(content)
+    return {**tensorboard(content)}
 
 
 def _timm(content: Tables) -> Files:
     from mixbench.report.timm import timm
 
-    return timm(content)
+    return {**timm(content)}
 
 
 FORMS: dict[str, Callable[[Tables], Files]] = {

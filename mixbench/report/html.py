@@ -1,5 +1,7 @@
-"""The tables as one page: no network, no script, every text from a user escaped."""
+"""The tables as one page: no network, one small script of our own, every text from a user escaped."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -8,11 +10,17 @@ from markupsafe import Markup, escape
 
 from mixbench.content import content
 from mixbench.report import numbers, page
-from mixbench.report.figures import Drawing, figures
-from mixbench.report.names import looks, seeds
+from mixbench.report.board import board, row_keys
+from mixbench.report.drawing import Drawing
+from mixbench.report.figures import figures
+from mixbench.report.findings import findings
+from mixbench.report.models import anchors, models
+from mixbench.report.names import looks
 from mixbench.results import Tables
 
+LONG_NAME = 22  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"
+SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
 
 def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
@@ -21,18 +29,21 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=page.head(tables),
-        boards=page.boards(tables),
         failures=[record for record in tables.records if record.status == "failed"],
-        scatters=[drawing for drawing in drawings if not drawing.name.endswith("-curves")],
-        curves=[drawing for drawing in drawings if drawing.name.endswith("-curves")],
-        complexity=page.complexity(tables.records),
+        findings=findings(tables),
+        board=board(tables),
+        figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
+        models=models(tables),
+        anchors=anchors(tables),
+        keys=row_keys(tables.groups),
         places=page.environments(tables.records),
+        reproduce=page.reproduce(tables),
         looks=looks(tables.records),
     )  # fmt: skip
 
 
 def _environment() -> Environment:
-    """Autoescape is on for every name; only our own style and figures are inserted as they are."""
+    """Autoescape is on for every name; only our own style, script and drawings are inserted as they are."""
     folder = content("reports")
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -43,22 +54,29 @@ def _environment() -> Environment:
     )
     for function in (
         numbers.text, numbers.short, numbers.exact, numbers.fixed, numbers.signed, numbers.count, numbers.rate,
-        numbers.size, numbers.duration, numbers.moment,
+        numbers.size, numbers.duration, numbers.moment, numbers.signs, numbers.p_value,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
+    script = (folder / "report.js").read_text(encoding="utf-8")
     environment.globals.update(
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        # the one script that the page allows: one that slipped in through a name would not run
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         span=numbers.span,
         svg=lambda drawing: Markup(drawing.svg),
-        seeds=seeds,
         dash=numbers.DASH,
+        nbsp="\N{NO-BREAK SPACE}",
     )
     environment.filters["name"] = _name
+    environment.filters["identity"] = id
     # What is printed without a filter is a user's too: control characters have no place in a page.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment
 
 
 def _name(value: str) -> Markup:
-    """A model's name, which may be broken where its parts meet."""
+    """A model's name, which may be broken where its parts meet if it is long."""
+    if len(value) <= LONG_NAME:
+        return escape(numbers.text(value))
     return Markup(re.sub(r"([_\[,])", r"\1<wbr>", str(escape(numbers.text(value)))))

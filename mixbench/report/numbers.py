@@ -2,6 +2,8 @@
 
 import math
 import re
+import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
 
 DASH = "–"
@@ -12,7 +14,13 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 def text(value: object) -> str:
     """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
     plain = _ANSI.sub("", str(value)).replace("\r\n", "\n")
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in plain)
+    return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
+
+
+def _is_kept(character: str) -> bool:
+    """Spaces of every width, and the joiners that some scripts are written with; no control, no change of direction."""
+    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+    return character in "\n\t" or character in joiners or unicodedata.category(character) == "Zs"
 
 
 def short(value: object, limit: int) -> str:
@@ -32,6 +40,19 @@ def fixed(value: float | None, digits: int = 2) -> str:
     if not math.isfinite(value):
         return str(value)
     return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def signs(text: str) -> str:
+    """Typographic minus signs for the hyphens that Python prints."""
+    return text.replace("-", MINUS)
+
+
+def many(n: int, noun: str) -> str:
+    return f"{n:,} {noun if n == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -64,6 +85,20 @@ def tick(value: float) -> str:
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".strip()
 
 
+def span_tick(seconds: float) -> str:
+    """A round time of an axis: 2 s, 10 min, 3 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:,.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def p_value(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
 def rate_tick(value: float) -> str:
     """A round number of images per second: 2,000."""
     return f"{value:,.10g}"
@@ -86,6 +121,14 @@ def size(value: int | None) -> str:
     return f"{value} B"
 
 
+def step(milliseconds: float) -> str:
+    return f"{_significant(milliseconds)} ms"
+
+
+def finite(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return fixed(seconds)
@@ -94,6 +137,11 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def hours(seconds: float) -> str:
+    """Hours to three significant digits: 0.0121 h."""
+    return f"{_significant(seconds / 3600)} h"
 
 
 def moment(iso: str) -> str:

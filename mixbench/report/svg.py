@@ -4,6 +4,8 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -47,8 +49,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def svg(figure: Figure, name: str, title: str, points: dict[str, list[str]] | None = None) -> str:
-    """`name` makes the ids unique in a page; `points` names a group (by its gid), or each mark in it, to hover for."""
+@dataclass(frozen=True)
+class Mark:
+    """What a mark says when it is pointed at, and the row of the leaderboard that it links to."""
+
+    title: str
+    key: str
+
+
+def svg(figure: Figure, name: str, title: str, marks: Mapping[str, list[Mark]]) -> str:
+    """`name` makes the ids unique in a page; `marks` names a group (by its gid), or each mark in it, to hover for."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
@@ -60,24 +70,42 @@ def svg(figure: Figure, name: str, title: str, points: dict[str, list[str]] | No
         for child in root.findall(f"{{{_SVG}}}{unwanted}"):
             if unwanted == "metadata" or child.find(f"{{{_SVG}}}style") is not None:
                 root.remove(child)
-    _name_points(root, points or {})
+    _name_marks(root, marks)
     for element in root.iter():
         _adapt(element, name)
-    _describe(root, name, title)
+    _describe(root, name, title, "group" if marks else "img")
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _name_points(root: ET.Element, points: dict[str, list[str]]) -> None:
-    for group in root.iter(f"{{{_SVG}}}g"):
-        names = points.get(group.get("id", ""))
-        if names is None:
+def _name_marks(root: ET.Element, marks: Mapping[str, list[Mark]]) -> None:
+    """Each mark becomes a link to its row, so that a keyboard reaches it; one mark for a group is all of it."""
+    kinds = (f"{{{_SVG}}}use", f"{{{_SVG}}}path")
+    for group in list(root.iter(f"{{{_SVG}}}g")):
+        said = marks.get(group.get("id", ""))
+        if said is None:
+            continue
+        if len(said) == 1:
+            link = _link(said[0])
+            link.extend(list(group))
+            group[:] = [link]
             continue
         defined = {id(shape) for defs in group.iter(f"{{{_SVG}}}defs") for shape in defs.iter()}
-        kinds = (f"{{{_SVG}}}use", f"{{{_SVG}}}path")
-        marks = [shape for shape in group.iter() if shape.tag in kinds and id(shape) not in defined]
-        marks = [group] if len(names) == 1 else marks
-        for mark, title in zip(marks, names, strict=True):
-            ET.SubElement(mark, f"{{{_SVG}}}title").text = numbers.text(title)
+        places = [
+            (parent, index)
+            for parent in group.iter()
+            for index, shape in enumerate(parent)
+            if shape.tag in kinds and id(shape) not in defined
+        ]
+        for mark, (parent, index) in zip(said, places, strict=True):
+            link = _link(mark)
+            link.append(parent[index])
+            parent[index] = link
+
+
+def _link(mark: Mark) -> ET.Element:
+    link = ET.Element(f"{{{_SVG}}}a", {"href": f"#row-{mark.key}", "data-row": mark.key})
+    ET.SubElement(link, f"{{{_SVG}}}title").text = numbers.text(mark.title)
+    return link
 
 
 def _adapt(element: ET.Element, name: str) -> None:
@@ -94,13 +122,13 @@ def _adapt(element: ET.Element, name: str) -> None:
         element.set("style", re.sub(r"'DejaVu Sans'[^;]*", _FONTS, style))
 
 
-def _describe(root: ET.Element, name: str, title: str) -> None:
+def _describe(root: ET.Element, name: str, title: str, role: str) -> None:
     described = ET.Element(f"{{{_SVG}}}title", {"id": f"{name}-title"})
     described.text = numbers.text(title)
     root.insert(0, described)
     width = float(root.get("width", "0pt").removesuffix("pt"))
-    root.set("style", f"--width: {1.8 * width:.0f}px")  # the page's largest: text is as large in every figure
-    root.set("role", "img")
+    root.set("style", f"--width: {1.45 * width:.0f}px")  # the page's largest: text is as large in every figure
+    root.set("role", role)
     root.set("aria-labelledby", f"{name}-title")
     root.set("stroke-linejoin", "round")
     root.set("stroke-linecap", "butt")

@@ -1,0 +1,262 @@
+"""The leaderboard: a line for each row of the summary, and for each column what is shown, sorted by and said on top."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mixbench.report import numbers
+from mixbench.report.names import settings
+from mixbench.report.papers import Papers, papers
+from mixbench.report.prices import train_seconds
+from mixbench.results import Tables
+from mixbench.statistics import plus_minus
+from mixbench.summary import Group, SummaryRow
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly."""
+
+    shown: str
+    value: float | str | None = None
+    spread: str = ""
+    hover: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """`apart`: the settings that vary among the rows; `seeds`: planned, done or not; `source`: its number."""
+
+    key: str
+    group: Group
+    apart: list[str]
+    seeds: int
+    flags: list[str]
+    source: int | None
+
+    @property
+    def name(self) -> str:
+        return " · ".join([self.row.label, *self.apart])
+
+    @property
+    def row(self) -> SummaryRow:
+        return self.group.row
+
+    @property
+    def train_seconds(self) -> float | None:
+        return train_seconds(self.group)
+
+
+@dataclass(frozen=True)
+class Column:
+    """`kind`: how a cell is set against a baseline's, by a difference in points or a ratio, if at all.
+
+    `standard`: shown until a reader chooses otherwise.
+    """
+
+    name: str
+    title: str
+    unit: str
+    cell: Callable[[Line], Cell]
+    kind: Literal["points", "ratio", "number", "text"] = "ratio"
+    better: Literal["high", "low"] = "high"
+    standard: bool = True
+    note: str = ""
+
+    @property
+    def plain(self) -> str:
+        if self.name == "pareto":
+            return "Pareto mark"
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True)
+class Board:
+    columns: list[Column]
+    lines: list[Line]
+    families: list[str]
+    datasets: list[str]
+    papers: Papers
+
+
+def board(tables: Tables) -> Board:
+    """Every dataset's rows in the suite's order of datasets, the most accurate first; the columns that say anything."""
+    said = common_flags(tables)
+    found = papers(tables.groups)
+    keys = row_keys(tables.groups)
+    lines = []
+    datasets = list(dict.fromkeys(group.row.dataset for group in tables.groups))
+    for dataset in datasets:
+        groups = [group for group in tables.groups if group.row.dataset == dataset]
+        lines += sorted(
+            (
+                Line(
+                    keys[id(group)],
+                    group,
+                    apart,
+                    seeds(group),
+                    _flags(group, said),
+                    found.number(group.row.top1_source),
+                )
+                for group, apart in zip(groups, settings(groups), strict=True)
+            ),
+            key=lambda line: -(line.row.top1_mean if line.row.top1_mean is not None else float("-inf")),
+        )
+    columns = [column for column in COLUMNS if any(column.cell(line).value is not None for line in lines)]
+    settings_ = [column for column in SETTINGS if len({column.cell(line).value for line in lines}) > 1]
+    families = sorted({line.row.family for line in lines}, key=lambda family: (family.casefold(), family))
+    return Board(
+        [*settings_[:1], *columns, *settings_[1:]] if len(datasets) > 1 else columns + settings_,
+        lines,
+        families,
+        datasets,
+        found,
+    )
+
+
+def row_keys(groups: Sequence[Group]) -> dict[int, str]:
+    """What a group's row is called in links, by the group's id(): its first trial's id, which lasts from run to run."""
+    seen: Counter[str] = Counter()
+    keys = {}
+    for group in groups:
+        name = group.records[0].trial_id
+        seen[name] += 1
+        keys[id(group)] = name if seen[name] == 1 else f"{name}.{seen[name]}"
+    return keys
+
+
+def common_flags(tables: Tables) -> list[str]:
+    """What is true of every trial that ran: said once, not in every row."""
+    ran = [record for record in tables.records if record.status in ("done", "failed")]
+    return [flag for flag in (ran[0].flags if len(ran) > 1 else []) if all(flag in record.flags for record in ran)]
+
+
+def seeds(group: Group) -> int:
+    return len({record.seed for record in group.records})
+
+
+def _flags(group: Group, said: list[str]) -> list[str]:
+    """What went wrong, with how many of the trials it concerns; what has not run yet shows in the seeds."""
+    found = Counter(flag for record in group.records for flag in record.flags if flag not in said)
+    found["failed"] = sum(record.status == "failed" for record in group.records)
+    total = len(group.records)
+    return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]
+
+
+def _top1(line: Line) -> Cell:
+    row = line.row
+    if row.top1_mean is None:
+        return Cell(numbers.DASH)
+    shown, _, spread = numbers.signs(plus_minus(row.top1_mean, row.top1_ci95)).partition(" ± ")
+    if row.n_seeds == 1:
+        return Cell(shown, row.top1_mean, "one seed", "a single seed: no interval can be given")
+    values = ", ".join(numbers.fixed(r.top1) for r in line.group.records if r.status == "done" and r.top1 is not None)
+    hover = f"mean {row.top1_mean:.4f}, standard deviation {row.top1_std:.4f}, {row.n_seeds} seeds: {values}"
+    return Cell(shown, row.top1_mean, f"± {spread}", hover)
+
+
+def _seeds(line: Line) -> Cell:
+    done = line.row.n_seeds
+    return Cell(str(done), done, f"of {line.seeds}" if done < line.seeds else "")
+
+
+def _macs(line: Line) -> Cell:
+    row = line.row
+    hover = f"{numbers.exact(row.macs)}: multiply–accumulates of convolutions and matrix products, for one image"
+    if row.macs_published is not None:
+        ours = f", ours {numbers.count(row.macs_as_published)} by it" if row.macs_as_published is not None else ""
+        hover += f"; published {numbers.count(row.macs_published)} by the convention “{row.macs_convention}”{ours}"
+    return Cell(numbers.count(row.macs), row.macs, hover=hover if row.macs is not None else "")
+
+
+def _macs_published(line: Line) -> Cell:
+    row = line.row
+    return Cell(numbers.count(row.macs_published), row.macs_published, hover=f"convention: {row.macs_convention}")
+
+
+def _agrees(row: SummaryRow) -> Cell:
+    """Which of the published figures ours do not meet; empty where there is none to compare with."""
+    met = {"top-1": row.top1_agrees, "params": row.params_agrees, "MACs": row.macs_agrees}
+    if all(agrees is None for agrees in met.values()):
+        return Cell("")
+    missed = [name for name, agrees in met.items() if agrees is False]
+    shown = f"not {' or '.join(missed)}" if missed else "yes"
+    return Cell(shown, shown, hover=row.published_note)
+
+
+def _exact(value: float | None, shown: str) -> Cell:
+    return Cell(shown, value, hover=numbers.exact(value) if value is not None and numbers.exact(value) != shown else "")
+
+
+def _text(value: str) -> Cell:
+    return Cell(value, value)
+
+
+COLUMNS = [
+    Column(
+        "top1", "Top-1", "%, ± 95 %", _top1, "points",
+        note="mean over seeds, and half the width of its 95 % t-interval",
+    ),
+    Column("n", "Seeds", "n", _seeds, "number"),
+    Column(
+        "std", "Std", "points", lambda x: _exact(x.row.top1_std, numbers.fixed(x.row.top1_std)), "number", "low", False
+    ),
+    Column(
+        "pareto", "◆", "", lambda x: Cell("◆" if x.row.pareto else "", 1 if x.row.pareto else None), "number",
+        note="Pareto-optimal in accuracy, MACs and parameters",
+    ),
+    Column("params", "Params", "", lambda x: _exact(x.row.params, numbers.count(x.row.params)), "ratio", "low"),
+    Column("macs", "MACs", "per image", _macs, "ratio", "low", note="Our convention: see Terms"),
+    Column(
+        "infer", "Inference", "images/s",
+        lambda x: _exact(x.row.infer_samples_per_sec, numbers.rate(x.row.infer_samples_per_sec)),
+    ),
+    Column(
+        "train", "Training", "images/s",
+        lambda x: _exact(x.row.train_samples_per_sec, numbers.rate(x.row.train_samples_per_sec)),
+    ),
+    Column(
+        "time", "Training", "time", lambda x: _exact(x.train_seconds, numbers.duration(x.train_seconds)), "ratio", "low"
+    ),
+    Column(
+        "memory", "Memory", "peak",
+        lambda x: _exact(x.row.peak_memory_bytes, numbers.size(x.row.peak_memory_bytes)), "ratio", "low",
+    ),
+    Column(
+        "published", "Published", "top-1, %",
+        lambda x: Cell(numbers.fixed(x.row.top1_published), x.row.top1_published), "number",
+    ),
+    Column(
+        "delta", "Difference", "points", lambda x: _exact(x.row.top1_delta, numbers.signed(x.row.top1_delta)), "number",
+        note="ours − published",
+    ),
+    Column(
+        "agrees", "Agrees", "with the paper", lambda x: _agrees(x.row), "text", "low",
+        note="top-1 within half a point or the interval; counts, in the source's convention, to the printed digit",
+    ),
+    Column("source", "Source", "", lambda x: Cell(f"[{x.source}]" if x.source else "", x.source), "number", "low"),
+    Column(
+        "params_published", "Published", "params",
+        lambda x: _exact(x.row.params_published, numbers.count(x.row.params_published)), "number", "low", False,
+    ),
+    Column("macs_published", "Published", "MACs", _macs_published, "number", "low", False),
+]  # fmt: skip
+
+# Offered where they vary; but for the dataset they stand beside the model's name already.
+SETTINGS = [
+    Column("dataset", "Dataset", "", lambda x: _text(x.row.dataset), "text", "low"),
+    Column("model", "Registry name", "", lambda x: _text(x.row.model), "text", "low", False),
+    Column("size", "Image", "pixels", lambda x: Cell(str(x.row.image_size), x.row.image_size), "number", "low", False),
+    Column("recipe", "Recipe", "", lambda x: _text(x.row.recipe), "text", "low", False),
+    Column("precision", "Precision", "", lambda x: _text(x.row.precision), "text", "low", False),
+    Column("layout", "Layout", "", lambda x: _text(x.row.memory_format), "text", "low", False),
+    Column(
+        "batch", "Batch", "inference", lambda x: _exact(x.row.infer_batch_size, numbers.exact(x.row.infer_batch_size)),
+        "number", "low", False,
+    ),
+    Column(
+        "world", "Processes", "", lambda x: Cell(str(x.row.world_size), x.row.world_size), "number", "low", False
+    ),
+    Column("device", "Device", "", lambda x: _text(x.row.device), "text", "low", False),
+]  # fmt: skip

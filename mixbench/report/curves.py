@@ -1,0 +1,106 @@
+"""Learning curves: a panel for each model."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from matplotlib.ticker import MaxNLocator
+
+from mixbench.record import Epoch
+from mixbench.report import numbers
+from mixbench.report.drawing import Drawing, Scene, blank, drawing
+from mixbench.report.scatter import accuracy
+from mixbench.report.svg import INK, Mark
+from mixbench.summary import Group
+
+MOST_CURVES = 24
+MOST_EPOCHS = 120  # points drawn of one curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Top-1 by epoch: the mean, the lowest and the highest of all seeds."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+    def thinned(self) -> "Curve":
+        """What a panel can show; the last epoch is always kept."""
+        step = math.ceil(len(self.epochs) / MOST_EPOCHS)
+        keep = slice((len(self.epochs) - 1) % step, None, step)
+        return Curve(self.epochs[keep], self.mean[keep], self.low[keep], self.high[keep])
+
+
+def curves(scene: Scene) -> Drawing | None:
+    """A panel for each model, the best first: its mean over seeds, and the range of all models behind it."""
+    drawn = [(name, key, group.row, _curve(_epochs(group))) for group, name, key in scene.rows()]
+    found = [(name, key, row, curve) for name, key, row, curve in drawn if curve is not None]
+    if not found:
+        return None
+    found.sort(key=lambda item: -(item[2].top1_mean or 0))
+    everyone = _curve(epochs for group in scene.groups for epochs in _epochs(group))
+    assert everyone is not None
+    far = everyone.thinned()
+    shown = found[:MOST_CURVES]
+    columns = min(4, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure = blank(2.25 * columns + 0.4, 1.55 * lines + 0.4)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels[0].set_xlim(0, max(1, everyone.epochs[-1]) * 1.03)
+    panels[0].set_ylim(*_curve_limits([curve for *_, curve in found]))
+    for panel in panels:
+        panel.set_autoscale_on(False)  # each of many would look at all the others each time
+    for index, (panel, (name, _, row, curve)) in enumerate(zip(panels, shown, strict=False)):
+        colour = scene.look[row.family].colour
+        panel.set_gid(f"panel-{index}")
+        near = curve.thinned()
+        panel.fill_between(far.epochs, far.low, far.high, color=INK, alpha=0.07, linewidth=0)
+        panel.fill_between(near.epochs, near.low, near.high, color=colour, alpha=0.35, linewidth=0)
+        dot = "o" if len(near.epochs) == 1 else None  # a line needs two epochs
+        panel.plot(near.epochs, near.mean, color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
+        panel.set_title(numbers.short(name, 30), fontsize=8)
+        panel.text(0.98, 0.06, numbers.fixed(row.top1_mean), transform=panel.transAxes, ha="right", fontsize=8)
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
+    for panel in panels[len(shown) :]:
+        panel.set_visible(False)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("test top-1 (%)", fontsize=9)
+    notes = [
+        "Test accuracy after each epoch. Line: mean over seeds. Coloured band: lowest to highest seed. "
+        "Grey: the range of all models. The number is the last epoch's. Early epochs may lie below the axis."
+    ]
+    if len(found) > len(shown):
+        notes.append(f"The best {len(shown)} of {len(found)} are shown.")
+    marks = {
+        f"panel-{index}": [Mark(f"{name}: {accuracy(row)}", key)] for index, (name, key, row, _) in enumerate(shown)
+    }
+    return drawing(figure, scene, "curves", "curves", "learning curves", notes, marks, wide=True)
+
+
+def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
+    """Mean, low and high over all curves, by epoch."""
+    by_epoch: dict[int, list[float]] = {}
+    for epochs in tops:
+        for epoch in epochs:
+            by_epoch.setdefault(epoch.epoch, []).append(epoch.top1)
+    if not by_epoch:
+        return None
+    values = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    return Curve(sorted(by_epoch), [fmean(each) for each in values], list(map(min, values)), list(map(max, values)))
+
+
+def _epochs(group: Group) -> list[Sequence[Epoch]]:
+    """Of the done seeds."""
+    return [r.details.curve.epochs for r in group.records if r.status == "done" and r.details.curve]
+
+
+def _curve_limits(curves: list[Curve]) -> tuple[float, float]:
+    """The axis that shows the last three quarters of every curve."""
+    low = min(min(curve.low[len(curve.low) // 4 :]) for curve in curves)
+    high = max(max(curve.high) for curve in curves)
+    room = max(high - low, 1.0) * 0.08
+    return max(low - room, 0.0 - room), high + room

@@ -1,0 +1,183 @@
+"""What the numbers say, in sentences: computed from the rows that are there, with what they cannot say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixbench.agreement import TOP1_TOLERANCE
+from mixbench.report import numbers
+from mixbench.report.board import row_keys
+from mixbench.report.names import names, seeds
+from mixbench.report.prices import PRICES, Price, front
+from mixbench.results import Tables
+from mixbench.statistics import Comparison, comparisons, plus_minus
+from mixbench.summary import Group
+
+MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
+MOST_NAMED = 8  # rows in one sentence
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A row, by the name that it has in its dataset, and its key for a link."""
+
+    name: str
+    key: str
+
+
+Sentence = list[str | Ref]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A line of the table of pairs."""
+
+    first: Ref
+    second: Ref
+    comparison: Comparison
+
+    @property
+    def verdict(self) -> str:
+        difference = self.comparison.difference
+        if self.comparison.significant is None:
+            return difference.note or "not comparable"
+        return "significant" if self.comparison.significant else "not significant"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of one dataset: a title and what is found under it; the pairs that were tested."""
+
+    dataset: str
+    points: list[tuple[str, Sentence]]
+    pairs: list[Pair]
+
+
+def findings(tables: Tables) -> list[Findings]:
+    """In the suite's order of datasets, each that has an accuracy."""
+    keys = row_keys(tables.groups)
+    found = []
+    for dataset in dict.fromkeys(group.row.dataset for group in tables.groups):
+        groups = [group for group in tables.groups if group.row.dataset == dataset]
+        refs = {id(g): Ref(numbers.short(name, 60), keys[id(g)]) for g, name in zip(groups, names(groups), strict=True)}
+        ranked = sorted((group for group in groups if group.row.top1_mean is not None), key=_descending)
+        if ranked:
+            found.append(_of_dataset(dataset, groups, ranked, refs))
+    return found
+
+
+def _of_dataset(dataset: str, groups: list[Group], ranked: list[Group], refs: dict[int, Ref]) -> Findings:
+    compared = comparisons(ranked[:MOST_COMPARED])
+    points = [("Best accuracy", _best(ranked, compared, refs))]
+    if len(ranked) > 1:
+        points.append(("Real differences", _differences(ranked, compared, refs)))
+        points += [
+            (f"Best for {price.plain}", _efficient(front(groups, price), price, refs))
+            for price in PRICES
+            if price.name in ("params", "macs", "throughput", "training")
+            and sum(price.of(group) is not None for group in ranked) > 1
+        ]
+    if papers := _against_papers(groups, refs):
+        points.append(("Against the papers", papers))
+    pairs = [Pair(refs[id(each.first)], refs[id(each.second)], each) for each in compared]
+    return Findings(dataset, points, pairs)
+
+
+def _descending(group: Group) -> float:
+    return -(group.row.top1_mean or 0.0)
+
+
+def _best(ranked: list[Group], compared: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+    best = [group for group in ranked if group.row.top1_mean == ranked[0].row.top1_mean]
+    row = best[0].row
+    accuracy = numbers.signs(plus_minus(row.top1_mean or 0.0, row.top1_ci95))
+    verb = " reaches " if len(best) == 1 else " reach "
+    sentence = [*_listed(best, refs), f"{verb}{accuracy} %, the highest mean top-1 ({seeds(row)})."]
+    rivals = [other for each in compared if (other := _other(each, best[0])) and each.significant is False]
+    if rivals:
+        sentence += [" Not distinguishable from ", *_listed(rivals, refs), " by these seeds."]
+    return sentence
+
+
+def _other(comparison: Comparison, group: Group) -> Group | None:
+    return {id(comparison.first): comparison.second, id(comparison.second): comparison.first}.get(id(group))
+
+
+def _differences(ranked: list[Group], compared: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+    """How many pairs differ by more than the seeds' spread, and which; the rest is said not to."""
+    real = [each for each in compared if each.significant]
+    unsure = [each for each in compared if each.significant is False]
+    untested = len(compared) - len(real) - len(unsure)
+    whom = f"the {MOST_COMPARED} most accurate" if len(ranked) > MOST_COMPARED else f"these {len(ranked)}"
+    sentence: Sentence = []
+    if real or unsure:
+        sentence.append(
+            f"Of {numbers.many(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
+            f"{'differ' if len(real) > 1 else 'differs'} significantly (t-tests over seeds at 5 %, Holm-corrected)"
+        )
+        for index, each in enumerate(real[:MOST_NAMED]):
+            sentence += ["; " if index else ": ", refs[id(each.first)], " over ", refs[id(each.second)]]
+        sentence.append(" …." if len(real) > MOST_NAMED else ".")
+        if unsure:
+            sentence.append(
+                f" The difference of the other {len(unsure)} is not significant."
+                if real
+                else " More seeds may tell them apart; these do not."
+            )
+    if untested:
+        why = "each has a single seed, or seeds without any spread"
+        sentence.append(f"{' ' if sentence else ''}{numbers.many(untested, 'pair')} cannot be tested: {why}.")
+    return sentence
+
+
+def _efficient(best: list[Group], price: Price, refs: dict[int, Ref]) -> Sentence:
+    sentence: Sentence = []
+    shown = best if len(best) <= MOST_NAMED else [*best[: MOST_NAMED - 1], best[-1]]
+    for index, group in enumerate(shown):
+        value = price.of(group)
+        assert value is not None
+        sentence += [
+            ", " if index else "",
+            refs[id(group)],
+            f" ({price.brief(value)}, {numbers.fixed(group.row.top1_mean)} %)",
+        ]
+    left_out = len(best) - len(shown)
+    rest = f", and {left_out} between the last two" if left_out else ""
+    return [*sentence, f"{rest}: no other row is as accurate {price.at_a_price}."]
+
+
+def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
+    """How many figures are met, and which are not without a known reason; empty where there are none."""
+    found = [(group, each) for group in groups for each in group.agreements if each.agrees is not None]
+    sentence: Sentence = []
+    for kind, what, within in (
+        ("top1", "accuracy", f"within {TOP1_TOLERANCE} points or our interval"),
+        ("params", "parameter count", "to the printed digit"),
+        ("macs", "MAC count", "to the printed digit, counted as the source counts"),
+    ):
+        of_kind = [(group, each) for group, each in found if each.figure.figure == kind]
+        far = [(group, each) for group, each in of_kind if not each.agrees]
+        if not of_kind:
+            continue
+        met = f"{len(of_kind) - len(far)} of {numbers.many(len(of_kind), f'published {what}')}"
+        agree = "agrees" if len(of_kind) == 1 else "agree"
+        sentence.append(f"{' ' if sentence else ''}{met} {agree} {within}")
+        if explained := [each for _, each in far if each.why]:
+            sentence.append(f"; {len(explained)} not, for reasons given with the published figures")
+        unexplained = [(group, each) for group, each in far if not each.why]
+        for index, (group, each) in enumerate(unexplained[:MOST_NAMED]):
+            by = f"{numbers.signed(each.difference)} points" if kind == "top1" else each.ours_as_printed
+            against = "" if kind == "top1" else f" for {each.figure.printed}"
+            sentence += [", " if index else "; not ", refs[id(group)], f" ({by}{against})"]
+        sentence.append(f" and {len(unexplained) - MOST_NAMED} more." if len(unexplained) > MOST_NAMED else ".")
+    return sentence
+
+
+def _listed(groups: Sequence[Group], refs: dict[int, Ref]) -> Sentence:
+    """ "A, B and C", or the first of many and how many more."""
+    shown = list(groups[:MOST_NAMED])
+    more = len(groups) - len(shown)
+    sentence: Sentence = []
+    for index, group in enumerate(shown):
+        last = index == len(shown) - 1 and not more
+        sentence += [("" if not index else " and " if last else ", "), refs[id(group)]]
+    return [*sentence, f" and {more} more"] if more else sentence

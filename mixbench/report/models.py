@@ -1,0 +1,162 @@
+"""Each model of a report: its arguments, layers, both counters, timings, and every trial with where and when it ran."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from mixbench.record import Layer, Record
+from mixbench.report import sketch
+from mixbench.report.names import settings
+from mixbench.results import Tables
+from mixbench.summary import Group
+
+COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One network's counts by both counters.  `difference` is ptflops' against ours, as a share."""
+
+    record: Record
+    uncounted: list[str]
+    difference: float | None
+
+    @property
+    def disputed(self) -> bool:
+        return bool(self.uncounted) or (self.difference is not None and abs(self.difference) > COUNTERS_AGREE)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers alike in all but a number in their name: blocks.*.mlp.  params and MACs are one layer's."""
+
+    name: str
+    times: int
+    layer: Layer
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The raw samples of one row's trials, milliseconds a step."""
+
+    setting: str
+    infer: list[float]
+    train: list[float]
+
+    @property
+    def drawings(self) -> list[tuple[str, Markup]]:
+        kinds = (("inference step", self.infer), ("training step", self.train))
+        return [(kind, Markup(svg)) for kind, samples in kinds if (svg := sketch.histogram(samples, kind))]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A trial: its record, on which machine, and its curve as a small drawing."""
+
+    record: Record
+
+    @property
+    def host(self) -> str:
+        return ", ".join(dict.fromkeys(each.host for each in self.record.details.environment.values()))
+
+    @property
+    def spark(self) -> Markup:
+        curve = self.record.details.curve
+        return Markup(sketch.curve([epoch.top1 for epoch in curve.epochs], "top-1 by epoch") if curve else "")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network: a model with its arguments, which the dataset's size and classes are part of."""
+
+    anchor: str
+    record: Record
+    trials: list[Ran]
+    counts: Counts | None
+    layers: list[Layers]
+    timings: list[Timings] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.record.details.trial.arguments
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return self.record.details.trial.overrides
+
+    @property
+    def done(self) -> int:
+        return sum(ran.record.status == "done" for ran in self.trials)
+
+    @property
+    def failed(self) -> int:
+        return sum(ran.record.status == "failed" for ran in self.trials)
+
+
+def models(tables: Tables) -> list[Model]:
+    """In the order in which the plan names them."""
+    together: dict[str, list[Record]] = {}
+    for record in tables.records:
+        together.setdefault(_key(record), []).append(record)
+    timed: dict[str, list[Timings]] = {}
+    for group, timings in _timings(tables.groups):
+        timed.setdefault(_key(group.records[0]), []).append(timings)
+    return [
+        _model(anchor, records, timed.get(key, []))
+        for (key, records), anchor in zip(together.items(), _anchors(), strict=False)
+    ]
+
+
+def anchors(tables: Tables) -> dict[int, str]:
+    """Where each group's model stands in the page, by the group's id()."""
+    found = dict(zip(dict.fromkeys(map(_key, tables.records)), _anchors(), strict=False))
+    return {id(group): found[_key(group.records[0])] for group in tables.groups}
+
+
+def _anchors() -> Iterable[str]:
+    return (f"model-{number}" for number in range(1, 1_000_000))
+
+
+def _key(record: Record) -> str:
+    return f"{record.details.trial.built_alike} {record.dataset} {record.label}"
+
+
+def _model(anchor: str, records: list[Record], timings: list[Timings]) -> Model:
+    counted = next((record for record in records if record.macs is not None and record.params is not None), None)
+    counts, layers = None, []
+    if counted is not None:
+        part = counted.details.complexity
+        share = counted.macs_ptflops / counted.macs - 1 if counted.macs_ptflops is not None and counted.macs else None
+        counts = Counts(counted, part.uncounted if part else [], share)
+        layers = alike(part.layers if part else [])
+    return Model(anchor, counted or records[0], [Ran(record) for record in records], counts, layers, timings)
+
+
+def alike(layers: Sequence[Layer]) -> list[Layers]:
+    """Layers that repeat, once, where they first stand."""
+    found: dict[tuple[Any, ...], list[Layer]] = {}
+    for layer in layers:
+        shape = (layer.type, layer.params, layer.macs, tuple(layer.input_shape), tuple(layer.output_shape))
+        found.setdefault((re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", layer.name, count=1), *shape), []).append(layer)
+    return [Layers(name if len(same) > 1 else same[0].name, len(same), same[0]) for (name, *_), same in found.items()]
+
+
+def _timings(groups: Sequence[Group]) -> Iterable[tuple[Group, Timings]]:
+    by_dataset: dict[str, list[Group]] = {}
+    for group in groups:
+        by_dataset.setdefault(group.row.dataset, []).append(group)
+    for same in by_dataset.values():
+        for group, apart in zip(same, settings(same), strict=True):
+            parts = [record.details.throughput for record in group.records if record.details.throughput]
+            if parts:
+                yield (
+                    group,
+                    Timings(
+                        ", ".join(apart),
+                        [sample for part in parts for sample in part.infer_step_ms],
+                        [sample for part in parts for sample in part.train_step_ms],
+                    ),
+                )

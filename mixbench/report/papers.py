@@ -1,0 +1,51 @@
+"""What the papers say of the models of a report, ours beside it, each source numbered once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mixbench.summary import Group
+
+if TYPE_CHECKING:
+    from mixbench.agreement import Agreement
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What one source says of one row: figures by kind (top1, params, macs)."""
+
+    group: Group
+    variant: str
+    number: int
+    figures: dict[str, "Agreement"]
+
+    @property
+    def notes(self) -> list[str]:
+        """The source's own, and why a figure is not met or not compared."""
+        said = [text for each in self.figures.values() for text in (each.figure.note, each.why) if text]
+        return list(dict.fromkeys(said))
+
+    @property
+    def convention(self) -> str:
+        return self.figures["macs"].figure.convention if "macs" in self.figures else ""
+
+
+@dataclass(frozen=True)
+class Papers:
+    citations: list[Citation]
+    sources: list[str]
+
+    def number(self, source: str) -> int | None:
+        return self.sources.index(source) + 1 if source else None
+
+
+def papers(groups: Sequence[Group]) -> Papers:
+    sources = list(dict.fromkeys(figure.source for group in groups for figure in group.published))
+    citations: list[Citation] = []
+    for group in groups:
+        found: dict[tuple[str, int], Citation] = {}
+        for each in group.agreements:
+            key = (each.figure.variant, sources.index(each.figure.source) + 1)
+            found.setdefault(key, Citation(group, *key, {})).figures.setdefault(each.figure.figure, each)
+        citations += found.values()
+    return Papers(citations, sources)

@@ -1,0 +1,196 @@
+"""Accuracy against its price, and ours against the published: a mark for each row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
+
+from mixbench.report import numbers
+from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend, settle
+from mixbench.report.names import seeds
+from mixbench.report.prices import Price, front
+from mixbench.report.svg import INK, Mark
+from mixbench.summary import Group, SummaryRow
+
+LOG_FROM = 8  # a log axis where the largest value is this many times the smallest
+MOST_LABELS = 16  # points named in one figure; the others say their names when pointed at
+LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned there
+    (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
+    (5, 5, "left", "bottom"), (5, -5, "left", "top"), (-5, 5, "right", "bottom"), (-5, -5, "right", "top"),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of the summary in one scatter."""
+
+    name: str
+    key: str
+    group: Group
+    x: float
+    top1: float
+
+    @property
+    def row(self) -> SummaryRow:
+        return self.group.row
+
+
+def scatter(scene: Scene, price: Price) -> Drawing | None:
+    """None where fewer than two rows can be compared."""
+    points = [
+        Point(name, key, group, x, group.row.top1_mean)
+        for group, name, key in scene.rows()
+        if group.row.top1_mean is not None and (x := price.of(group))
+    ]
+    if len(points) < 2:
+        return None
+    figure = blank(4.5, 3.7)
+    axes = figure.subplots()
+    best = front([point.group for point in points], price)
+    stairs = _draw_front(axes, best, price)
+    _draw_points(axes, points, scene)
+    _price_axis(axes, [point.x for point in points], price)
+    legend(figure, families_of([point.group for point in points], scene.look), scene.look)
+    notes = ["Better is up and to the left." if price.lower_is_better else "Better is up and to the right."]
+    notes.append("Dashed: the Pareto front.")
+    if any(point.row.top1_std is not None for point in points):
+        notes.append("Bars: one standard deviation over seeds.")
+    if _label_points(figure, axes, points, stairs) < len(points):
+        notes.append("Point at a mark to read its name.")
+    hover = [
+        Mark(f"{point.name}: {accuracy(point.row)}, {price.shown(point.x)} {price.unit}", point.key) for point in points
+    ]
+    return drawing(
+        figure, scene, price.name, "figures", f"accuracy against {price.axis}", notes, {"points": hover}
+    )  # fmt: skip
+
+
+def published(scene: Scene) -> Drawing | None:
+    """Our accuracy over the paper's; None where no row has both."""
+    points = [
+        Point(name, key, group, group.row.top1_published, group.row.top1_mean)
+        for group, name, key in scene.rows()
+        if group.row.top1_mean is not None and group.row.top1_published is not None
+    ]
+    if not points:
+        return None
+    figure = blank(4.5, 3.7)
+    axes = figure.subplots()
+    ends = [value for point in points for value in (point.x, point.top1)]
+    room = max(max(ends) - min(ends), 0.5) * 0.1
+    limits = (min(ends) - room, max(ends) + room)
+    axes.plot(limits, limits, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.5)
+    _draw_points(axes, points, scene)
+    axes.set(xlim=limits, ylim=limits, xlabel="published top-1 (%)", ylabel="our top-1 (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    legend(figure, families_of([point.group for point in points], scene.look), scene.look)
+    _label_points(figure, axes, points)
+    hover = [
+        Mark(
+            f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} %, "
+            f"difference {numbers.signed(point.row.top1_delta)}",
+            point.key,
+        )
+        for point in points
+    ]
+    notes = ["On the dashed line both agree; above it ours is better. Bars: one standard deviation over seeds."]
+    return drawing(figure, scene, "published", "figures", "ours against published", notes, {"points": hover})
+
+
+def accuracy(row: SummaryRow) -> str:
+    spread = f" ± {numbers.fixed(row.top1_std)}" if row.top1_std is not None else ""
+    return f"{numbers.fixed(row.top1_mean)}{spread} % ({seeds(row)})"
+
+
+def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> list[tuple[float, float]]:
+    """The stairs that no row is above, from the first to the last of the front: returns their corners."""
+    stairs = sorted((price.of(group) or 0.0, group.row.top1_mean or 0.0) for group in best)
+    where: Literal["pre", "post"] = "post" if price.lower_is_better else "pre"
+    axes.step(*zip(*stairs, strict=True), where=where, color=INK, alpha=0.45, linewidth=0.9, linestyle=(0, (4, 3)))
+    inner = [
+        (after[0], before[1]) if price.lower_is_better else (before[0], after[1]) for before, after in pairwise(stairs)
+    ]
+    return [corner for pair in zip_longest(stairs, inner) for corner in pair if corner]
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
+    """Marks and error bars."""
+    table = pd.DataFrame([{"family": point.row.family, "x": point.x, "top1": point.top1} for point in points])
+    families, look = families_of([point.group for point in points], scene.look), scene.look
+    for family in families:
+        spread = [
+            (point.x, point.top1, point.row.top1_std)
+            for point in points
+            if point.row.family == family and point.row.top1_std is not None
+        ]
+        if spread:
+            xs, ys, errors = zip(*spread, strict=True)
+            axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=look[family].colour, elinewidth=1)
+    sns.scatterplot(
+        table, x="x", y="top1", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
+        palette={family: look[family].colour for family in families}, legend=False, s=42, linewidth=0.5, edgecolor=INK,
+        markers={family: look[family].marker for family in families}, zorder=3, gid="points",
+    )  # fmt: skip
+    axes.set_ylabel("top-1 accuracy (%)")
+
+
+def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
+    label = price.axis
+    if max(values) >= LOG_FROM * min(values):
+        axes.set_xscale("log")
+        decades = math.log10(max(values) / min(values))
+        inside = [value for value in price.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
+        several = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
+        axes.xaxis.set_major_locator(several or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        label += ", log scale"
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12, y=0.1)
+    axes.set_xlabel(label)
+
+
+def _label_points(
+    figure: Figure, axes: Axes, points: Sequence[Point], lines: Sequence[tuple[float, float]] = ()
+) -> int:
+    """Name the points where there is room, the Pareto-optimal first, then the most accurate: how many are named.
+
+    `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
+    """
+    settle(figure)
+    spans = [(point.x, point.top1 + sign * (point.row.top1_std or 0.0)) for point in points for sign in (-1, 0, 1)]
+    low, spot, high = axes.transData.transform(spans).reshape(-1, 3, 2).swapaxes(0, 1)
+    taken = np.concatenate([np.hstack([spot - 5, spot + 5]), np.hstack([low - 1, high + 1])])  # x0 y0 x1 y1
+    if len(lines) > 1:
+        corners = axes.transData.transform(lines)
+        ends = np.stack([corners[:-1], corners[1:]])
+        taken = np.concatenate([taken, np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])])
+    room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
+    named = 0
+    for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:
+        for dx, dy, ha, va in LABEL_PLACES:
+            text = axes.annotate(
+                numbers.short(point.name, 30), (point.x, point.top1), (dx, dy),
+                textcoords="offset points", ha=ha, va=va, fontsize=7.5, in_layout=False,
+            )  # fmt: skip
+            box = text.get_window_extent()
+            x0, y0, x1, y1 = box.extents
+            overlaps = (taken[:, 0] < x1) & (taken[:, 2] > x0) & (taken[:, 1] < y1) & (taken[:, 3] > y0)
+            if room.contains(x0, y0) and room.contains(x1, y1) and not overlaps.any():
+                taken = np.vstack([taken, box.extents])
+                named += 1
+                break
+            text.remove()
+    return named

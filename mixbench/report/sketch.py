@@ -1,0 +1,63 @@
+"""Small drawings beside a table's numbers, as SVG text: a learning curve in a cell, timings as a histogram.
+
+By hand, as there may be thousands of them, and a bar is a rectangle.
+"""
+
+from collections.abc import Sequence
+
+from mixbench.report import numbers
+from mixbench.report.numbers import finite
+
+WIDTH, HEIGHT = 120, 28
+MOST_BINS = 24
+
+
+def curve(values: Sequence[float], name: str) -> str:
+    """A line through values that are evenly apart, from the lowest to the highest; empty for fewer than two."""
+    known = finite(values)
+    if len(known) < 2:
+        return ""
+    step = max(1, len(known) // WIDTH)
+    thinned = known[::-step][::-1]  # the last value is always kept
+    low, high = min(thinned), max(thinned)
+    scale = (HEIGHT - 4) / (high - low) if high > low else 0.0
+    points = " ".join(
+        f"{index * (WIDTH - 4) / (len(thinned) - 1) + 2:.1f},{HEIGHT - 2 - (value - low) * scale:.1f}"
+        for index, value in enumerate(thinned)
+    )
+    label = f"{name}: from {numbers.fixed(known[0])} to {numbers.fixed(known[-1])}"
+    return _svg(WIDTH, HEIGHT, label, f'<polyline points="{points}"/>')
+
+
+def histogram(values: Sequence[float], name: str) -> str:
+    """Bars of how many values lie in equal parts of their range, which is written below them in milliseconds."""
+    known = finite(values)
+    if len(known) < 2:
+        return ""
+    low, high = min(known), max(known)
+    bins = min(MOST_BINS, max(4, round(len(known) ** 0.5) * 2))
+    counts = [0] * bins
+    for value in known:
+        counts[min(bins - 1, int((value - low) / (high - low) * bins)) if high > low else 0] += 1
+    wide, tall = 240, 64
+    edges = [round(index * wide / bins) for index in range(bins + 1)]
+    bars = "".join(
+        f"M{left} {tall}V{round(tall - tall * n / max(counts))}H{right - 1}V{tall}"
+        for left, right, n in zip(edges, edges[1:], counts, strict=False)
+        if n
+    )
+    ends = (
+        f'<text x="0" y="{tall + 13}">{numbers.step(low)}</text>'
+        f'<text x="{wide}" y="{tall + 13}" text-anchor="end">{numbers.step(high)}</text>'
+        f'<line x1="0" x2="{wide}" y1="{tall}" y2="{tall}"/>'
+    )
+    label = f"{name}: {len(known)} samples from {numbers.step(low)} to {numbers.step(high)}"
+    return _svg(wide, tall + 16, label, f'<path d="{bars}"/>{ends}', "histogram")
+
+
+def _svg(width: int, height: int, label: str, inside: str, kind: str = "spark") -> str:
+    """`label` and `inside` are made of numbers and our own words alone."""
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{label}">{inside}</svg>'
+    )

@@ -1,0 +1,325 @@
+"use strict";
+// The page's only script.  It sorts and filters the leaderboard, sets it against a baseline, copies what is shown,
+// keeps the view in the URL's fragment, and ties the figures' marks to the rows.  Without it the page is whole.
+
+const table = document.getElementById("board");
+const controls = document.getElementById("controls");
+if (table) leaderboard(table, controls);
+figures(document.getElementById("tip"));
+
+function leaderboard(table, controls) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  const standard = heads.filter((head) => !head.hidden).map((head) => head.dataset.column);
+  const rows = [...body.rows].map((row) => {
+    const cells = [...row.cells];
+    const shown = cells.map((cell) => [...cell.childNodes]);
+    const values = cells.map((cell, at) => value(cell, heads[at].dataset.kind));
+    return { row, cells, shown, values, text: row.textContent.toLowerCase(), relative: [] };
+  });
+  const shown = document.getElementById("shown");
+  let sort = { column: "", ascending: true };
+  let order = rows;
+  let most = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+  const more = document.createElement("button");
+  more.type = "button";
+  more.className = "more";
+  table.parentElement.after(more);
+  more.addEventListener("click", () => {
+    most = Infinity;
+    filterRows();
+  });
+
+  function value(cell, kind) {
+    if (kind === "text") return cell.dataset.text ?? cell.dataset.v ?? "";
+    return cell.dataset.v === undefined ? null : Number(cell.dataset.v);
+  }
+
+  // What is best comes first, what is missing last, whichever way the rest is sorted.
+  function sortRows() {
+    const at = heads.findIndex((head) => head.dataset.column === sort.column);
+    order = rows;
+    if (at >= 0) {
+      const sign = sort.ascending ? 1 : -1;
+      const missing = (value) => value === null || value === "" || Number.isNaN(value);
+      order = [...rows].sort((a, b) => {
+        const [x, y] = [a.values[at], b.values[at]];
+        if (missing(x) || missing(y)) return missing(x) - missing(y);
+        return sign * (typeof x === "string" ? collator.compare(x, y) : x - y);
+      });
+    }
+    filterRows();
+    body.replaceChildren(...order.map((line) => line.row));
+    heads.forEach((head, index) => {
+      if (index === at) head.setAttribute("aria-sort", sort.ascending ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+  }
+
+  function filterRows() {
+    const words = controls.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const family = controls.family?.value;
+    const dataset = controls.dataset?.value;
+    let count = 0;
+    for (const { row, text } of order) {
+      const fits = (!family || row.dataset.family === family) && (!dataset || row.dataset.dataset === dataset)
+        && words.every((word) => text.includes(word));
+      row.hidden = !fits;
+      count += fits;
+      row.classList.toggle("later", fits && count > most);
+    }
+    more.hidden = count <= most;
+    more.textContent = `Show all ${count.toLocaleString("en")} rows`;
+    shown.textContent = count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`;
+  }
+
+  function chosenColumns() {
+    return [...controls.querySelectorAll("[name=column]:checked")].map((box) => box.value);
+  }
+
+  function hideColumns() {
+    const chosen = new Set(["name", ...chosenColumns()]);
+    heads.forEach((head, at) => {
+      const hidden = !chosen.has(head.dataset.column);
+      if (head.hidden === hidden) return;
+      head.hidden = hidden;
+      for (const { cells } of rows) cells[at].hidden = hidden;
+    });
+  }
+
+  // Accuracy by difference, prices by ratio; rows of another dataset cannot be compared.
+  function compare() {
+    const base = rows.find(({ row }) => row.dataset.row === controls.base.value);
+    for (const line of rows) {
+      line.row.classList.toggle("baseline", line === base);
+      line.cells.forEach((cell, at) => {
+        const kind = heads[at].dataset.kind;
+        if (kind !== "points" && kind !== "ratio") return;
+        const relative = base && line !== base ? against(line, base, at, kind) : null;
+        if (relative === null && line.relative[at] === undefined) return;
+        if (relative === null) {
+          delete line.relative[at];
+          cell.replaceChildren(...line.shown[at]);
+        } else {
+          line.relative[at] = relative.value;
+          cell.replaceChildren(relative.text);
+        }
+      });
+    }
+  }
+
+  function against(line, base, at, kind) {
+    const [ours, theirs] = [line.values[at], base.values[at]];
+    if (line.row.dataset.dataset !== base.row.dataset.dataset || ours === null || theirs === null) {
+      return { value: "", text: "–" };
+    }
+    if (kind === "points") return { value: ours - theirs, text: signed(ours - theirs) };
+    return theirs ? { value: ours / theirs, text: `× ${significant(ours / theirs)}` } : { value: "", text: "–" };
+  }
+
+  // The rows and columns that are shown, as texts; for CSV the numbers behind them.
+  function cellsShown(exact) {
+    const columns = heads.flatMap((head, at) => (head.hidden ? [] : [at]));
+    const base = rows.find(({ row }) => row.dataset.row === controls.base.value);
+    const title = (at) => {
+      const { column, kind } = heads[at].dataset;
+      if (!exact) return heads[at].dataset.title;
+      const how = { points: "_difference", ratio: "_ratio" }[kind];
+      return base && how ? column + how : column;
+    };
+    const cell = (line, at) => {
+      if (exact) return line.relative[at] ?? (line.cells[at].dataset.text ?? line.cells[at].dataset.v ?? "");
+      return line.cells[at].dataset.text ?? plain(line.cells[at]);
+    };
+    const lines = order.filter(({ row }) => !row.hidden);
+    return {
+      numeric: columns.map((at) => heads[at].dataset.kind !== "text"),
+      lines: [columns.map(title), ...lines.map((line) => columns.map((at) => cell(line, at)))],
+    };
+  }
+
+  async function copy(form) {
+    const { lines, numeric } = cellsShown(form === "csv");
+    const text = { csv, markdown, latex }[form](lines, numeric);
+    const count = lines.length - 1;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = document.createElement("textarea"); // where the browser lends no clipboard to a file
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      const copied = document.execCommand("copy");
+      area.remove();
+      if (!copied) return void (shown.textContent = "The browser does not allow copying.");
+    }
+    shown.textContent = `${count} ${count === 1 ? "row" : "rows"} copied`;
+  }
+
+  // The view as the URL's fragment, so that a link shows the same; only what differs from the page as it opens.
+  function remember() {
+    const view = new URLSearchParams();
+    if (sort.column) view.set("sort", (sort.ascending ? "" : "-") + sort.column);
+    for (const name of ["text", "family", "dataset", "base"]) {
+      if (controls[name]?.value) view.set(name, controls[name].value);
+    }
+    const chosen = chosenColumns();
+    const usual = chosen.length === standard.length - 1 && chosen.every((name) => standard.includes(name));
+    if (!usual) view.set("columns", chosen.join(","));
+    const fragment = view.size ? `#leaderboard?${view}` : "#leaderboard";
+    if (view.size || location.hash.startsWith("#leaderboard?")) history.replaceState(null, "", fragment);
+  }
+
+  function restore() {
+    if (!location.hash.startsWith("#leaderboard?")) return false;
+    const view = new URLSearchParams(location.hash.slice("#leaderboard?".length));
+    const column = view.get("sort") ?? "";
+    sort = { column: column.replace(/^-/, ""), ascending: !column.startsWith("-") };
+    for (const name of ["text", "family", "dataset", "base"]) {
+      if (controls[name]) controls[name].value = view.get(name) ?? "";
+      if (controls[name]?.selectedIndex === -1) controls[name].value = ""; // no such family any more
+    }
+    const columns = view.get("columns")?.split(",") ?? standard;
+    for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
+    for (const step of [sortRows, hideColumns, compare]) step();
+    document.getElementById("leaderboard").scrollIntoView();
+    return true;
+  }
+
+  for (const head of heads) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const column = head.dataset.column;
+      sort = { column, ascending: sort.column === column ? !sort.ascending : head.dataset.better === "low" };
+      sortRows();
+      remember();
+    });
+  }
+  controls.addEventListener("input", (event) => {
+    const step = { column: hideColumns, base: compare }[event.target.name] ?? filterRows;
+    step();
+    remember();
+  });
+  controls.addEventListener("submit", (event) => event.preventDefault());
+  controls.querySelector(".copy").addEventListener("click", (event) => {
+    if (event.target.value) copy(event.target.value);
+  });
+  document.addEventListener("click", (event) => {
+    const menu = controls.querySelector(".menu");
+    if (menu.open && !menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    const menu = controls.querySelector(".menu");
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+  window.addEventListener("hashchange", restore);
+  controls.hidden = false;
+  if (!restore()) filterRows();
+}
+
+// A mark that is pointed at or has the focus says its name, and lights its row; a row lights its marks.
+function figures(tip) {
+  const together = new Map();
+  for (const element of document.querySelectorAll("[data-row]")) {
+    const key = element.dataset.row;
+    together.set(key, [...(together.get(key) ?? []), element]);
+    const title = element instanceof SVGElement ? element.querySelector("title") : null;
+    if (title) {
+      element.setAttribute("aria-label", title.textContent);
+      title.remove(); // the browser's own tip would come second
+    }
+  }
+  let lit = "";
+  let mark = null;
+
+  function light(element) {
+    const key = element?.dataset.row ?? "";
+    if (key !== lit) {
+      for (const each of together.get(lit) ?? []) each.classList.remove("lit");
+      for (const each of together.get(key) ?? []) each.classList.add("lit");
+      document.body.classList.toggle("lighting", key !== "");
+      lit = key;
+    }
+    mark = element instanceof SVGElement ? element : null;
+    tip.hidden = !mark;
+    tip.textContent = mark?.getAttribute("aria-label") ?? "";
+    if (mark) place();
+  }
+
+  function place() {
+    const box = mark.getBoundingClientRect();
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${box.top > tip.offsetHeight + 12 ? box.top - tip.offsetHeight - 8 : box.bottom + 8}px`;
+  }
+
+  for (const kind of ["pointerover", "focusin"]) {
+    document.addEventListener(kind, (event) => light(event.target.closest?.("[data-row]")));
+  }
+  document.addEventListener("scroll", () => { if (mark) place(); }, { passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") light(null); });
+  // A mark leads to its row, or to the model where the row is filtered out; the view in the fragment stays.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-row]");
+    const row = link && document.getElementById(`row-${link.dataset.row}`);
+    if (!row) return;
+    event.preventDefault();
+    row.hidden = false;
+    row.classList.remove("later");
+    row.scrollIntoView({ block: "center" });
+    row.querySelector("a").focus({ preventScroll: true });
+  });
+  // A link into a folded model unfolds it.
+  const unfold = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+}
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+
+function plain(element) {
+  return element.textContent.replace(/\s+/g, " ").trim();
+}
+
+function signed(number) {
+  const text = Math.abs(number).toFixed(2);
+  return Number(text) === 0 ? "0.00" : (number < 0 ? "−" : "+") + text;
+}
+
+function significant(number) {
+  return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+}
+
+// A spreadsheet would run text that begins like a formula; numbers stay numbers.
+function csv(lines, numeric) {
+  const cell = (text, at) => {
+    const number = numeric[at] && text !== "" && !Number.isNaN(Number(text));
+    const safe = !number && /^[=+\-@\t\r]/.test(text) ? `'${text}` : String(text);
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return lines.map((line) => line.map(cell).join(",") + "\n").join("");
+}
+
+function markdown([head, ...lines], numeric) {
+  const row = (cells) => `| ${cells.map((cell) => cell.replace(/[\\|<>*_`[\]]/g, "\\$&")).join(" | ")} |\n`;
+  return row(head) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + lines.map(row).join("");
+}
+
+function latex([head, ...lines], numeric) {
+  const special = {
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "×": "$\\times$",
+    "−": "$-$", "–": "--", "◆": "$\\diamond$", "<": "\\textless{}", ">": "\\textgreater{}",
+  };
+  const escape = (cell) => cell.replace(/[\\~^±×−–◆<>]|[&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
+  const row = (cells) => `${cells.map(escape).join(" & ")} \\\\\n`;
+  const columns = numeric.map((right) => (right ? "r" : "l")).join("");
+  return `\\begin{tabular}{${columns}}\n\\toprule\n${row(head)}\\midrule\n${lines.map(row).join("")}\\bottomrule\n\\end{tabular}\n`;
+}

@@ -1,0 +1,182 @@
+"""The leaderboard as a reader uses it: sorted, filtered, compared, copied, and shared by its address."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from mixbench.report.html import html
+from mixbench.results import tables
+from tests.fake_runs import MODELS, done, trial, write_run
+
+NAMES = [name for name, *_ in MODELS]
+ROWS = "#board tbody tr:visible"
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(f"{ROWS} .name").all_inner_texts()
+
+
+def titles(page: Page) -> list[str]:
+    return [text.split("\n")[0] for text in page.locator("#board thead th:visible").all_inner_texts()]
+
+
+def sort_by(page: Page, column: str) -> None:
+    page.click(f"#board th[data-column={column}] button")
+
+
+def copied(page: Page, form: str) -> str:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=form).click()
+    expect(page.locator("#shown")).to_have_text(re.compile("copied$"))
+    return page.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "best_first"),
+    [("params", 2, False), ("macs", 3, False), ("infer", 4, True)],
+)
+def test_a_click_sorts_the_best_first_and_another_turns_it_round(
+    page: Page, column: str, key: int, best_first: bool
+) -> None:
+    expected = [model[0] for model in sorted(MODELS, key=lambda model: model[key], reverse=best_first)]
+    values = {model[0]: model[key] for model in MODELS}
+    sort_by(page, column)
+    assert [values[name] for name in names(page)] == [values[name] for name in expected]
+    head = page.locator(f"#board th[data-column={column}]")
+    assert head.get_attribute("aria-sort") == ("descending" if best_first else "ascending")
+    sort_by(page, column)
+    assert [values[name] for name in names(page)] == [values[name] for name in reversed(expected)]
+    assert page.locator("#board th[aria-sort]").count() == 1
+
+
+def test_text_columns_sort_by_name_and_what_is_missing_stays_last(page: Page) -> None:
+    sort_by(page, "name")
+    assert names(page) == sorted(NAMES)
+    place = page.locator("#board th[data-column=published]").evaluate("head => head.cellIndex + 1")
+    for _ in range(2):
+        sort_by(page, "published")
+        shown = page.locator(f"{ROWS} td:nth-child({place})").all_inner_texts()
+        assert shown[-1] == "–" != shown[0]
+
+
+def test_text_and_family_filter(page: Page) -> None:
+    page.get_by_label("Find").fill("splitmixer _i")
+    assert names(page) == ["splitmixer_i_256_8", "splitmixer_ii_256_8", "splitmixer_iii_256_8", "splitmixer_iv_256_8"]
+    assert page.locator("#shown").inner_text() == "4 of 9 rows"
+    page.get_by_label("Find").fill("")
+    page.get_by_label("Family").select_option("ConvMixer")
+    assert names(page) == ["convmixer_256_8"]
+
+
+def test_columns_are_chosen(page: Page) -> None:
+    assert "Std" not in titles(page)
+    page.get_by_text("Columns", exact=True).first.click()
+    page.get_by_label("Std (points)").check()
+    page.get_by_role("checkbox", name="MACs (per image)").uncheck()
+    assert "Std" in titles(page) and "MACs" not in titles(page)
+    cells = page.locator(f"{ROWS} >> nth=0 >> :scope > :visible").count()
+    assert cells == len(titles(page))
+    page.keyboard.press("Escape")
+    assert not page.get_by_label("Std (points)").is_visible()
+
+
+def test_rows_are_set_against_a_baseline(page: Page) -> None:
+    def row(name: str) -> list[str]:
+        return page.locator("#board tbody tr", has_text=name).locator("td:visible").all_inner_texts()
+
+    before = row("convmixer_256_8")
+    page.get_by_label("Relative to").select_option("splitmixer_v_256_8")
+    assert row("splitmixer_v_256_8")[3:5] == ["508,394", "124 M"]
+    ours = row("convmixer_256_8")
+    assert ours[0].startswith("+") and ours[3:5] == [f"× {594186 / 508394:.2f}", f"× {148113920 / 124406272:.2f}"]
+    page.get_by_label("Relative to").select_option("nothing")
+    assert row("convmixer_256_8") == before
+
+
+def test_the_view_stands_in_the_address_and_comes_back(page: Page, context: BrowserContext) -> None:
+    sort_by(page, "params")
+    page.get_by_label("Find").fill("split")
+    page.get_by_label("Relative to").select_option("splitmixer_v_256_8")
+    page.get_by_text("Columns", exact=True).first.click()
+    page.get_by_label("Std (points)").check()
+    view = (names(page), titles(page), page.locator("#board").inner_text())
+    assert names(page) != sorted(names(page)) and len(names(page)) == 5
+    other = context.new_page()
+    other.goto(page.url)
+    assert (names(other), titles(other), other.locator("#board").inner_text()) == view
+    assert other.get_by_label("Find").input_value() == "split"
+    other.goto(page.url.partition("#")[0] + "#leaderboard?family=Nobody&sort=nothing&columns=&base=none")
+    assert names(other) == NAMES and titles(other) == ["Model"]
+
+
+def test_csv_holds_what_is_shown_with_every_digit(page: Page) -> None:
+    sort_by(page, "params")
+    page.get_by_label("Find").fill("splitmixer_i_")
+    (row,) = csv.DictReader(io.StringIO(copied(page, "CSV")))
+    assert (row["name"], row["params"], row["macs"]) == ("splitmixer_i_256_8", "275834", "65219072")
+    assert float(row["top1"]) == pytest.approx(93.77 + 0.065 * (1 + len("splitmixer_i_256_8") % 3))
+    assert "std" not in row
+    page.get_by_label("Find").fill("")
+    page.get_by_label("Relative to").select_option("convmixer_256_8")
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(copied(page, "CSV")))}
+    assert float(rows["splitmixer_i_256_8"]["macs_ratio"]) == 65219072 / 148113920
+
+
+def test_markdown_and_latex_are_tables_with_their_signs_escaped(page: Page) -> None:
+    page.get_by_label("Find").fill("splitmixer_i_")
+    head, rule, row = copied(page, "Markdown").splitlines()
+    assert head.startswith("| Model | Top-1 (%, ± 95 %) |")
+    assert rule.count("|") == head.count("|") and rule.startswith("|---|---:|")
+    assert row.startswith("| splitmixer\\_i\\_256\\_8 | 93.8")
+    latex = copied(page, "LaTeX")
+    assert "splitmixer\\_i\\_256\\_8 & 93.8" in latex and "$\\pm$" in latex and "\\bottomrule" in latex
+    body = [line for line in latex.splitlines() if line.endswith("\\\\")]
+    assert len({line.count(" & ") for line in body}) == 1
+
+
+def test_copying_works_where_there_is_no_clipboard_to_write_to(page: Page) -> None:
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
+    assert copied(page, "CSV").startswith("name,top1,")
+
+
+@pytest.fixture
+def script(page: Page) -> Callable[[str], str]:
+    return lambda call: page.evaluate(call)
+
+
+def test_copied_text_is_no_formula(script: Callable[[str], str]) -> None:
+    cells = """[["name", "delta"], ["=1+1", "-0.25"], ['a "b", c', "–"], ["@x", "+1"]]"""
+    assert script(f"csv({cells}, [false, true])") == (
+        "name,delta\n'=1+1,-0.25\n\"a \"\"b\"\", c\",–\n'@x,+1\n"
+    )  # fmt: skip
+
+
+def test_without_a_script_the_page_is_whole(chromium: Browser, report: Path) -> None:
+    with chromium.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(report.as_uri())
+        assert names(page) == NAMES
+        assert not page.get_by_label("Find").is_visible()
+        assert page.locator("figure svg").first.is_visible()
+
+
+def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(context: BrowserContext, tmp_path: Path) -> None:
+    trials = [trial(f"model_{index:03}") for index in range(210)]
+    records = [done(each, 80 + index / 20, params=1000 + index) for index, each in enumerate(trials)]
+    path = tmp_path / "report.html"
+    path.write_text(html(tables(write_run(tmp_path / "run", trials, records)), drawings=[]), encoding="utf-8")
+    page = context.new_page()
+    page.goto(path.as_uri())
+    sort_by(page, "params")
+    assert names(page) == [f"model_{index:03}" for index in range(200)]
+    assert len(copied(page, "CSV").splitlines()) == 211
+    page.get_by_label("Find").fill("model_20")
+    assert names(page) == [f"model_{index:03}" for index in range(200, 210)]
+    page.get_by_label("Find").fill("")
+    page.get_by_role("button", name="Show all 210 rows").click()
+    assert len(names(page)) == 210 and not page.locator(".more").is_visible()

@@ -1,0 +1,110 @@
+"""The page as a whole: marks and rows tied together, light and dark, wide, narrow, printed, by keyboard and by ear."""
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from mixbench.report import write
+from tests.test_report import partial_run
+
+KEY = "splitmixer_i_256_8-cifar10-s0-fp32-b256-25"
+MARKS = f'figure a[data-row="{KEY}"]'
+
+
+def row(page: Page, key: str = KEY) -> str:
+    return page.locator(f'#board tr[data-row="{key}"]').get_attribute("class") or ""
+
+
+def test_a_mark_that_is_pointed_at_says_its_name_and_lights_its_row(page: Page) -> None:
+    page.locator(MARKS).first.hover()
+    assert page.locator("#tip").inner_text() == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
+    assert row(page) == "lit"
+    assert page.locator("figure a.lit").count() == 8  # one in each figure
+    page.locator("h1").hover()
+    assert row(page) == "" and not page.locator("#tip").is_visible()
+
+
+def test_a_row_that_is_pointed_at_lights_its_marks(page: Page) -> None:
+    page.locator(f'#board tr[data-row="{KEY}"] td').first.hover()
+    assert page.locator("figure a.lit").count() == page.locator(MARKS).count() == 8
+    faint = page.locator("figure a:not(.lit)").first
+    faint.evaluate("mark => Promise.all(mark.getAnimations().map(each => each.finished))")
+    assert float(faint.evaluate("mark => getComputedStyle(mark).opacity")) < 0.5
+
+
+def test_a_keyboard_reaches_marks_rows_and_controls(page: Page) -> None:
+    seen = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        where = page.evaluate(
+            """() => { const at = document.activeElement; const style = getComputedStyle(at);
+            return [at.closest("[id]")?.id ?? "", at.dataset?.row ?? "", style.outlineStyle]; }"""
+        )
+        seen.append(where)
+        if where[1] and where[0].startswith("1-cifar10"):
+            break
+    assert not [where for where in seen if where[2] == "none"], "what has the focus can be seen"
+    assert {"controls", "board"} <= {where[0] for where in seen}
+    assert page.locator("#tip").is_visible()
+    key = seen[-1][1]
+    assert row(page, key) == "lit"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.closest('tr').dataset.row") == key
+
+
+def test_sorting_by_keyboard(page: Page) -> None:
+    page.locator("#board th[data-column=params] button").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#board th[data-column=params]").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_row_leads_to_its_model_which_unfolds(page: Page) -> None:
+    assert not page.locator("#model-2 .layers").is_visible()
+    page.get_by_role("link", name="splitmixer_i_256_8", exact=True).and_(page.locator("#board a")).click()
+    assert page.locator("#model-2 .layers").is_visible()
+    assert page.locator("#model-2 .histogram").count() == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_the_page_fits(page: Page, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+    assert page.evaluate("document.scrollingElement.scrollWidth") == width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(253, 253, 251)") == (scheme == "light")
+
+
+def test_paper_has_every_column_on_it_and_nothing_to_click(page: Page) -> None:
+    page.emulate_media(media="print")
+    assert not page.locator("#controls").is_visible() and not page.locator("nav").is_visible()
+    page.set_viewport_size({"width": 1030, "height": 720})  # A4 landscape within its margins
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 1030
+    assert page.locator(".board").evaluate("table => table.getBoundingClientRect().right") <= 1030
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "scheme"),
+    [("full", 1400, "light"), ("full", 400, "dark"), ("partial", 1400, "dark"), ("partial", 400, "light")],
+)
+def test_axe_finds_no_fault(
+    chromium: Browser, report: Path, tmp_path: Path, kind: str, width: int, scheme: str
+) -> None:
+    if kind == "partial":
+        run = partial_run(tmp_path)
+        write(run)
+        report = run.folder / "report.html"
+    with chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True  # type: ignore[arg-type]
+    ) as context:  # fmt: skip
+        page = context.new_page()
+        page.goto(report.as_uri())
+        page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+        response = Axe().run(page).response
+    found = response["violations"]
+    assert len(response["passes"]) > 25
+    assert [(each["id"], each["impact"], each["nodes"][0]["html"][:200]) for each in found] == []

@@ -1,0 +1,143 @@
+"""Figures: the same every time, every mark with a name and a link, one colour a family, whatever the names are."""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mixbench.report import sketch
+from mixbench.report.figures import figures
+from mixbench.results import tables
+from tests.fake_runs import MODELS, RECIPE, done, full_run, trial, write_run
+from tests.test_report import EVIL
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_figures_are_the_same_every_time_and_leave_no_state(tmp_path: Path) -> None:
+    found = tables(full_run(tmp_path / "run"))
+    before = dict(matplotlib.rcParams)
+    first, second = figures(found), figures(found)
+    assert [drawing.svg for drawing in first] == [drawing.svg for drawing in second]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
+    drawing = figures(tables(full_run(tmp_path / "run")))[0]
+    titles = [element.text or "" for element in ET.fromstring(drawing.svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert titles[0] == "cifar10: accuracy against parameters"
+    assert [title.split(":")[0] for title in titles[1:]] == [name for name, *_ in MODELS]
+    assert titles[2] == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
+
+
+def test_a_curve_of_one_epoch_is_a_point(tmp_path: Path) -> None:
+    short = trial(recipe=RECIPE.model_copy(update={"epochs": 1}))
+    drawing = figures(tables(write_run(tmp_path, [short], [done(short, 75.0)])))[0]
+    group = next(g for g in ET.fromstring(drawing.svg).iter() if g.get("id", "").endswith("curve-0"))
+    assert [mark.tag.split("}")[1] for mark in group.iter()].count("use") == 1
+
+
+def test_figures_stand_hostile_names(tmp_path: Path) -> None:
+    names = [EVIL, "$\\frac{1}$", "_hidden", "نموذج 模型", "x" * 300, "a\x00b\x1b[31m"]
+    trials = [trial(f"model_{index}", label=name, family=f"{name}~") for index, name in enumerate(names)]
+    records = [done(each, 90.0 + index) for index, each in enumerate(trials)]
+    drawings = figures(tables(write_run(tmp_path, trials, records)))
+    assert [drawing.name.split("-", 2)[2] for drawing in drawings] == [
+        "params", "macs", "throughput", "time", "memory", "curves",
+    ]  # fmt: skip
+    for drawing in drawings:
+        text = "".join(ET.fromstring(drawing.svg).itertext())
+        assert EVIL in text and "_hidden" in text and "x" * 60 in text
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", text)
+    assert all("_hidden~" in "".join(ET.fromstring(drawing.svg).itertext()) for drawing in drawings[:5])
+
+
+def test_a_family_has_one_colour_in_every_figure(tmp_path: Path) -> None:
+    trials = [trial(name) for name, *_ in MODELS]
+    found = tables(
+        write_run(tmp_path, trials, [done(each, 90.0) for each in trials if each.model != "convmixer_256_8"])
+    )
+    drawings = figures(found)
+    blue = "#0173b2"  # ConvMixer's, which has no point
+    assert len(drawings) == 7
+    assert not [drawing.name for drawing in drawings if blue in drawing.svg]
+
+
+def test_the_pareto_front_is_drawn_below_no_row(tmp_path: Path) -> None:
+    (drawing,) = [each for each in figures(tables(full_run(tmp_path))) if each.name.endswith("params")]
+    [stairs] = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() == "--"]
+    xs, ys = np.asarray(stairs.get_xdata()), np.asarray(stairs.get_ydata())
+    assert xs.tolist() == [175370, 275834, 594186]
+    assert ys.tolist() == sorted(ys)
+
+
+def test_every_figure_is_a_png_too(tmp_path: Path) -> None:
+    for drawing in figures(tables(full_run(tmp_path)))[:1]:
+        image = Image.open(io.BytesIO(drawing.png()))
+        assert image.size == (720, 592) and image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_every_seed_is_a_mark_on_its_models_strip(tmp_path: Path) -> None:
+    (drawing,) = [each for each in figures(tables(full_run(tmp_path, seeds=3))) if each.name.endswith("seeds")]
+    strips = {strip.get_gid(): np.asarray(strip.get_offsets()) for strip in drawing.figure.axes[0].collections}
+    assert len(strips) == len(MODELS) and all(len(marks) == 3 for marks in strips.values())
+    assert strips["strip-0"][:, 0].round(2).tolist() == [94.17, 94.3, 94.43]
+
+
+def test_speed_is_drawn_against_the_batch_where_it_varies(tmp_path: Path) -> None:
+    trials = [
+        trial(model, infer_batch_size=batch)
+        for model in ("splitmixer_i_256_8", "convmixer_256_8")
+        for batch in (64, 256)
+    ]
+    records = [done(each, 90.0, infer_samples_per_sec=1000.0 + each.infer_batch_size) for each in trials[:3]]
+    (drawing,) = [e for e in figures(tables(write_run(tmp_path, trials, records))) if e.name.endswith("batches")]
+    assert said(drawing.svg) == [
+        "splitmixer_i_256_8, 64: 1,064 images/s",
+        "splitmixer_i_256_8, 256: 1,256 images/s",
+    ]  # of the other model one batch size is not there yet
+
+
+def test_speed_up_and_efficiency_are_against_the_fewest_processes(tmp_path: Path) -> None:
+    trials = [trial(id=f"t{n}", processes_per_node=n) for n in (1, 2, 4)]
+    speeds = {1: 100.0, 2: 190.0, 4: 300.0}
+    records = [done(each, 90.0, train_samples_per_sec=speeds[each.world_size]) for each in trials]
+    (drawing,) = [e for e in figures(tables(write_run(tmp_path, trials, records))) if e.name.endswith("speed-up")]
+    assert said(drawing.svg) == [
+        "splitmixer_i_256_8, 1: 1.00 times as fast", "splitmixer_i_256_8, 2: 1.90 times as fast",
+        "splitmixer_i_256_8, 4: 3.00 times as fast", "splitmixer_i_256_8, 1: 100 % efficient",
+        "splitmixer_i_256_8, 2: 95 % efficient", "splitmixer_i_256_8, 4: 75 % efficient",
+    ]  # fmt: skip
+
+
+def test_marks_lead_to_their_rows(tmp_path: Path) -> None:
+    found = tables(full_run(tmp_path))
+    keys = {f"#row-{group.records[0].trial_id}" for group in found.groups}
+    for drawing in figures(found):
+        links = [link.get("href") for link in ET.fromstring(drawing.svg).iter(f"{SVG}a")]
+        assert links and set(links) <= keys, drawing.name
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.floats(0.1, 100), max_size=60))
+def test_small_drawings_stand_any_numbers(values: list[float]) -> None:
+    for draw in (sketch.curve, sketch.histogram):
+        if text := draw(values, "top-1"):
+            root = ET.fromstring(text)
+            assert not re.search(r"nan|inf", text) and len(root.get("aria-label", "")) > 10
+
+
+def test_a_histogram_counts_every_sample() -> None:
+    root = ET.fromstring(sketch.histogram([1.0] * 9 + [2.0] * 3 + [3.0], "step"))
+    path = root[0].get("d", "")
+    heights = [64 - int(top) for top in re.findall(r"V(\d+)H", path)]
+    assert heights == [64, 21, 7] and root.get("aria-label") == "step: 13 samples from 1.00 ms to 3.00 ms"
+
+
+def said(svg: str) -> list[str]:
+    return [link[0].text or "" for link in ET.fromstring(svg).iter(f"{SVG}a")]

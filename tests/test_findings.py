@@ -1,0 +1,117 @@
+"""Findings: what the rows say and what they do not, in sentences that change when the rows do."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixbench.record import Layer
+from mixbench.report.findings import Findings, Sentence, findings
+from mixbench.report.models import alike
+from mixbench.report.prices import PRICES, front
+from mixbench.results import tables
+from mixbench.summary import groups
+from tests.fake_runs import done, trial, write_run
+
+
+def found(folder: Path, top1: Mapping[str, Sequence[float]], **changes: object) -> Findings:
+    trials = [(trial(name, seed), value) for name, values in top1.items() for seed, value in enumerate(values)]
+    run = write_run(folder, [each for each, _ in trials], [done(each, value, **changes) for each, value in trials])
+    [only] = findings(tables(run))
+    return only
+
+
+def text(sentence: Sentence) -> str:
+    return "".join(part if isinstance(part, str) else part.name for part in sentence)
+
+
+def said(of: Findings) -> dict[str, str]:
+    return {title: text(sentence) for title, sentence in of.points}
+
+
+def test_a_difference_larger_than_the_seeds_spread_is_said_to_be_one(tmp_path: Path) -> None:
+    points = said(found(tmp_path, {"good": [95.0, 95.1, 95.2], "bad": [90.0, 90.15, 90.1], "near": [95.1, 94.9, 95.2]}))
+    assert points["Best accuracy"] == (
+        "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds). Not distinguishable from near by these seeds."
+    )
+    assert points["Real differences"] == (
+        "Of 3 pairs among these 3, 2 differ significantly (t-tests over seeds at 5 %, Holm-corrected): "
+        "good over bad; near over bad. The difference of the other 1 is not significant."
+    )
+
+
+def test_the_same_means_with_more_spread_are_no_difference(tmp_path: Path) -> None:
+    points = said(found(tmp_path, {"good": [90.0, 99.0, 96.3], "bad": [93.0, 85.2, 92.0]}))
+    assert "Not distinguishable from bad" in points["Best accuracy"]
+    assert "none differs significantly" in points["Real differences"]
+
+
+def test_single_seeds_are_not_tested(tmp_path: Path) -> None:
+    of = found(tmp_path, {"good": [95.0], "bad": [90.0]})
+    assert said(of)["Real differences"].startswith("1 pair cannot be tested")
+    assert [pair.verdict for pair in of.pairs] == ["not comparable: a single seed and a single seed"]
+
+
+def test_only_the_most_accurate_are_paired(tmp_path: Path) -> None:
+    of = found(tmp_path, {f"model_{index:02}": [80.0 + index, 80.3 + index * 1.01] for index in range(14)})
+    assert len(of.pairs) == 45
+    assert {pair.first.name for pair in of.pairs} <= {f"model_{index:02}" for index in range(4, 14)}
+    assert "among the 10 most accurate" in said(of)["Real differences"]
+
+
+def test_a_price_names_who_is_not_beaten_at_it(tmp_path: Path) -> None:
+    top1 = {
+        "convmixer_256_8": [94.0],
+        "splitmixer_i_256_8": [93.0],
+        "splitmixer_v_256_8": [92.0],
+        "resmlp_s12_4": [94.0],
+    }
+    points = said(found(tmp_path, top1))
+    assert points["Best for parameters"] == (
+        "splitmixer_i_256_8 (275,834, 93.00 %), convmixer_256_8 (594,186, 94.00 %): "
+        "no other row is as accurate at as low a price."
+    )
+    assert points["Best for inference throughput"].startswith("splitmixer_i_256_8 (1,430 images/s, 93.00 %), conv")
+
+
+def test_a_deviation_from_the_paper_is_pointed_out_and_agreement_is_counted(tmp_path: Path) -> None:
+    points = said(found(tmp_path, {"splitmixer_i_256_8": [90.0], "splitmixer_ii_256_8": [92.3]}))
+    assert points["Against the papers"].startswith(
+        "1 of 2 published accuracies agree within 0.5 points or our interval; not splitmixer_i_256_8 (−3.91 points). "
+        "1 of 2 published parameter counts agree to the printed digit; "
+        "1 not, for reasons given with the published figures."
+    )
+
+
+def test_nothing_is_found_where_nothing_was_measured(tmp_path: Path) -> None:
+    assert findings(tables(write_run(tmp_path, [trial()], []))) == []
+
+
+GROUPS = groups([done(trial(f"model_{index}"), 90.0) for index in range(12)])
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12))
+def test_the_front_is_what_no_other_row_beats(pairs: list[tuple[int, int]]) -> None:
+    for group, (params, top1) in zip(GROUPS, pairs, strict=False):
+        group.row.params, group.row.top1_mean = params, float(top1)
+    expected = [
+        group
+        for group, (params, top1) in zip(GROUPS, pairs, strict=False)
+        if not any(p <= params and t >= top1 and (p, t) != (params, top1) for p, t in pairs)
+    ]
+    best = front(GROUPS[: len(pairs)], PRICES[0])
+    assert sorted(map(id, best)) == sorted(map(id, expected))
+    assert [group.row.params for group in best] == sorted(group.row.params or 0 for group in best)
+
+
+def test_layers_that_repeat_stand_once() -> None:
+    def layer(name: str, params: int = 8) -> Layer:
+        return Layer(name=name, type="Linear", params=params, macs=64, input_shape=[8], output_shape=[8])
+
+    blocks = [layer(f"blocks.{index}.{part}") for index in range(8) for part in ("a.0", "b.0")]
+    found = alike([layer("stem"), *blocks, layer("blocks.8.a.0", params=9), layer("head.0")])
+    assert [(each.name, each.times) for each in found] == [
+        ("stem", 1), ("blocks.*.a.0", 8), ("blocks.*.b.0", 8), ("blocks.8.a.0", 1), ("head.0", 1),
+    ]  # fmt: skip
+    assert sum(each.times * each.layer.params for each in found) == 8 * 18 + 9
