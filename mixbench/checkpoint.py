@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -101,7 +101,7 @@ class Checkpoints:
         beside, final = self.folder / f".{name}.tmp", self.folder / name
         shared, own = states(engine, average)
         shared["position"] = (position.epoch, position.step, position.seconds)
-        shared["curve"] = [epoch.model_dump() for epoch in position.curve]
+        shared["curve"] = [asdict(epoch) for epoch in position.curve]
         shared["notes"] = self.notes
         own["loss_sum"] = torch.as_tensor(position.loss_sum)
         try:

@@ -108,16 +108,30 @@ def status(run: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write one report of all RUNS together into this folder.")
+@click.option(
+    "--format",
+    "forms",
+    multiple=True,
+    type=click.Choice(["html", "csv", "markdown", "latex", "tensorboard", "timm"]),
+    help="What to write; may be given several times  [default: html, csv and markdown].",
+)
 @json_option
-def report(runs: tuple[Path, ...], as_json: bool) -> None:
+def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_json: bool) -> None:
     """Write the tables and the page of RUNS anew.
 
-    They are made from whatever records there are, at any moment of a run.
+    They are made from whatever records there are, at any moment of a run.  Each run has its report in its own folder;
+    with --out there is one of all, whose rows say which run they are of.
     """
-    from mixbench.report import write
+    from mixbench.report import DEFAULT, write
     from mixbench.run import Run
 
-    written = [path for folder in runs for path in write(Run(folder))]
+    found = [Run(folder) for folder in runs]
+    if out and Run(out).plan_file.exists():
+        raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
+    forms = forms or DEFAULT
+    together = [(found, out)] if out else [([run], None) for run in found]
+    written = [path for some, folder in together for path in write(*some, out=folder, forms=forms)]
     click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
 
 

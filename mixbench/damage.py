@@ -1,6 +1,9 @@
 """What cannot be read in a run folder: named by whoever reads, set aside by the next run, never used, never deleted."""
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +15,9 @@ from mixbench.record import DamagedRecord, Record
 from mixbench.run import Run
 from mixbench.trial import Trial
 
-ASIDE = ("*", "*/*", "trials/*/*", "trials/*/*/*")
-"""How deep in a run folder something may lie that was set aside."""
+ASIDE = re.compile(r"\.damaged-[0-9]")
+ASIDE_DEPTH = 4
+"""How deep in a run folder something may lie that was set aside: trials/<trial id>/checkpoint/<name>.damaged-1."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,23 @@ def of_run(run: Run) -> list[Damage]:
 def of_trial(run: Run, trial_id: str) -> tuple[Trial | None, Record | None, list[Damage]]:
     """What of a trial can be read, and what is damaged.  Raises OSError where a file could not be read this time."""
     folder = run.trial_folder(trial_id)
-    if folder.exists() and not folder.is_dir():
+    try:
+        there = set(os.listdir(folder))
+    except FileNotFoundError:
+        there = set()
+    except NotADirectoryError:
         return None, None, [Damage(folder, f"{folder}: not a folder")]
     trial, record, found = None, None, []
     try:
         trial = run.trial(trial_id)
     except RequestError as error:
         found.append(Damage(folder / "trial.json", str(error)))
-    try:
-        record = run.record(trial_id)
-    except DamagedRecord as error:
-        found.append(Damage(run.record_file(trial_id), str(error)))
-    if run.progress(trial_id) is None and run.progress_file(trial_id).exists():
+    if "record.json" in there:
+        try:
+            record = run.record(trial_id)
+        except DamagedRecord as error:
+            found.append(Damage(run.record_file(trial_id), str(error)))
+    if "progress.json" in there and run.progress(trial_id) is None and run.progress_file(trial_id).exists():
         found.append(Damage(run.progress_file(trial_id), f"{run.progress_file(trial_id)} cannot be read"))
     return trial, record, found
 
@@ -67,7 +76,16 @@ def set_all_aside(run: Run) -> list[Path]:
 
 def aside(run: Run) -> Iterator[Path]:
     """All that was set aside, now or earlier."""
-    return (path for pattern in ASIDE for path in run.folder.glob(f"{pattern}.damaged-[0-9]*"))
+    return _aside(str(run.folder), ASIDE_DEPTH)
+
+
+def _aside(folder: str, depth: int) -> Iterator[Path]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if ASIDE.search(entry.name):
+                yield Path(entry.path)
+            elif depth > 1 and entry.is_dir(follow_symlinks=False):
+                yield from _aside(entry.path, depth - 1)
 
 
 def suite_name(path: Path) -> str | None:

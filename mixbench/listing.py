@@ -1,6 +1,7 @@
 """What there is: models, suites, datasets; and one model's layers.  Only `profile_of` needs torch."""
 
 import json
+from dataclasses import asdict
 from fnmatch import fnmatch
 from typing import Any
 
@@ -70,7 +71,7 @@ def profile_of(
         "uncounted": counts.uncounted,
     }
     if as_json:
-        click.echo(json.dumps(totals | {"layers": [layer.model_dump() for layer in counts.layers]}, indent=1))
+        click.echo(json.dumps(totals | {"layers": [asdict(layer) for layer in counts.layers]}, indent=1))
         return
     layers = [
         {

@@ -1,14 +1,15 @@
 """The record: what a trial leaves behind, one JSON file, versioned and self-describing.
 
-The fields of `Record` up to `error` are the columns of results.csv, in their order; `details` holds the rest.
+The fields of `Record` up to `run` are the columns of results.csv, in their order; `details` holds the rest.
 """
 
 import json
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from mixbench import seal
 from mixbench.trial import Measure, Trial
@@ -23,7 +24,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
-class Layer(Frozen):
+# A record has a hundred layers and epochs: as models, each with a set of its fields' names, they take thrice the room.
+NUMBERS = ConfigDict(ser_json_inf_nan="constants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
+class Layer:
     """One module that has parameters or multiplies: shapes without the batch's axis."""
 
     name: str
@@ -74,7 +80,8 @@ class ThroughputSamples(Frozen):
     interleaved_with: int
 
 
-class Epoch(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
+class Epoch:
     """A point of the learning curve.  top1 and top5 in percent, seconds of training alone.
 
     Epoch 0 has been trained on nothing: given weights are evaluated.
@@ -111,69 +118,69 @@ class Details(BaseModel):
 
 
 class Record(BaseModel):
-    """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms."""
+    """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms.
+
+    `run` is the run folder's name, known to whoever reads it: a folder may be renamed.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
-    suite: str
-    trial_id: str
-    status: Status
-    model: str
-    label: str
-    family: str
-    dataset: str
-    image_size: int
-    seed: int
-    params: int | None = None
-    macs: int | None = None
-    flops: int | None = None
-    macs_ptflops: int | None = None
-    activations: int | None = None
-    recipe: str = ""
-    top1: float | None = None
-    top5: float | None = None
-    test_loss: float | None = None
-    train_loss: float | None = None
-    epochs: int | None = None
-    train_seconds: float | None = None
-    train_samples_per_sec: float | None = None
-    train_batch_size: int | None = None
-    infer_samples_per_sec: float | None = None
-    infer_batch_size: int | None = None
-    infer_step_ms_p50: float | None = None
-    infer_step_ms_p95: float | None = None
-    peak_memory_bytes: int | None = None
-    precision: str
-    memory_format: str
-    compiled: bool
-    nodes: int
-    world_size: int
-    device: str = ""
-    torch_version: str = ""
-    git_commit: str = ""
-    started_at: str = ""
-    finished_at: str = ""
-    flags: Annotated[list[str], Field(default_factory=list)]
-    error: str = ""
+    suite: str  # the suite's name
+    trial_id: str  # <model>-<dataset>-s<seed>-<8 hex>: the hex hashes all that can change a result
+    status: Status  # how far it is
+    model: str  # the registry's name, overrides in brackets
+    label: str  # what the suite calls it, else the same
+    family: str  # the class it is built by
+    dataset: str  # its name
+    image_size: int  # pixels a side
+    seed: int  # of weights, order and augmentation
+    params: int | None = None  # parameters, exact
+    macs: int | None = None  # multiply-accumulates of an image, exact: convolutions, matrix products
+    flops: int | None = None  # 2 × macs
+    macs_ptflops: int | None = None  # what ptflops counts
+    activations: int | None = None  # output elements of convolutions and matrix products
+    recipe: str = ""  # its name; empty where nothing is trained
+    top1: float | None = None  # % of the test images, after the last epoch
+    top5: float | None = None  # % of the test images, after the last epoch
+    test_loss: float | None = None  # cross-entropy after the last epoch
+    train_loss: float | None = None  # mean of the last epoch's steps
+    epochs: int | None = None  # passes over the training set
+    train_seconds: float | None = None  # of training alone, without evaluation
+    train_samples_per_sec: float | None = None  # images, of all processes: the median step
+    train_batch_size: int | None = None  # images a step, of all processes
+    infer_samples_per_sec: float | None = None  # images, of all processes: the median step
+    infer_batch_size: int | None = None  # images a step, of each process
+    infer_step_ms_p50: float | None = None  # milliseconds a step: the median
+    infer_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
+    peak_memory_bytes: int | None = None  # allocated at most while timed; GPUs only
+    precision: str  # of arithmetic
+    memory_format: str  # of images and weights
+    compiled: bool  # by torch.compile
+    nodes: int  # machines
+    world_size: int  # processes
+    device: str = ""  # what it ran on
+    torch_version: str = ""  # of PyTorch
+    git_commit: str = ""  # of mixbench
+    started_at: str = ""  # ISO 8601, UTC
+    finished_at: str = ""  # ISO 8601, UTC
+    flags: Annotated[list[str], Field(default_factory=list)]  # what a reader of the numbers must know, with ; between
+    error: str = ""  # why it failed
+    run: str = ""  # the run folder's name
 
-    details: Details
-    schema_version: int = SCHEMA_VERSION
+    details: Details  # what does not fit in a cell
+    schema_version: int = SCHEMA_VERSION  # of the file
 
     @classmethod
     def pending(cls, trial: Trial) -> "Record":
         """The record of a trial of which nothing is known yet."""
-        trains = not {"accuracy", "throughput"}.isdisjoint(trial.measure)
+        trains = trial.trains
         return cls(
-            suite=trial.suite,
             trial_id=trial.id,
             status="pending",
-            model=trial.display_name,
-            label=trial.label,
-            family=trial.family,
+            **cls.names(trial),
             dataset=trial.dataset,
             image_size=trial.arguments["image_size"],
             seed=trial.seed,
-            recipe=trial.recipe.name if trains else "",
             precision=trial.precision,
             memory_format=trial.memory_format,
             compiled=trial.compile,
@@ -184,6 +191,17 @@ class Record(BaseModel):
             flags=["validation split"] if trains and trial.recipe.split == "val" else [],
             details=Details(trial=trial),
         )
+
+    @staticmethod
+    def names(trial: Trial) -> dict[str, Any]:
+        """What a trial is called, which is no part of its identity."""
+        return {
+            "suite": trial.suite,
+            "model": trial.display_name,
+            "label": trial.label,
+            "family": trial.family,
+            "recipe": trial.recipe.name if trial.trains else "",
+        }
 
     def add_complexity(self, part: Complexity) -> None:
         self.details.complexity = part
@@ -250,13 +268,12 @@ def read_record(path: Path) -> Record:
     """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
     try:
         text = path.read_bytes()
-        found = json.loads(text)
-        version = found["schema_version"]
-        if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
-            raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")
-        if not seal.is_intact(found) or (version == SCHEMA_VERSION and seal.KEY not in found):
-            raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
-        return Record.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
+        if not seal.is_untouched(text):
+            _check(json.loads(text), path)
+        record = _validated(text, path)
+        _check_version(record.schema_version, path)
+        record.schema_version = SCHEMA_VERSION
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -265,3 +282,23 @@ def read_record(path: Path) -> Record:
         raise DamagedRecord(f"{path}: not a file") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _validated(text: bytes, path: Path) -> Record:
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError:
+        _check_version(json.loads(text)["schema_version"], path)  # that of another version fails at some key or other
+        raise
+
+
+def _check(found: dict[str, Any], path: Path) -> None:
+    """Raises DamagedRecord where the values are not those that were written."""
+    _check_version(found["schema_version"], path)
+    if not seal.is_intact(found) or (found["schema_version"] == SCHEMA_VERSION and seal.KEY not in found):
+        raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
+
+
+def _check_version(version: Any, path: Path) -> None:
+    if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
+        raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")

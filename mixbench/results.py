@@ -3,14 +3,18 @@
 Imports neither torch nor submitit; pandas and scipy only in `tables`, so that counting trials costs nothing.
 """
 
+import gc
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
 from mixbench import damage
+from mixbench.errors import RequestError
 from mixbench.record import COLUMNS, Record, Status
 from mixbench.run import Run
 from mixbench.summary import NOT_IN_PLAN, SUMMARY_COLUMNS, Group, SummaryRow, groups
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DAMAGED = "damaged record"
+FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,23 @@ class Collected:
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What a report is made of.  `groups` are the summary's rows, in the same order."""
+class Source:
+    """One of the runs that tables are made of.  `name` is what their rows' column `run` says."""
 
+    name: str
+    suite: str
+    suite_text: str
+    counts: dict[Status, int]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a report is made of.  `groups` are the summary's rows, in the same order.
+
+    Of several runs, `sources` has each; the rest is of all together.  A trial that two of them have stands twice.
+    """
+
+    sources: list[Source]
     suite: str
     suite_text: str
     results: "DataFrame"
@@ -63,33 +82,72 @@ def collect(run: Run) -> Collected:
     planned = set(run.planned())
     records: list[Record] = []
     damaged = [_without_folder(each.text, run) for each in damage.of_run(run)]
-    for trial_id in run.trial_ids():
-        record, problems = _read(run, trial_id)
-        damaged += problems
-        if record is None:
-            continue
-        flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
-        if trial_id not in planned:
-            flags.append(NOT_IN_PLAN)
-        records.append(record.model_copy(update={"flags": list(dict.fromkeys(flags))}))
+    with _no_garbage():
+        for trial_id in run.trial_ids():
+            record, problems = _read(run, trial_id)
+            damaged += problems
+            if record is None:
+                continue
+            flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
+            if trial_id not in planned:
+                flags.append(NOT_IN_PLAN)
+            record.flags = list(dict.fromkeys(flags))
+            records.append(record)
     return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
 
 
-def tables(run: Run) -> Tables:
-    """The tables of a run, finished or not.  Only reads.  Raises RequestError where this is no run folder."""
-    collected = collect(run)
-    rows = groups(collected.records)
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Records are millions of objects that stay: the garbage collector would walk over them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def tables(*runs: Run) -> Tables:
+    """The tables of a run, or of several together, finished or not.  Only reads.
+
+    Raises RequestError where one is no run folder, or is given twice.
+    """
+    found = {name: collect(run) for name, run in zip(_names(runs), runs, strict=True)}
+    marked = [
+        record.model_copy(update={"run": name}) for name, collected in found.items() for record in collected.records
+    ]
+    sources = [
+        Source(name, each.records[0].suite if each.records else name, _text(run), each.counts)
+        for (name, each), run in zip(found.items(), runs, strict=True)
+    ]
+    one = len(runs) == 1
+    rows = groups(marked)
     return Tables(
-        suite=collected.records[0].suite if collected.records else run.folder.resolve().name,
-        suite_text=_text(run),
-        results=_frame([_cells(record) for record in collected.records], Record, COLUMNS),
+        sources=sources,
+        suite=", ".join(dict.fromkeys(source.suite for source in sources)),
+        suite_text="\n".join(s.suite_text if one else f"# run {s.name}\n{s.suite_text}" for s in sources),
+        results=_frame([_cells(record) for record in marked], Record, COLUMNS),
         summary=_frame([group.row.model_dump() for group in rows], SummaryRow, SUMMARY_COLUMNS),
         groups=rows,
-        records=collected.records,
-        damaged=collected.damaged,
-        set_aside=collected.set_aside,
-        counts=collected.counts,
+        records=marked,
+        damaged=[text if one else f"{name}: {text}" for name, each in found.items() for text in each.damaged],
+        set_aside=sum(each.set_aside for each in found.values()),
+        counts={status: sum(source.counts[status] for source in sources) for status in get_args(Status)},
     )
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The folders' names, with as much of their paths as tells them apart.  Raises RequestError for one given twice."""
+    folders = [run.folder.resolve() for run in runs]
+    twice = [run.folder for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]
+    if twice:
+        raise RequestError(f"{twice[0]} is given twice")
+    for depth in range(1, 1 + max(len(folder.parts) for folder in folders)):
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _read(run: Run, trial_id: str) -> tuple[Record | None, list[str]]:
@@ -115,20 +173,19 @@ def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
         assert trial is not None
         record = Record.pending(trial)
     elif trial is not None:
-        pending = Record.pending(trial)
-        names = {name: getattr(pending, name) for name in ("suite", "model", "label", "family", "recipe")}
-        details = record.details.model_copy(update={"trial": trial})
-        record = record.model_copy(update=names | {"details": details})
+        for name, text in Record.names(trial).items():
+            setattr(record, name, text)
+        record.details.trial = trial
     # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
     if record.status == "pending" and run.progress(record.trial_id) is not None:
-        record = record.model_copy(update={"status": "running"})
+        record.status = "running"
     return record
 
 
 def _warnings(record: Record) -> list[str]:
     """What a reader of the numbers must know, and no record says of itself."""
     flags = []
-    if any(isinstance(value, float) and not math.isfinite(value) for _, value in record):
+    if any(value is not None and not math.isfinite(value) for value in map(record.__dict__.get, FLOATS)):
         flags.append("not finite")
     if record.status == "done":
         flags += [f"no {part} yet" for part in record.missing(record.details.trial.measure)]

@@ -1,10 +1,11 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
 suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, checkpoint/, weights.safetensors}
-lock/  jobs/  results.csv  summary.csv  report.html  figures/
+lock/  jobs/  results.csv  summary.csv  report.html  figures/  report.md
 """
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from mixbench.claim import Claim
 from mixbench.disk import remove, to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record
-from mixbench.seal import is_intact, sealed
+from mixbench.seal import is_intact, is_untouched, sealed
 from mixbench.trial import Trial
 from mixbench.weights import fingerprint
 
@@ -101,8 +102,10 @@ class Run:
 
     def trial_folders(self) -> list[str]:
         """The ids of the trials that have a folder."""
-        found = {path.parent.name for name in ("trial", "record") for path in self.folder.glob(f"trials/*/{name}.json")}
-        return sorted(found)
+        with suppress(OSError), os.scandir(self.folder / "trials") as entries:
+            names = ("trial.json", "record.json")
+            return sorted(each.name for each in entries if any(os.path.exists(f"{each.path}/{name}") for name in names))
+        return []
 
     def trial_ids(self) -> list[str]:
         """The planned trials in order, then those that are no longer planned."""
@@ -114,7 +117,7 @@ class Run:
         path = self.trial_folder(trial_id) / "trial.json"
         try:
             text = path.read_bytes()
-            if not is_intact(json.loads(text)):
+            if not is_untouched(text) and not is_intact(json.loads(text)):
                 raise ValueError("it does not have the checksum that it was written with")
             trial = Trial.model_validate_json(text)
             if trial.id != trial_id:

@@ -28,10 +28,10 @@ class ModelSpec(Strict):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
-    label: Title | None = None
-    weights: PathText | None = None
-    recipe: Recipe = Recipe()
+    name: str  # a registered model: `mixbench list models`
+    label: Title | None = None  # what tables call it; by default its name and overrides
+    weights: PathText | None = None  # a file of safetensors, or `timm`: evaluated as they are
+    recipe: Recipe = Recipe()  # merged over the suite's and the dataset's
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -45,18 +45,18 @@ class DatasetSpec(Strict):
     `decoded: true` decodes images that are streamed once, onto the disk: faster, and no other result.
     """
 
-    name: Title
-    image_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
-    image_folder: PathText | None = None
-    decoded: bool = False
-    recipe: Recipe = Recipe()
+    name: Title  # a dataset: `mixbench list datasets`; of an image_folder, any name
+    image_size: Annotated[int, Field(ge=1, le=16_384)] | None = None  # pixels a side; by default the dataset's own
+    image_folder: PathText | None = None  # a folder of train/CLASS/*.jpg and val/CLASS/*.jpg
+    decoded: bool = False  # decode streamed images once, onto the disk: the same results, faster
+    recipe: Recipe = Recipe()  # merged over the suite's
 
 
 class Resources(Strict):
     """What each trial runs on: nodes × processes, one process a GPU (or one a share of the CPU's cores)."""
 
-    nodes: Count = 1
-    processes_per_node: Count = 1
+    nodes: Count = 1  # machines a trial runs on
+    processes_per_node: Count = 1  # processes on each: one a GPU, or a share of the CPU's cores
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -68,22 +68,29 @@ OneOrMore = Field(strict=False, min_length=1)
 class Suite(Strict):
     """A suite file.  Where a list is wanted, one value will do."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", max_length=100)]
-    base: str = ""
-    description: str = ""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", max_length=100)]  # the run folder's name: runs/<name>
+    base: str = ""  # another suite's file, relative to this one, that this one is laid over
+    description: str = ""  # for readers
+    # models, each a name, or a mapping with overrides
     models: Annotated[tuple[Annotated[ModelSpec, AsEntry], ...], AsList, OneOrMore]
+    # datasets, each a name, or a mapping
     datasets: Annotated[tuple[Annotated[DatasetSpec, AsEntry], ...], AsList, OneOrMore]
-    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore, Distinct] = (0,)
+    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore, Distinct] = (0,)  # a trial for each
+    # what is measured of each trial
     measure: Annotated[tuple[Measure, ...], AsList, OneOrMore, Distinct] = ("complexity", "throughput", "accuracy")
+    # how models are trained; a trial for each of a list
     recipe: Annotated[tuple[Recipe, ...], AsList, OneOrMore] = (Recipe(),)
-    throughput: Throughput = Throughput()
-    resources: Resources = Resources()
+    throughput: Throughput = Throughput()  # how speed is measured
+    resources: Resources = Resources()  # what each trial runs on
+    # of arithmetic; a trial for each
     precision: Annotated[tuple[Precision, ...], AsList, OneOrMore, Distinct] = ("fp32",)
+    # of images and weights; a trial for each
     memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore, Distinct] = ("contiguous",)
-    compile: Annotated[tuple[bool, ...], AsList, OneOrMore, Distinct] = (False,)
+    compile: Annotated[tuple[bool, ...], AsList, OneOrMore, Distinct] = (False,)  # by torch.compile; a trial for each
+    # Python files that register models, relative to this file
     plugins: Annotated[tuple[PathText, ...], AsList, Field(strict=False), Distinct] = ()
-    keep_weights: bool = False
-    checkpoint: Checkpointing = Checkpointing()
+    keep_weights: bool = False  # keep what was trained, as safetensors in the trial's folder
+    checkpoint: Checkpointing = Checkpointing()  # when a training under way is saved
 
     _text: str = PrivateAttr(default="")
 
@@ -128,12 +135,12 @@ def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that are valid at this place of a schema."""
     for key in path:
         if isinstance(key, str) and key in model.model_fields:
-            model = next(_models_in(model.model_fields[key].annotation), model)
+            model = next(models_in(model.model_fields[key].annotation), model)
     return list(model.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
-        yield from _models_in(argument)
+        yield from models_in(argument)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _no_spread(kind: Literal["paired", "welch"], n: int, value: float, largest: 
 
 def _spread(values: list[float], largest: float | None = None) -> float:
     """The sample standard deviation, without what rounding alone makes of values up to `largest`, else their own."""
-    std = stdev(values)
+    std = math.dist(values, [fmean(values)] * len(values)) / math.sqrt(len(values) - 1)
     return std if std > _ROUNDING * (max(map(abs, values)) if largest is None else largest) else 0.0
 
 

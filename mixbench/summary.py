@@ -35,42 +35,43 @@ class SummaryRow(BaseModel):
     they do not, where that is known.
     """
 
-    model: str
-    label: str
-    family: str
-    dataset: str
-    image_size: int
-    recipe: str
-    precision: str
-    memory_format: str
-    compiled: bool
-    train_batch_size: int | None = None
-    infer_batch_size: int | None = None
-    nodes: int
-    world_size: int
-    device: str
-    n_seeds: int
-    top1_mean: float | None = None
-    top1_std: float | None = None
-    top1_ci95: float | None = None
-    top1_published: float | None = None
-    top1_delta: float | None = None
-    params: int | None = None
-    params_published: int | None = None
-    macs: int | None = None
-    macs_published: int | None = None
-    macs_convention: str = ""
-    infer_samples_per_sec: float | None = None
-    train_samples_per_sec: float | None = None
-    peak_memory_bytes: int | None = None
-    pareto: bool | None = None
-    top1_source: str = ""
-    top1_agrees: bool | None = None
-    params_as_published: int | None = None
-    params_agrees: bool | None = None
-    macs_as_published: int | None = None
-    macs_agrees: bool | None = None
-    published_note: str = ""
+    model: str  # the registry's name, overrides in brackets
+    label: str  # what the suite calls it, else the same
+    family: str  # the class it is built by
+    dataset: str  # its name
+    image_size: int  # pixels a side
+    recipe: str  # its name
+    precision: str  # of arithmetic
+    memory_format: str  # of images and weights
+    compiled: bool  # by torch.compile
+    train_batch_size: int | None = None  # images a step, of all processes
+    infer_batch_size: int | None = None  # images a step, of each process
+    nodes: int  # machines
+    world_size: int  # processes
+    device: str  # what it ran on
+    n_seeds: int  # trials that are done and have an accuracy
+    top1_mean: float | None = None  # %, over the seeds
+    top1_std: float | None = None  # sample standard deviation (n - 1)
+    top1_ci95: float | None = None  # half the width of the mean's 95 % t-interval
+    top1_published: float | None = None  # % that a paper says
+    top1_delta: float | None = None  # top1_mean - top1_published
+    params: int | None = None  # exact
+    params_published: int | None = None  # what a paper says
+    macs: int | None = None  # of an image, exact: convolutions, matrix products
+    macs_published: int | None = None  # what a paper says, in its convention
+    macs_convention: str = ""  # how the paper counts
+    infer_samples_per_sec: float | None = None  # images: the median over the seeds
+    train_samples_per_sec: float | None = None  # images: the median over the seeds
+    peak_memory_bytes: int | None = None  # the largest over the seeds
+    pareto: bool | None = None  # no row of the dataset is better in top-1, MACs and params
+    top1_source: str = ""  # where top1_published stands
+    top1_agrees: bool | None = None  # within half a point of the published, or within top1_ci95
+    params_as_published: int | None = None  # ours, counted as the source counts
+    params_agrees: bool | None = None  # to the digits that the source prints
+    macs_as_published: int | None = None  # ours, counted as the source counts
+    macs_agrees: bool | None = None  # to the digits that the source prints
+    published_note: str = ""  # why they do not agree, where that is known
+    run: str = ""  # the run folder's name
 
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
@@ -90,11 +91,11 @@ class Group:
 
 
 def groups(records: list[Record]) -> list[Group]:
-    """Planned trials that differ in their seed alone, and ran on the same device; in the plan's order."""
-    by_trial: dict[str, list[Record]] = {}
+    """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
+    by_trial: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if NOT_IN_PLAN not in record.flags:
-            key = record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
+            key = record.run, record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
             by_trial.setdefault(key, []).append(record)
     found = []
     for alike in by_trial.values():

@@ -2,9 +2,12 @@
 
 import os
 import sys
+from operator import add
 from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.control import strip_control_codes
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +32,13 @@ def print_table(rows: list[dict[str, Any]], to: Console) -> None:
     if sum(width + 2 for width in widths.values()) - 2 > to.width:
         _print_blocks(cells, to)
         return
+    if not any("\n" in cell for row in cells for cell in row.values()):
+        heading, lines = _aligned(keys, cells)
+        if max(map(cell_len, (*heading.split("\n"), *lines))) <= to.width:
+            to.out(heading, style="bold", highlight=False)
+            if not to.quiet:
+                to.file.write("\n".join([*lines, ""]))
+            return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for key in keys:
         whole = all(len(row[key]) <= widths[key] for row in cells)
@@ -37,6 +47,21 @@ def print_table(rows: list[dict[str, Any]], to: Console) -> None:
     for row in cells:
         table.add_row(*map(Text, row.values()))
     to.print(table)
+
+
+def _aligned(keys: list[str], cells: list[dict[str, str]]) -> tuple[str, list[str]]:
+    """Heading and lines of the table as rich makes it where nothing need be folded, in a hundredth of the time."""
+    height = max(len(key.split(" ")) for key in keys)
+    columns = []
+    for key in keys:
+        words = key.split(" ")
+        texts = [*[""] * (height - len(words)), *words, *(strip_control_codes(row[key]) for row in cells)]
+        widths = [len(text) if text.isascii() else cell_len(text) for text in texts]
+        widest = max(widths)
+        blanks = [" " * (widest - width) for width in widths]
+        columns.append(map(add, blanks, texts) if _is_numeric(key, cells) else map(add, texts, blanks))
+    lines = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+    return "\n".join(lines[:height]), lines[height:]
 
 
 def sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -38,14 +38,14 @@ class Optimizer(Strict):
     from weight decay.
     """
 
-    name: Literal["adamw", "sgd", "lamb", "lion"] = "adamw"
-    lr: Positive = 0.001
-    weight_decay: NonNegative = 0.0
-    betas: Annotated[tuple[Below1, Below1], Field(strict=False)] = (0.9, 0.999)
-    eps: Positive = 1e-8
-    momentum: Fraction01 = 0.0
-    nesterov: bool = False
-    decay_vectors: bool = True
+    name: Literal["adamw", "sgd", "lamb", "lion"] = "adamw"  # torch's AdamW or SGD, timm's LAMB or Lion
+    lr: Positive = 0.001  # the largest learning rate: the schedule's is a share of it
+    weight_decay: NonNegative = 0.0  # decoupled (AdamW, LAMB, Lion), or L2 (SGD)
+    betas: Annotated[tuple[Below1, Below1], Field(strict=False)] = (0.9, 0.999)  # all but SGD's
+    eps: Positive = 1e-8  # AdamW's and LAMB's
+    momentum: Fraction01 = 0.0  # SGD's share of the step before
+    nesterov: bool = False  # SGD's; needs a momentum
+    decay_vectors: bool = True  # false: no decay of biases, norms and scales
 
 
 class Schedule(Strict):
@@ -57,18 +57,20 @@ class Schedule(Strict):
     1/(`start_divisor` × `end_divisor`): torch's OneCycleLR.
     """
 
+    # how the learning rate changes over the run
     name: Literal["piecewise_linear", "cosine", "one_cycle", "constant"] = "piecewise_linear"
+    # piecewise_linear: pairs of (share of the run, share of lr)
     points: Annotated[tuple[Point, ...], Field(strict=False, min_length=2)] = (
         (0.0, 0.0),
         (0.4, 1.0),
         (0.8, 0.05),
         (1.0, 0.0),
     )
-    warmup_epochs: NonNegative = 0.0
-    final: Fraction01 = 0.0
-    rise: Annotated[Number, Field(gt=0, lt=1)] = 0.3
-    start_divisor: Annotated[Number, Field(ge=1)] = 25.0
-    end_divisor: Annotated[Number, Field(ge=1)] = 1e4
+    warmup_epochs: NonNegative = 0.0  # cosine: a linear rise over so many
+    final: Fraction01 = 0.0  # cosine: the share of lr at the end
+    rise: Annotated[Number, Field(gt=0, lt=1)] = 0.3  # one_cycle: the share of the run that rises
+    start_divisor: Annotated[Number, Field(ge=1)] = 25.0  # one_cycle: lr over this at the start
+    end_divisor: Annotated[Number, Field(ge=1)] = 1e4  # one_cycle: the start over this at the end
 
     @field_validator("points")
     @classmethod
@@ -82,15 +84,15 @@ class Schedule(Strict):
 class ResizeCrop(Strict):
     """torchvision's RandomResizedCrop: a box of this share of the area and this aspect ratio, resized to the image."""
 
-    scale: Share = (0.08, 1.0)
-    ratio: Range = (3 / 4, 4 / 3)
+    scale: Share = (0.08, 1.0)  # share of the image's area, lowest and highest
+    ratio: Range = (3 / 4, 4 / 3)  # width over height, lowest and highest
 
 
 class RandAugment(Strict):
     """arXiv:1909.13719, as torchvision's RandAugment has it: operations an image, and their magnitude, 0 to 30."""
 
-    num_ops: Annotated[int, Field(ge=1, le=100)] = 2
-    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    num_ops: Annotated[int, Field(ge=1, le=100)] = 2  # operations an image
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9  # of torchvision's 31
 
 
 def _torchvisions_randaugment(value: Any) -> Any:
@@ -105,19 +107,19 @@ def _torchvisions_randaugment(value: Any) -> Any:
 class ColorJitter(Strict):
     """torchvision's ColorJitter: factors within 1 ± brightness, contrast, saturation, and hue shifts within ± hue."""
 
-    brightness: UpTo100 = 0.0
-    contrast: UpTo100 = 0.0
-    saturation: UpTo100 = 0.0
-    hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
+    brightness: UpTo100 = 0.0  # factor within 1 ± this
+    contrast: UpTo100 = 0.0  # factor within 1 ± this
+    saturation: UpTo100 = 0.0  # factor within 1 ± this
+    hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0  # shift within ± this, of the whole circle
 
 
 class Erasing(Strict):
     """torchvision's RandomErasing after normalisation: a box of zeros, or of normal noise, in some images."""
 
-    probability: Fraction01 = 0.25
-    scale: Share = (0.02, 1 / 3)
-    ratio: Range = (0.3, 3.3)
-    fill: Literal["zero", "noise"] = "zero"
+    probability: Fraction01 = 0.25  # share of the images
+    scale: Share = (0.02, 1 / 3)  # share of the image's area, lowest and highest
+    ratio: Range = (0.3, 3.3)  # width over height, lowest and highest
+    fill: Literal["zero", "noise"] = "zero"  # zeros, or normal noise
 
 
 class Augment(Strict):
@@ -128,14 +130,15 @@ class Augment(Strict):
     given, half of the images get either.
     """
 
-    flip: bool = False
-    crop_padding: Annotated[int, Field(ge=0, le=1000)] = 0
-    resize_crop: ResizeCrop | None = None
+    flip: bool = False  # left and right, half of the images
+    crop_padding: Annotated[int, Field(ge=0, le=1000)] = 0  # zero padding of so many pixels, then a random crop
+    resize_crop: ResizeCrop | None = None  # a random box, resized to the image
+    # random operations of torchvision's RandAugment
     randaugment: Annotated[RandAugment, BeforeValidator(_torchvisions_randaugment)] | None = None
-    color_jitter: ColorJitter | None = None
-    erasing: Erasing | None = None
-    mixup: UpTo100 = 0.0
-    cutmix: UpTo100 = 0.0
+    color_jitter: ColorJitter | None = None  # brightness, contrast, saturation, hue
+    erasing: Erasing | None = None  # a random box is blanked
+    mixup: UpTo100 = 0.0  # α of the Beta distribution; 0 for none
+    cutmix: UpTo100 = 0.0  # α of the Beta distribution; 0 for none
 
 
 class Recipe(Strict):
@@ -147,29 +150,32 @@ class Recipe(Strict):
     image's shorter side that the crop keeps, of datasets that are streamed.
     """
 
-    name: Title = "default"
-    epochs: Count = 100
-    global_batch_size: Count = 512
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    augment: Augment = Augment()
-    label_smoothing: Below1 = 0.0
-    clip_grad_norm: NonNegative = 0.0
-    drop_path: Below1 | None = None
-    ema: Below1 = 0.0
-    drop_last: bool = True
-    split: Literal["test", "val"] = "test"
+    name: Title = "default"  # what tables call it
+    epochs: Count = 100  # passes over the training set
+    global_batch_size: Count = 512  # images a step, of all processes together
+    optimizer: Optimizer = Optimizer()  # what steps are taken
+    schedule: Schedule = Schedule()  # the learning rate over the run
+    augment: Augment = Augment()  # what happens to a training image
+    label_smoothing: Below1 = 0.0  # share of the label given to all classes
+    clip_grad_norm: NonNegative = 0.0  # the largest norm of a gradient; 0 for any
+    drop_path: Below1 | None = None  # the largest rate of stochastic depth; by default the model's own
+    ema: Below1 = 0.0  # decay of an average of the weights, which is evaluated; 0 for none
+    drop_last: bool = True  # leave out an epoch's last, smaller batch
+    split: Literal["test", "val"] = "test"  # val: evaluate on a tenth of the training set, kept out of it
+    # share of a streamed test image's shorter side that is kept
     test_crop: Annotated[Number, Field(gt=0, le=1)] | None = None
-    gradient_accumulation: Count = 1
+    gradient_accumulation: Count = 1  # parts that a batch is cut into
+    # DeepSpeed ZeRO's: what processes share of the optimizer, gradients, weights
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
 
 
 class Throughput(Strict):
     """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
 
+    # images a step in inference; a trial for each
     batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3
-    repeats: Count = 20
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3  # steps before those that are timed
+    repeats: Count = 20  # steps that are timed
 
 
 class Checkpointing(Strict):
@@ -178,8 +184,8 @@ class Checkpointing(Strict):
     Every so many `minutes` (0 for never), and at the end of every so many `epochs` (0 for none).
     """
 
-    minutes: NonNegative = 10.0
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    minutes: NonNegative = 10.0  # between two checkpoints; 0 for never
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # between two checkpoints; 0 for none
 
 
 class Trial(BaseModel):
@@ -214,6 +220,11 @@ class Trial(BaseModel):
     @property
     def world_size(self) -> int:
         return self.nodes * self.processes_per_node
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is measured that takes a recipe."""
+        return "accuracy" in self.measure or "throughput" in self.measure
 
     @property
     def built_alike(self) -> str:

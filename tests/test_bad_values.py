@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from mixbench.schema import Suite, _models_in
+from mixbench.schema import Suite, models_in
 from tests.bad_values import ENTRIES, RECIPE, SUITE
 from tests.refusals import Refuse, refuse, suite_with
 
@@ -21,7 +21,7 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
     """The dotted name of each key of a schema, those of a model's and dataset's recipe but once."""
     for name, field in model.model_fields.items():
         yield path + name
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             if path + name not in ("models.recipe", "datasets.recipe"):
                 yield from keys_of(inner, f"{path}{name}.")
 

@@ -222,6 +222,13 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
         (["status", "full"], "full is not a run folder"),
         (["report", "nowhere"], "nowhere is not a run folder"),
         (["report"], "Missing argument"),
+        (["report", "other", "other", "--out", "all"], "other is given twice"),
+        (["report", "other", "nowhere", "--out", "all"], "nowhere is not a run folder"),
+        (["report", "other", "--out", "other"], "--out other is a run's folder, where its own report stands"),
+        (["report", "other", "--out", "s.yaml"], "s.yaml"),
+        (["compare", "other"], "Missing argument 'RUN_B'"),
+        (["compare", "other", "nowhere"], "nowhere is not a run folder"),
+        (["compare", "other", "other", "--fail-below", "top1"], "a change with its sign is wanted, such as top1:-5%"),
         (["list", "model"], "'model' is not one of"),
         (["profile", "splitmixr_i_256_8"], "did you mean splitmixer_i_256_8"),
         (["profile", "splitmixer_i_256_8", "--set", "rtio=1/2"], "no argument 'rtio' (did you mean ratio?)"),
@@ -287,6 +294,23 @@ def test_a_content_folder_that_is_none_is_named(mixbench: Shell, monkeypatch: py
         "",
         "mixbench: $MIXBENCH_CONTENT is /nowhere, which has no folder models\n",
     )
+
+
+# -- report
+
+
+def test_several_runs_get_a_report_each_or_one_of_all(mixbench: Shell) -> None:
+    for name in ("one", "two"):
+        fake_runs.full_run(Path(name), seeds=1)
+    each = json.loads(mixbench("report", "one", "two", "--json")[1])
+    assert {path.split("/")[0] for path in each} == {"one", "two"}
+    code, out, _ = mixbench("report", "one", "two", "--out", "all")
+    assert code == 0 and {line.split("/")[0] for line in out.splitlines()} == {"all"}
+    assert {"all/results.csv", "all/summary.csv", "all/report.html"} <= set(out.splitlines())
+    runs = [line.split(",")[-1] for line in Path("all/results.csv").read_text().splitlines()]
+    assert runs == ["run", *["one"] * 9, *["two"] * 9]
+    page = Path("all/report.html").read_text()
+    assert "· one" in page and "· two" in page
 
 
 # -- status

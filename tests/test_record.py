@@ -1,5 +1,6 @@
 """Records: the columns' contract, whole or not at all on disk, what is damaged is never used."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from mixbench.record import (
     ThroughputSamples,
     read_record,
 )
-from mixbench.seal import sealed
+from mixbench.seal import is_untouched, sealed
 from mixbench.trial import Measure
 from tests.fake_runs import ENVIRONMENT, damaged
 from tests.trials import plan_trials
@@ -32,7 +33,7 @@ CONTRACT = (
     "suite,trial_id,status,model,label,family,dataset,image_size,seed,params,macs,flops,macs_ptflops,activations,recipe,"
     "top1,top5,test_loss,train_loss,epochs,train_seconds,train_samples_per_sec,train_batch_size,infer_samples_per_sec,"
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
-    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error"
+    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run"
 )
 
 
@@ -95,7 +96,7 @@ def measured(record: Record) -> Record:
 
 def test_an_earlier_records_parts_are_kept_whole_through_the_disk(measured: Record, tmp_path: Path) -> None:
     empty = {name for name in COLUMNS if getattr(measured, name) in (None, "", [])}
-    assert empty == {"finished_at", "error"}, "all that can be kept is there to be kept"
+    assert empty == {"finished_at", "error", "run"}, "all that can be kept is there to be kept"
     write_atomically(tmp_path / "record.json", sealed(to_json(measured)))
     again = Record.pending(measured.details.trial)
     again.keep(read_record(tmp_path / "record.json"))
@@ -248,3 +249,27 @@ def test_what_is_not_there_cannot_be_set_aside_and_leaves_no_name_taken(tmp_path
     with pytest.raises(FileNotFoundError):
         set_aside(tmp_path / "record.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_is_believed_whatever_its_layout_and_refused_where_a_value_was_changed_with_its_text_seal_made_anew(
+    measured: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, sealed(to_json(measured)))
+    contents = json.loads(path.read_bytes())
+    assert is_untouched(path.read_bytes())
+    path.write_text(json.dumps(contents, sort_keys=True))
+    assert not is_untouched(path.read_bytes()) and read_record(path) == measured
+    path.write_text(json.dumps(contents | {"params": 4}, indent=1))
+    with pytest.raises(DamagedRecord, match="checksum"):
+        read_record(path)
+
+
+def test_a_whole_record_of_a_later_version_is_refused_by_its_version_even_where_its_keys_differ(
+    measured: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "record.json"
+    later = json.loads(to_json(measured)) | {"schema_version": 3, "status": "as never before"}
+    write_atomically(path, sealed(json.dumps(later)))
+    with pytest.raises(DamagedRecord, match="schema version 3, this mixbench reads 2"):
+        read_record(path)

@@ -100,6 +100,7 @@ def test_write_leaves_the_advertised_files(tmp_path: Path) -> None:
         "summary.csv",
         "report.html",
         *(f"figures/1-cifar10-{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
+        "report.md",
     ]
     assert all((run.folder / name).stat().st_size > 500 for name in names)
     assert len(pd.read_csv(run.folder / "results.csv")) == 18
@@ -257,7 +258,7 @@ def test_a_run_without_records_has_a_page(tmp_path: Path, trials: list) -> None:
     found = page(run)
     assert f"0 of {len(trials)} trial" in " ".join(found.text.split())
     assert ("no trials yet" in found.text) == (not trials)
-    assert [path.name for path in write(run)] == ["results.csv", "summary.csv", "report.html"]
+    assert [path.name for path in write(run)] == ["results.csv", "summary.csv", "report.html", "report.md"]
 
 
 def test_counters_that_differ_by_more_than_five_percent_are_marked(tmp_path: Path) -> None:

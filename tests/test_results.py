@@ -10,19 +10,19 @@ from mixbench.errors import RequestError
 from mixbench.results import collect, tables
 from mixbench.run import Progress, Run
 from mixbench.summary import SummaryRow
-from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
+from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 RESULTS = (
     "suite,trial_id,status,model,label,family,dataset,image_size,seed,params,macs,flops,macs_ptflops,activations,recipe,"
     "top1,top5,test_loss,train_loss,epochs,train_seconds,train_samples_per_sec,train_batch_size,infer_samples_per_sec,"
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
-    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error"
+    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run"
 )
 SUMMARY = (
     "model,label,family,dataset,image_size,recipe,precision,memory_format,compiled,train_batch_size,infer_batch_size,"
     "nodes,world_size,device,n_seeds,top1_mean,top1_std,top1_ci95,top1_published,top1_delta,params,params_published,macs,"
     "macs_published,macs_convention,infer_samples_per_sec,train_samples_per_sec,peak_memory_bytes,pareto,"
-    "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note"
+    "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note,run"
 )
 
 
@@ -283,6 +283,62 @@ def test_a_diverged_accuracy_is_flagged_and_not_averaged(tmp_path: Path) -> None
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"not a run folder"):
         tables(Run(tmp_path))
+
+
+# -- several runs together
+
+
+def two_runs(folder: Path) -> tuple[Run, Run]:
+    """The same suite on two machines; one trial of the second has failed, and its second seed is another."""
+    ours, theirs = [trial(seed=0), trial(seed=1)], [trial(seed=0), trial(seed=2)]
+    one = write_run(folder / "here/cifar", ours, [done(each, 90.0 + each.seed) for each in ours])
+    records = [done(theirs[0], 95.0, device="H100"), failed(theirs[1], "died", device="H100")]
+    return one, write_run(folder / "there/cifar", theirs, records, "name: cifar\nseeds: [0, 2]\n")
+
+
+def test_runs_are_merged_with_each_row_marked_by_its_run_and_device(tmp_path: Path) -> None:
+    one, other = two_runs(tmp_path)
+    found = tables(one, other)
+    assert found.results["run"].tolist() == ["here/cifar"] * 2 + ["there/cifar"] * 2
+    assert found.results["trial_id"].tolist() == [*one.planned(), *other.planned()]
+    assert found.results["top1"].fillna(0).tolist() == [90.0, 91.0, 95.0, 0.0], "a trial that both have stands twice"
+    assert [(row.run, row.n_seeds, row.top1_mean, row.device) for row in (group.row for group in found.groups)] == [
+        ("here/cifar", 2, 90.5, ENVIRONMENT.device),
+        ("there/cifar", 1, 95.0, "H100"),
+    ]
+    assert found.counts == {"done": 3, "failed": 1, "running": 0, "pending": 0}
+    assert [(source.name, source.suite, source.counts["done"]) for source in found.sources] == [
+        ("here/cifar", "cifar", 2),
+        ("there/cifar", "cifar", 1),
+    ]
+    assert found.suite == "cifar"
+    assert found.suite_text == "# run here/cifar\nname: cifar\n\n# run there/cifar\nname: cifar\nseeds: [0, 2]\n"
+
+
+def test_the_same_trial_on_the_same_device_is_not_averaged_over_runs(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, [trial()], [done(trial(), top1)]) for name, top1 in (("a", 90.0), ("b", 92.0))]
+    assert [(group.row.run, group.row.n_seeds, group.row.top1_mean) for group in tables(*runs).groups] == [
+        ("a", 1, 90.0),
+        ("b", 1, 92.0),
+    ]
+
+
+def test_one_run_is_marked_by_its_folders_name(tmp_path: Path) -> None:
+    found = tables(full_run(tmp_path / "cifar"))
+    assert set(found.results["run"]) == set(found.summary["run"]) == {"cifar"}
+    assert found.suite_text.startswith("# mixbench run suites/cifar.yaml")
+
+
+def test_damage_says_in_which_run_it_is(tmp_path: Path) -> None:
+    one, other = two_runs(tmp_path)
+    other.record_file(trial(seed=0).id).write_text("{")
+    assert [text.split(": ")[0] for text in tables(one, other).damaged] == ["there/cifar"]
+
+
+def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
+    one, _ = two_runs(tmp_path)
+    with pytest.raises(RequestError, match="is given twice"):
+        tables(one, Run(tmp_path / "here/../here/cifar"))
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:

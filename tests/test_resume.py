@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def outcome(folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     record: Record = read_record(trial / "record.json")
     assert record.status == "done" and record.details.curve is not None, record.error
     facts = record.model_dump(include={"top1", "top5", "test_loss", "train_loss", "epochs", "flags", "error"})
-    facts["curve"] = [epoch.model_dump(exclude={"seconds"}) for epoch in record.details.curve.epochs]
+    facts["curve"] = [replace(epoch, seconds=0.0) for epoch in record.details.curve.epochs]
     return facts, hashlib.sha256((trial / "weights.safetensors").read_bytes()).hexdigest(), files
 
 

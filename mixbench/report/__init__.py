@@ -1,30 +1,90 @@
-"""The report of a run: results.csv, summary.csv, report.html and figures/, made from whatever records there are."""
+"""The report of a run in every form, made from whatever records there are."""
 
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mixbench.disk import write_atomically
 from mixbench.report.csv import csv
-from mixbench.report.figures import figures
-from mixbench.report.html import html
-from mixbench.results import tables
+from mixbench.results import Tables, tables
 from mixbench.run import Run
 
+DEFAULT = ("csv", "html", "markdown")
+Files = dict[str, str | bytes]
+"""What a form consists of: contents by their name in the report's folder."""
 
-def write(run: Run) -> list[Path]:
-    """Write the report into the run's folder and say what was written.
 
-    Raises RequestError where this is no run folder, OSError where it cannot be written to.
+def write(*runs: Run, out: Path | None = None, forms: Iterable[str] = DEFAULT) -> list[Path]:
+    """Write a report and say what was written: of one run into its folder, or of all given into another, `out`.
+
+    `forms` are keys of FORMS.  Raises RequestError where one is no run folder or a form's library is missing, OSError
+    where something cannot be written to.
     """
-    content = tables(run)
-    drawings = figures(content)
-    files: dict[Path, str | bytes] = {
-        run.folder / "results.csv": csv(content.results),
-        run.folder / "summary.csv": csv(content.summary),
-        run.folder / "report.html": html(content, drawings),
-    }
-    for drawing in drawings:
-        files[run.folder / "figures" / f"{drawing.name}.svg"] = drawing.svg
-        files[run.folder / "figures" / f"{drawing.name}.png"] = drawing.png()
+    content = tables(*runs)
+    folder = out or runs[0].folder
+    with _kept():
+        files = {folder / name: text for form in dict.fromkeys(forms) for name, text in FORMS[form](content).items()}
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Spare the garbage collector all that is there now: of many records it would walk over millions of objects."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _csv(content: Tables) -> Files:
+    return {"results.csv": csv(content.results), "summary.csv": csv(content.summary)}
+
+
+def _html(content: Tables) -> Files:
+    from mixbench.report.figures import figures
+    from mixbench.report.html import html
+
+    drawings = figures(content)
+    files: Files = {"report.html": html(content, drawings)}
+    for drawing in drawings:
+        files[f"figures/{drawing.name}.svg"] = drawing.svg
+        files[f"figures/{drawing.name}.png"] = drawing.png()
+    return files
+
+
+def _markdown(content: Tables) -> Files:
+    from mixbench.report.markdown import markdown
+
+    return {"report.md": markdown(content)}
+
+
+def _latex(content: Tables) -> Files:
+    from mixbench.report.latex import latex
+
+    return {"summary.tex": latex(content)}
+
+
+def _tensorboard(content: Tables) -> Files:
+    from mixbench.report.tensorboard import tensorboard
+
+    return {**tensorboard(content)}
+
+
+def _timm(content: Tables) -> Files:
+    from mixbench.report.timm import timm
+
+    return {**timm(content)}
+
+
+FORMS: dict[str, Callable[[Tables], Files]] = {
+    "csv": _csv,
+    "html": _html,
+    "markdown": _markdown,
+    "latex": _latex,
+    "tensorboard": _tensorboard,
+    "timm": _timm,
+}

@@ -1,10 +1,12 @@
 """Tables as CSV: numbers exact, and no text that a spreadsheet would run as a formula."""
 
+import re
+
 from pandas import DataFrame
 from pandas.api.types import is_string_dtype
 
-# A tab or a carriage return before a formula is skipped by spreadsheets.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Blanks before a formula are skipped, and full-width signs are taken for narrow ones, by some spreadsheets.
+_FORMULA = re.compile(r"[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
 def csv(table: DataFrame) -> str:
@@ -12,5 +14,10 @@ def csv(table: DataFrame) -> str:
     safe = table.copy()
     for name in safe.columns:
         if is_string_dtype(safe[name]):
-            safe[name] = [f"'{cell}" if str(cell).startswith(_FORMULA_STARTS) else cell for cell in safe[name]]
+            safe[name] = [_safe(cell) if isinstance(cell, str) else cell for cell in safe[name]]
     return safe.to_csv(index=False, lineterminator="\n")
+
+
+def _safe(text: str) -> str:
+    marked = f"'{text}" if _FORMULA.match(text) else text
+    return marked.replace("\r\n", "\n").replace("\r", "\n")  # pandas leaves a lone \r unquoted: a new row to readers

@@ -77,4 +77,5 @@ def _facts(group: Group) -> dict[str, str]:
         "infer_batch_size": f"batch {trial.infer_batch_size}",
         "layout": f"{row.nodes} × {trial.processes_per_node} processes",
         "device": row.device,
+        "run": row.run,
     }

@@ -1,0 +1,198 @@
+"""What a suite may hold and what the tables hold, written out from the classes themselves.
+
+python -m mixbench.reference           writes suites/REFERENCE.md, suites/schema.json and reports/COLUMNS.md
+python -m mixbench.reference --check   exits with 1 where one of them is not what would be written
+
+A key's meaning is the comment at its line, or above it.
+"""
+
+import ast
+import inspect
+import json
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+
+from mixbench.content import root
+from mixbench.disk import write_atomically
+from mixbench.record import COLUMNS, Record
+from mixbench.schema import AsList, Suite, models_in
+from mixbench.summary import SUMMARY_COLUMNS, SummaryRow
+
+Schema = dict[str, Any]
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+"""pydantic's words, which it leaves where a validator of ours comes before its own, and JSON schema's."""
+BOUND_WORDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+ENTRIES = ("models", "datasets")
+"""Where a name stands for a mapping that holds it."""
+HEAD = "# {what}\n\n<!-- made by python -m mixbench.reference from the classes in mixbench/: not to be edited -->"
+ABOUT_KEYS = """Where a list is wanted, one value will do. `mixbench validate FILE` says all that is wrong with a suite.
+
+Editors with a YAML language server complete and check the keys by `schema.json` beside this file, where a suite says so
+in its first line (in VS Code by the extension YAML of Red Hat):
+
+```yaml
+# yaml-language-server: $schema=schema.json
+```
+
+For a suite elsewhere it is the path of that file, or its address on the web."""
+ABOUT_COLUMNS = "A cell is empty where nothing was measured. Columns are only ever appended."
+
+
+def files() -> dict[str, str]:
+    """The generated files by their path in the content."""
+    return {
+        "suites/REFERENCE.md": keys(),
+        "suites/schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
+        "reports/COLUMNS.md": columns(),
+    }
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The comment of each field of a class.  Raises ValueError where one has none."""
+    lines = inspect.getsource(model).splitlines()
+    found = {}
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            end = lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset :].decode()
+            above = lines[node.lineno - 2].strip()
+            found[node.target.id] = (end.strip() or above if above.startswith("#") else end).strip("# ")
+    if missing := [name for name in model.model_fields if not found.get(name)]:
+        raise ValueError(f"{model.__name__}: no comment says what is meant by {', '.join(missing)}")
+    return {name: found[name] for name in model.model_fields}
+
+
+def parts(model: type[BaseModel] = Suite) -> dict[str, type[BaseModel]]:
+    """The mappings that a suite is made of, by name, each before those inside it."""
+    found = {model.__name__: model}
+    for field in model.model_fields.values():
+        for inner in models_in(field.annotation):
+            found |= {name: part for name, part in parts(inner).items() if name not in found}
+    return found
+
+
+def schema() -> Schema:
+    """The JSON schema of a suite file, for editors: what the classes say, with one value where a list is wanted."""
+    made = Suite.model_json_schema()
+    definitions = made.pop("$defs")
+    for name, part in parts().items():
+        mapping = made if part is Suite else definitions[name]
+        mapping["description"] = inspect.cleandoc(part.__doc__ or "")
+        for key, said in meanings(part).items():
+            field = mapping["properties"][key]
+            if part is Suite and key in ENTRIES:
+                field["items"] = {"anyOf": [{"type": "string"}, field["items"]]}
+            if AsList in part.model_fields[key].metadata:
+                field = mapping["properties"][key] = {"anyOf": [field["items"], field]}
+            field["description"] = said
+    made["required"] = ["name"]
+    made["anyOf"] = [{"required": ["base"]}, {"required": list(ENTRIES)}]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A suite of mixbench"}
+    return head | _plain(made | {"$defs": definitions})
+
+
+def _plain(value: Any) -> Any:
+    """JSON schema's own words alone, without titles that repeat keys and defaults that are mappings."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {BOUNDS.get(key, key): _plain(each) for key, each in value.items()}
+    if plain.get("type") == "array" and "minLength" in plain:  # so pydantic calls it behind a validator
+        plain["minItems"] = plain.pop("minLength")
+    if isinstance(plain.get("title"), str):
+        del plain["title"]
+    if "{" in json.dumps(plain.get("default")):
+        del plain["default"]
+    return plain
+
+
+def keys() -> str:
+    """suites/REFERENCE.md."""
+    whole = schema()
+    text = [HEAD.format(what="All keys of a suite"), ABOUT_KEYS]
+    for name, part in parts().items():
+        mapping = whole if part is Suite else whole["$defs"][name]
+        rows = [
+            [f"`{key}`", _kind(field), _default(part, key), field["description"]]
+            for key, field in mapping["properties"].items()
+        ]
+        text += [f"## {name}", mapping["description"], _table(["key", "value", "default", "meaning"], rows)]
+    return "\n\n".join(text) + "\n"
+
+
+def columns() -> str:
+    """reports/COLUMNS.md."""
+    text = [HEAD.format(what="The columns of results.csv and summary.csv"), ABOUT_COLUMNS]
+    tables: list[tuple[str, str, type[BaseModel], list[str]]] = [
+        ("results.csv", "A row per trial.", Record, COLUMNS),
+        ("summary.csv", inspect.cleandoc(SummaryRow.__doc__ or ""), SummaryRow, SUMMARY_COLUMNS),
+    ]
+    for name, about, model, names in tables:
+        said, fields = meanings(model), model.model_json_schema()["properties"]
+        rows = [[f"`{column}`", _kind(fields[column]), said[column]] for column in names]
+        text += [f"## {name}", about, _table(["column", "value", "meaning"], rows)]
+    return "\n\n".join(text) + "\n"
+
+
+def _kind(field: Schema) -> str:
+    """What a value may be, in words."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in field:
+        kinds = [_kind(each) for each in field["anyOf"] if each.get("type") not in ("null", "array")]
+        a_list = ", or a list" * any(each.get("type") == "array" for each in field["anyOf"])
+        return " or ".join(kinds) + a_list
+    if "enum" in field:
+        return ", ".join(f"`{each}`" for each in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "prefixItems" in field:
+        return f"[{', '.join(_kind(each) for each in field['prefixItems'])}]"
+    if field.get("type") == "array":
+        return f"a list: {_kind(field['items'])}" if "items" in field else "a list"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    bounds = [f"{word} {field[bound]:,}" for bound, word in BOUND_WORDS.items() if bound in field]
+    return " ".join([words.get(field.get("type", ""), "anything"), " and ".join(bounds)]).strip()
+
+
+def _default(model: type[BaseModel], key: str) -> str:
+    field = model.model_fields[key]
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if default is None or isinstance(default, BaseModel) or default in ("", ()):
+        return ""
+    if isinstance(default, tuple) and any(isinstance(each, BaseModel) for each in default):
+        return ""
+    return f"`{json.dumps(default)}`".replace('"', "")
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    cells = [
+        [cell.replace("|", "\\|").replace("<", "\\<") for cell in row]
+        for row in (headings, ["---"] * len(headings), *rows)
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def main() -> int:
+    stale = [name for name, text in files().items() if _text(name) != text]
+    for name in stale:
+        if "--check" in sys.argv:
+            print(f"{name} is stale: python -m mixbench.reference")
+        else:
+            write_atomically(root() / name, files()[name])
+            print(f"wrote {name}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+def _text(name: str) -> str | None:
+    path = root() / name
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

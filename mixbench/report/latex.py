@@ -1,0 +1,61 @@
+"""The leaderboards as LaTeX tables in booktabs' style, to be \\input; nothing from a user is a command."""
+
+import re
+
+from mixbench.report import numbers
+from mixbench.report.printed import NOTE, Board, boards
+from mixbench.results import Tables
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "…": r"\dots{}",
+    "[": "{[}",  # after a row's end these would be its arguments
+    "]": "{]}",
+    "*": "{*}",
+} | {character: f"\\{character}" for character in "{}$&#%_"}
+_ANY_SPECIAL = re.compile("|".join(map(re.escape, _SPECIAL)))
+
+
+def latex(tables: Tables) -> str:
+    """A table environment for each dataset."""
+    note = "% \\usepackage[T1]{fontenc} and \\usepackage{booktabs}; other scripts than Latin need xelatex or lualatex"
+    return "\n".join(["% made by mixbench report --format latex", note, *map(_table, boards(tables))]) + "\n"
+
+
+def escape(text: str) -> str:
+    """One line of text that LaTeX sets as it is."""
+    line = _ANY_SPECIAL.sub(lambda found: _SPECIAL[found[0]], numbers.short(text, 1000).replace("--", "-\0-"))
+    return line.replace("\0", "{}")  # two hyphens would be a dash
+
+
+def _table(board: Board) -> str:
+    rows = [" & ".join(map(escape, row)) + r" \\" for row in (board.headings, *board.rows)]
+    return "\n".join(
+        [
+            "",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(board.dataset)}. {escape(NOTE)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
+            r"\toprule",
+            rows[0],
+            r"\midrule",
+            *rows[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )

@@ -1,0 +1,61 @@
+"""The tables as Markdown (CommonMark with GitHub's tables), readable as it stands; nothing from a user is markup."""
+
+import re
+
+from mixbench.report import numbers, page
+from mixbench.report.printed import NOTE, Board, boards
+from mixbench.results import Tables
+
+MOST_FAILURES = 50
+
+
+def markdown(tables: Tables) -> str:
+    """What was run, what of it is missing, a leaderboard for each dataset, and what failed."""
+    head = page.head(tables)
+    facts = [f"{head.done} of {head.total} trials done"]
+    facts += [numbers.span(head.began, head.ended)] * bool(head.began)
+    facts += [f"on {', '.join(map(escape, head.devices))}"] * bool(head.devices)
+    facts += map(escape, [*head.versions, *head.commits])
+    parts = [f"# {escape(tables.suite)}", f"{'; '.join(facts)}."]
+    parts += ["\n".join(f"- {escape(sentence)}" for sentence in head.missing)] * bool(head.missing)
+    for board in boards(tables):
+        parts += [f"## {escape(board.dataset)}", _table(board)]
+    parts += [NOTE] * bool(tables.groups) + _failures(tables)
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """One line of a user's text that Markdown shows as it is: no markup, no HTML, no link, no cell of its own."""
+    line = re.sub(r"([\\`*\[\]<>|~&$@])", r"\\\1", numbers.short(text, 1000))
+    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)  # within a word it is no emphasis
+    line = re.sub(r"(?i)(?<=:)/(?=/)|(?<=www)\.", r"\\\g<0>", line)  # GitHub makes links of bare addresses
+    return re.sub(r"^([#+=-]|\d+(?=[.)]))", _escaped_start, line)
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    """A heading's or a list's mark at the beginning; of a number it is the full stop after it."""
+    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
+
+
+def _table(board: Board) -> str:
+    """Padded, so that it is a table in an editor too."""
+    rows = [board.headings, *([escape(name), *rest] for name, *rest in board.rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    widths[0] = min(widths[0], 60)  # a long name moves its own row alone
+    lines = [
+        "| " + " | ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) + " |" for first, *rest in rows
+    ]
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _failures(tables: Tables) -> list[str]:
+    failed = [record for record in tables.records if record.status == "failed"]
+    if not failed:
+        return []
+    lines = [
+        f"- {escape(record.label)}, {escape(record.dataset)}, seed {record.seed}: {escape(record.error)}"
+        for record in failed[:MOST_FAILURES]
+    ]
+    lines += [f"- … and {len(failed) - MOST_FAILURES:,} more"] * (len(failed) > MOST_FAILURES)
+    return ["## Failed", "\n".join(lines)]

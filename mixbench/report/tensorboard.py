@@ -1,0 +1,82 @@
+"""The learning curves as TensorBoard's event files, one a trial, with its settings and results for the HPARAMS page.
+
+A report made anew writes the same files: nothing is shown twice.
+"""
+
+import io
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from mixbench.errors import RequestError
+from mixbench.record import Record
+from mixbench.results import Tables
+
+FILE = "events.out.tfevents.mixbench"
+"""TensorBoard reads the files that have `tfevents` in their names."""
+CURVES = {"top1": "test/top1", "top5": "test/top5", "test_loss": "test/loss", "train_loss": "train/loss", "lr": "lr"}
+RESULTS = ("top1", "params", "macs", "infer_samples_per_sec", "train_samples_per_sec")
+SETTINGS = ("model", "label", "family", "dataset", "image_size", "seed", "recipe", "precision", "compiled")
+
+
+def tensorboard(tables: Tables) -> dict[str, bytes]:
+    """The files by name.  Raises RequestError where the library is not installed."""
+    try:
+        import tensorboard  # noqa: F401
+    except ModuleNotFoundError:
+        raise RequestError(
+            "--format tensorboard needs tensorboard, which is not installed: pip install 'mixbench[tensorboard]'"
+        ) from None
+    several = len(tables.sources) > 1
+    return {
+        f"tensorboard/{f'{record.run}/' if several else ''}{record.trial_id}/{FILE}": _events(record)
+        for record in tables.records
+        if record.status == "done"
+    }
+
+
+def _events(record: Record) -> bytes:
+    """All of a trial's events, each dated by its training time, in TensorFlow's record format."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    began = _began(record)
+    recipe = record.details.trial.recipe
+    settings: dict[str, Any] = {name: getattr(record, name) for name in SETTINGS} | {
+        "epochs": recipe.epochs,
+        "global_batch_size": recipe.global_batch_size,
+        "optimizer": recipe.optimizer.name,
+        "learning_rate": recipe.optimizer.lr,
+        "weight_decay": recipe.optimizer.weight_decay,
+    }
+    results = {f"result/{name}": value for name in RESULTS if (value := getattr(record, name)) is not None}
+    events = [Event(wall_time=began, file_version="brain.Event:2")]
+    events.append(Event(wall_time=began, summary=hparams_pb(settings, record.trial_id, began)))
+    for step, seconds, values in [*_curve(record), (record.epochs or 0, record.train_seconds or 0.0, results)]:
+        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        moment = began + (seconds if math.isfinite(seconds) else 0.0)
+        events.append(Event(wall_time=moment, step=step, summary=Summary(value=scalars)))
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    for event in events:
+        writer.write(event.SerializeToString())
+    return file.getvalue()
+
+
+def _curve(record: Record) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """Epoch, seconds of training until its end, and its values by tag."""
+    seconds = 0.0
+    for epoch in record.details.curve.epochs if record.details.curve else []:
+        seconds += epoch.seconds
+        values = {tag: getattr(epoch, name) for name, tag in CURVES.items()}
+        yield epoch.epoch, seconds, {tag: value for tag, value in values.items() if value is not None}
+
+
+def _began(record: Record) -> float:
+    try:
+        return datetime.fromisoformat(record.started_at).timestamp()
+    except ValueError:
+        return 0.0
