@@ -45,6 +45,8 @@ def _print_same(found: SideBySide, a: Run, b: Run) -> None:
         click.echo(f"devices: {one} in A, {other} in B: accuracy is compared, throughput and memory are not")
     for line in found.conditions:
         click.echo(f"measured with: {line}")
+    for line in found.damaged:
+        click.echo(f"damaged: {line}")
     click.echo()
 
 
@@ -96,6 +98,7 @@ def _facts(found: SideBySide) -> dict[str, Any]:
         "differences": found.differences,
         "devices": [{"a": one, "b": other} for one, other in found.devices],
         "conditions": found.conditions,
+        "damaged": found.damaged,
     }
 
 

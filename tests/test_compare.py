@@ -158,6 +158,14 @@ def test_a_value_that_is_lost_crosses_every_limit(
     assert compare(a, b).exit_code == 0
 
 
+def test_a_damaged_record_is_named_and_counts_as_lost(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0), make("b", "top1", 90.0, 91.0)
+    b.record_file(b.planned()[1]).write_text("{")
+    printed = compare(a, b, "--fail-below", "top1:-5")
+    assert f"damaged: trials/{b.planned()[1]}/record.json" in printed.output and "in B\n" in printed.output
+    assert printed.exit_code == 1 and "pending in B (damaged record)" in printed.output
+
+
 @pytest.mark.parametrize(
     ("limit", "wanted"),
     [
