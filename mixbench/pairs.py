@@ -101,18 +101,20 @@ class Change:
 
     @property
     def text(self) -> str:
-        """ "+0.18 ± 0.10", "-81.2 ± 9.4 (-5.7 %)" """
-        return self.metric.shown(self.difference.value, self.difference.half_width, "+") + self._percent
+        """ "+0.18 ± 0.10", "-81 ± 9 (-5.7 ± 0.6 %)" """
+        return self._told(self.difference.half_width)
 
     @property
     def to_all_digits(self) -> str:
         """The same without the interval, which may hide a digit that a limit sees."""
-        return self.metric.shown(self.difference.value, None, "+") + self._percent
+        return self._told(None)
 
-    @property
-    def _percent(self) -> str:
-        points = self.metric.column == "top1"  # percent of percent would confuse
-        return "" if self.relative is None or points else f" ({self.relative:+.1f} %)"
+    def _told(self, half_width: float | None) -> str:
+        said = self.metric.shown(self.difference.value, half_width, "+")
+        if self.relative is None or not self.a.mean or self.metric.column == "top1":  # percent of percent would confuse
+            return said
+        width = None if half_width is None else 100 * half_width / self.a.mean
+        return f"{said} ({plus_minus(self.relative, width, 1, '+')} %)"
 
     @property
     def significant(self) -> bool | None:
