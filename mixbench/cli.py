@@ -143,7 +143,7 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     "limits",
     multiple=True,
     metavar="METRIC:CHANGE",
-    help="Exit with 1 where RUN_B is worse than by this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
+    help="Exit with 1 where RUN_B is worse by more than this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
     "(points), peak_memory_bytes:+10%.  May be given several times.",
 )
 @json_option

@@ -45,6 +45,8 @@ def _print_same(found: SideBySide, a: Run, b: Run) -> None:
         click.echo(f"devices: {one} in A, {other} in B: accuracy is compared, throughput and memory are not")
     for line in found.conditions:
         click.echo(f"measured with: {line}")
+    for line in found.damaged:
+        click.echo(f"damaged: {line}")
     click.echo()
 
 
@@ -66,7 +68,9 @@ def _print_cells(found: SideBySide, to: Console) -> None:
         settings = {key.replace("_", " "): getattr(first, key) for key in columns}
         what = {"model": first.label, "dataset": first.dataset} | settings
         rows += [what | _change_row(change) for change in cell.changes if change.a.n]
-    if rows:
+    if not rows:
+        click.echo("no trial is done in both runs: there is nothing to compare yet")
+    else:
         print_table(rows, to)
         click.echo(
             "change: B - A, ± half its 95 % interval; p: t-test over seeds, Holm-corrected over the rows of a metric"
@@ -75,7 +79,7 @@ def _print_cells(found: SideBySide, to: Console) -> None:
 
 def _change_row(change: Change) -> dict[str, Any]:
     metric, tested = change.metric, change.difference
-    verdict = {True: "significant", False: "not significant", None: tested.note.removeprefix("not comparable: ")}
+    verdict = {True: "significant", False: "not significant", None: "not comparable"}[change.significant]
     return {
         "metric": metric.title,
         "n": change.a.n,
@@ -83,7 +87,7 @@ def _change_row(change: Change) -> dict[str, Any]:
         "B": metric.shown(change.b.mean, change.b.half_width),
         "change": change.text,
         "p": "" if change.p_holm is None else "<0.001" if change.p_holm < 0.001 else f"{change.p_holm:.3f}",
-        "verdict": verdict[change.significant],
+        "verdict": tested.note.removeprefix("not comparable: ") or verdict,
     }
 
 
@@ -96,6 +100,7 @@ def _facts(found: SideBySide) -> dict[str, Any]:
         "differences": found.differences,
         "devices": [{"a": one, "b": other} for one, other in found.devices],
         "conditions": found.conditions,
+        "damaged": found.damaged,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mixbench.errors import RequestError, cut
 from mixbench.record import Record
-from mixbench.results import collect
+from mixbench.results import DAMAGED, Collected, collect
 from mixbench.run import Run
 from mixbench.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
 from mixbench.summary import NOT_IN_PLAN, groups
@@ -75,7 +75,7 @@ class Pair:
         if self.b.status == "failed":
             return f"failed in B: {cut(self.b.error)}"
         if self.b.status != "done":
-            return f"{self.b.status} in B"
+            return f"{self.b.status} in B" + (f" ({DAMAGED})" if DAMAGED in self.b.flags else "")
         value = getattr(self.b, metric.column)
         return "not measured in B" if value is None else f"{metric.column} is {value} in B"
 
@@ -101,18 +101,20 @@ class Change:
 
     @property
     def text(self) -> str:
-        """ "+0.18 ± 0.10", "-81.2 ± 9.4 (-5.7 %)" """
-        return self.metric.shown(self.difference.value, self.difference.half_width, "+") + self._percent
+        """ "+0.18 ± 0.10", "-81 ± 9 (-5.7 ± 0.6 %)" """
+        return self._told(self.difference.half_width)
 
     @property
     def to_all_digits(self) -> str:
         """The same without the interval, which may hide a digit that a limit sees."""
-        return self.metric.shown(self.difference.value, None, "+") + self._percent
+        return self._told(None)
 
-    @property
-    def _percent(self) -> str:
-        points = self.metric.column == "top1"  # percent of percent would confuse
-        return "" if self.relative is None or points else f" ({self.relative:+.1f} %)"
+    def _told(self, half_width: float | None) -> str:
+        said = self.metric.shown(self.difference.value, half_width, "+")
+        if self.relative is None or not self.a.mean or self.metric.column == "top1":  # percent of percent would confuse
+            return said
+        width = None if half_width is None else 100 * half_width / self.a.mean
+        return f"{said} ({plus_minus(self.relative, width, 1, '+')} %)"
 
     @property
     def significant(self) -> bool | None:
@@ -145,11 +147,13 @@ class SideBySide:
     differences: list[str]
     conditions: list[str]
     devices: list[tuple[str, str]]
+    damaged: list[str]
 
 
 def side_by_side(a: Run, b: Run) -> SideBySide:
     """Raises RequestError where a folder is no run, or the two have no trial in common."""
-    ours, theirs = _planned(a), _planned(b)
+    collected = {"A": collect(a), "B": collect(b)}
+    ours, theirs = (_planned(each) for each in collected.values())
     pairs = [Pair(record, theirs[trial_id]) for trial_id, record in ours.items() if trial_id in theirs]
     differences = list(_differences(ours, theirs))
     if not pairs:
@@ -163,11 +167,12 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
         differences=differences,
         conditions=_conditions(pairs),
         devices=list(dict.fromkeys((_device(p.a), _device(p.b)) for p in pairs if not p.same_device)),
+        damaged=[f"{text} in {name}" for name, each in collected.items() for text in each.damaged],
     )
 
 
-def _planned(run: Run) -> dict[str, Record]:
-    return {record.trial_id: record for record in collect(run).records if NOT_IN_PLAN not in record.flags}
+def _planned(collected: Collected) -> dict[str, Record]:
+    return {record.trial_id: record for record in collected.records if NOT_IN_PLAN not in record.flags}
 
 
 def _device(record: Record) -> str:

@@ -175,18 +175,17 @@ def _said(agreements: list["Agreement"]) -> dict[str, Any]:
 
 
 def _mark_pareto(rows: list[SummaryRow]) -> None:
-    def costs(row: SummaryRow) -> tuple[float, int, int] | None:
-        if row.top1_mean is None or row.macs is None or row.params is None:
-            return None
-        return -row.top1_mean, row.macs, row.params
-
+    by_dataset: dict[str, list[tuple[SummaryRow, tuple[float, int, int]]]] = {}
     for row in rows:
-        if mine := costs(row):
-            others = [other for candidate in rows if candidate.dataset == row.dataset and (other := costs(candidate))]
-            row.pareto = not any(
-                other != mine and all(theirs <= own for theirs, own in zip(other, mine, strict=True))
-                for other in others
-            )
+        if row.top1_mean is not None and row.macs is not None and row.params is not None:
+            by_dataset.setdefault(row.dataset, []).append((row, (-row.top1_mean, row.macs, row.params)))
+    for members in by_dataset.values():
+        front: list[tuple[float, int, int]] = []
+        for costs in sorted({costs for _, costs in members}):  # only what comes before can beat what comes after
+            if not any(all(theirs <= own for theirs, own in zip(best, costs, strict=True)) for best in front):
+                front.append(costs)
+        for row, costs in members:
+            row.pareto = costs in front
 
 
 def _finite(values: Iterable[Any]) -> list[Any]:

@@ -69,13 +69,32 @@ def test_a_run_beside_itself_has_not_changed(make: Make) -> None:
         each = change(found, metric.column)
         assert (each.difference.value, each.relative, each.significant) == (0.0, 0.0, False)
     assert (found.differences, found.conditions, found.devices) == ([], [], [])
-    assert compare(run, run, "--fail-below", "top1:-0").exit_code == 0
+    printed = compare(run, run, "--fail-below", "top1:-0")
+    assert printed.exit_code == 0 and printed.output.count("identical values") == len(METRICS)
 
 
 def test_a_single_seed_has_a_change_and_no_significance(make: Make) -> None:
     printed = compare(make("a", "top1", 90.0), make("b", "top1", 93.0))
     assert "+3.00" in printed.output and "±" not in printed.output.split("change:")[0]
     assert "a single seed and a single seed" in printed.output and "not significant" not in printed.output
+
+
+def test_a_change_has_no_more_digits_than_its_interval_supports(make: Make) -> None:
+    speeds = ("train_samples_per_sec", 1000.0, 1010.0, 1020.0), ("train_samples_per_sec", 1100.0, 1120.0, 1100.0)
+    found = change(side_by_side(make("a", *speeds[0]), make("b", *speeds[1])), "train_samples_per_sec")
+    assert found.difference.value == pytest.approx(96.667, rel=1e-4)
+    assert found.difference.half_width == pytest.approx(37.945, rel=1e-4)
+    assert found.text == "+100 ± 40 (+10 ± 4 %)" and found.to_all_digits == "+96.7 (+9.6 %)"
+
+
+def test_two_runs_of_which_nothing_is_done_in_both_say_so(make: Make) -> None:
+    a, b = make("a", "top1", 90.0), make("b", "top1", 90.0, status="running")
+    printed = compare(a, b)
+    assert (
+        printed.exit_code == 0
+        and "no trial is done in both runs" in printed.output
+        and "running in B" in printed.output
+    )
 
 
 def test_holms_correction_is_over_the_rows_of_a_metric(tmp_path: Path) -> None:
@@ -156,6 +175,14 @@ def test_a_value_that_is_lost_crosses_every_limit(
     printed = compare(a, b, "--fail-below", "top1:-5")
     assert printed.exit_code == 1 and f"crossed: top1:-5: {trials[1].id}: {why}" in printed.output
     assert compare(a, b).exit_code == 0
+
+
+def test_a_damaged_record_is_named_and_counts_as_lost(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0), make("b", "top1", 90.0, 91.0)
+    b.record_file(b.planned()[1]).write_text("{")
+    printed = compare(a, b, "--fail-below", "top1:-5")
+    assert f"damaged: trials/{b.planned()[1]}/record.json" in printed.output and "in B\n" in printed.output
+    assert printed.exit_code == 1 and "pending in B (damaged record)" in printed.output
 
 
 @pytest.mark.parametrize(
