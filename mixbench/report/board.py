@@ -246,6 +246,7 @@ COLUMNS = [
 # Offered where they vary; but for the dataset they stand beside the model's name already.
 SETTINGS = [
     Column("dataset", "Dataset", "", lambda x: _text(x.row.dataset), "text", "low"),
+    Column("run", "Run", "", lambda x: _text(x.row.run), "text", "low", False),
     Column("model", "Registry name", "", lambda x: _text(x.row.model), "text", "low", False),
     Column("size", "Image", "pixels", lambda x: Cell(str(x.row.image_size), x.row.image_size), "number", "low", False),
     Column("recipe", "Recipe", "", lambda x: _text(x.row.recipe), "text", "low", False),

@@ -1,6 +1,7 @@
 """What all figures share: their file's name and words, their two forms, their legend."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from mixbench.report.svg import INK, Mark, svg
 from mixbench.summary import Group
 
 PNG_DOTS = 160  # an inch
+SHORT_FAMILY = 14  # characters: four of them stand side by side in a legend
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,11 @@ class Drawing:
     def png(self) -> bytes:
         """On white, for where an SVG cannot be used."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Glyph .* missing from"
+            )  # a box stands there: the SVG has the text
+            self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
 
@@ -88,6 +94,7 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
     """The families, where there are several."""
     if len(families) < 2:
         return
+    columns = 4 if max(map(len, families)) <= SHORT_FAMILY else 2
     handles = [
         Line2D(
             [], [], linestyle="none", marker=look[family].marker, markersize=6, color=look[family].colour,
@@ -95,7 +102,9 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
         )
         for family in families
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(families)), frameon=False, fontsize=8)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(columns, len(families)), frameon=False, fontsize=8
+    )
 
 
 def families_of(groups: Sequence[Group], look: Mapping[str, Look]) -> list[str]:

@@ -37,7 +37,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         anchors=anchors(tables),
         keys=row_keys(tables.groups),
         places=page.environments(tables.records),
-        reproduce=page.reproduce(tables),
+        origins=page.origins(tables),
         looks=looks(tables.records),
     )  # fmt: skip
 

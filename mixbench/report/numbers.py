@@ -89,11 +89,14 @@ def tick(value: float) -> str:
 
 
 def span_tick(seconds: float) -> str:
-    """A round time of an axis: 2 s, 10 min, 3 h."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:,.3g} {unit}"
-    return f"{seconds:.3g} s"
+    """A round time of an axis: 2 s, 10 min, 3 h, 1 h 30 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = seconds / 60
+    if minutes < 60:
+        return f"{minutes:.3g} min"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"
 
 
 def p_value(value: float | None) -> str:

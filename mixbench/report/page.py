@@ -64,11 +64,25 @@ def device_hours(records: list[Record]) -> str:
     return numbers.hours(seconds) if seconds else ""
 
 
-def reproduce(tables: Tables) -> str:
-    """The command that runs the same again, given the suite's text as suite.yaml."""
-    commits = _unique(e.git_commit for e in (place.environment for place in environments(tables.records)))
-    run = "mixbench run suite.yaml --out again"
-    return f"git checkout {commits[0]} && uv run {run}" if commits else run
+@dataclass(frozen=True)
+class Origin:
+    """One run of a report: its suite's text, and the command that runs the same again, given that as suite.yaml."""
+
+    name: str
+    suite_text: str
+    command: str
+
+
+def origins(tables: Tables) -> list[Origin]:
+    found = []
+    for source in tables.sources:
+        records = [record for record in tables.records if len(tables.sources) == 1 or record.run == source.name]
+        commits = _unique(place.environment.git_commit for place in environments(records))
+        command = "mixbench run suite.yaml --out again"
+        if commits:  # the one that most was measured with
+            command = f"git checkout {commits[0]} && uv run {command}"
+        found.append(Origin(source.name, source.suite_text, command))
+    return found
 
 
 def missing(tables: Tables) -> list[str]:

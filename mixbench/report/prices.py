@@ -22,7 +22,8 @@ class Price:
     shown: Callable[[float], str]
     tick: Callable[[float], str]
     drawn: bool = True
-    round_values: tuple[float, ...] = ()  # for the axis, where decimal ones are not round: 90 min, 1.5 GiB
+    round_values: tuple[float, ...] = ()  # for a log axis, where decimal ones are not round: 30 min, 2 GiB
+    units: tuple[float, ...] = (1,)  # what values are written in, the smallest first: round multiples for an axis
 
     @property
     def plain(self) -> str:
@@ -64,12 +65,13 @@ PRICES = [
     ),
     Price(
         "time", "Training time", "training time", "of training", True,
-        train_seconds, numbers.duration, numbers.span_tick, round_values=TIMES,
+        train_seconds, numbers.duration, numbers.span_tick, round_values=TIMES, units=(1, 60, 3600),
     ),
     Price(
         "memory", "Peak memory", "peak memory", "at the peak", True,
         lambda group: group.row.peak_memory_bytes, lambda value: numbers.size(round(value)),
         lambda value: numbers.size(round(value)), round_values=SIZES,
+        units=(1, 2**10, 2**20, 2**30),
     ),
 ]  # fmt: skip
 

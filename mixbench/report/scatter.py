@@ -155,7 +155,11 @@ def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         label += ", log scale"
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        unit = next((unit for unit in reversed(price.units) if max(values) >= 2 * unit), 1)
+        room = 0.12 * (max(values) - min(values) or max(values))
+        round_ones = MaxNLocator(4).tick_values((min(values) - room) / unit, (max(values) + room) / unit)
+        inside = [tick * unit for tick in round_ones if min(values) - room <= tick * unit <= max(values) + room]
+        axes.xaxis.set_major_locator(FixedLocator(inside))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.1)
