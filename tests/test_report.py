@@ -295,6 +295,21 @@ def test_what_is_true_of_every_trial_is_said_once(tmp_path: Path) -> None:
     assert "uncommitted" not in str(found.table("cifar10"))
 
 
+def test_of_several_runs_each_is_shown_with_its_suite_and_the_command_that_runs_it_again(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, [trial()], [done(trial(), top1)], suite_text=f"name: suite_of_{name}\n")
+        for name, top1 in (("one", 93.0), ("two", 94.0))
+    ]
+    found = Page(html(tables(*runs)))
+    assert [row["Run"] for row in found.board()] == ["two", "one"]
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for text in ("suite_of_one", "suite_of_two", "Run one", "Run two"):
+        assert text in found.text
+    command = "git checkout 1f0c2d3e4b5a69788796a5b4c3d2e1f00f1e2d3c && uv run mixbench run suite.yaml --out again"
+    assert found.text.count(command) == 2
+
+
 def test_settings_that_vary_are_named_beside_the_model(tmp_path: Path) -> None:
     trials = [trial(precision="fp32"), trial(precision="bf16")]
     lines = page(write_run(tmp_path, trials, [done(each, 93.0) for each in trials])).board()

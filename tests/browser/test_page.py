@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from mixbench.report import write
-from tests.test_report import partial_run
+from tests.fake_runs import done, trial, write_run
+from tests.test_report import EVIL, partial_run
 
 KEY = "splitmixer_i_256_8-cifar10-s0-fp32-b256-25"
 MARKS = f'figure a[data-row="{KEY}"]'
@@ -76,6 +77,31 @@ def test_the_page_fits(page: Page, width: int, scheme: str) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth") == width
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(253, 253, 251)") == (scheme == "light")
+
+
+def test_names_of_any_kind_keep_to_their_place(context: BrowserContext, tmp_path: Path) -> None:
+    labels = [
+        EVIL,
+        "x" * 300,
+        "نموذج الخلط متعدد",
+        "模型 混合",
+        "javascript:alert(1)",
+        "</style><img src=x onerror=alert(1)>",
+    ]
+    trials = [trial(f"model_{index}", label=label, family=label) for index, label in enumerate(labels)]
+    write(write_run(tmp_path, trials, [done(each, 90 + index) for index, each in enumerate(trials)]))
+    page = context.new_page()
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.scrollingElement.scrollWidth") == 400
+    for name in (EVIL, labels[2]):
+        page.get_by_label("Family").select_option(name)
+        assert page.locator("#board tbody tr:visible .name").all_inner_texts() == [name]
+    page.locator("figure a").first.focus()
+    assert page.locator("#tip").inner_text().split(":")[0] in labels
+    assert dialogs == []
 
 
 def test_paper_has_every_column_on_it_and_nothing_to_click(page: Page) -> None:
