@@ -1,6 +1,7 @@
 """What all figures share: their file's name and words, their two forms, their legend."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ class Drawing:
     def png(self) -> bytes:
         """On white, for where an SVG cannot be used."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
+            self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
 

@@ -13,7 +13,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 def text(value: object) -> str:
     """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
-    plain = _ANSI.sub("", str(value)).replace("\r\n", "\n")
+    plain = str(value)
+    if plain.isprintable():  # as nearly all are; a page of many trials holds a million
+        return plain
+    plain = _ANSI.sub("", plain).replace("\r\n", "\n")
     return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
