@@ -16,7 +16,6 @@ from mixbench.report.svg import INK, Mark, svg
 from mixbench.summary import Group
 
 PNG_DOTS = 160  # an inch
-SHORT_FAMILY = 14  # characters: four of them stand side by side in a legend
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ class Drawing:
         """On white, for where an SVG cannot be used."""
         buffer = io.BytesIO()
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Glyph .* missing from"
-            )  # a box stands there: the SVG has the text
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
             self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
@@ -94,7 +91,6 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
     """The families, where there are several."""
     if len(families) < 2:
         return
-    columns = 4 if max(map(len, families)) <= SHORT_FAMILY else 2
     handles = [
         Line2D(
             [], [], linestyle="none", marker=look[family].marker, markersize=6, color=look[family].colour,
@@ -102,9 +98,7 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
         )
         for family in families
     ]  # fmt: skip
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(columns, len(families)), frameon=False, fontsize=8
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(families)), frameon=False, fontsize=8)
 
 
 def families_of(groups: Sequence[Group], look: Mapping[str, Look]) -> list[str]:

@@ -22,6 +22,7 @@ _SPECIAL = {
     "·": r"$\cdot$",
     "×": r"$\times$",
     "…": r"\dots{}",
+    "\ufffd": "?",  # what cannot be shown
     "[": "{[}",  # after a row's end these would be its arguments
     "]": "{]}",
     "*": "{*}",

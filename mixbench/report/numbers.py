@@ -13,10 +13,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 def text(value: object) -> str:
     """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
-    given = str(value)
-    if given.isprintable():  # nearly all there is
-        return given
-    plain = _ANSI.sub("", given).replace("\r\n", "\n")
+    plain = str(value)
+    if plain.isprintable():  # as nearly all are; a page of many trials holds a million
+        return plain
+    plain = _ANSI.sub("", plain).replace("\r\n", "\n")
     return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
@@ -89,14 +89,11 @@ def tick(value: float) -> str:
 
 
 def span_tick(seconds: float) -> str:
-    """A round time of an axis: 2 s, 10 min, 3 h, 1 h 30 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes = seconds / 60
-    if minutes < 60:
-        return f"{minutes:.3g} min"
-    hours, rest = divmod(round(minutes), 60)
-    return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"
+    """A round time of an axis: 2 s, 10 min, 3 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:,.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def p_value(value: float | None) -> str:
