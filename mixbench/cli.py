@@ -35,11 +35,14 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("suite")
-@click.option("--cluster", default="local", show_default=True, help="Where trials run: local or debug.")
+@click.option(
+    "--cluster", default="local", show_default=True, help="Where trials run: local, debug, or a profile: slurm/x.yaml."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder  [default: runs/<suite>].")
 @click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
+@click.option("--detach", is_flag=True, help="Leave when SLURM has the jobs: they finish the run.")
 @json_option
 def run(
     suite: str,
@@ -48,6 +51,7 @@ def run(
     only: str | None,
     assignments: tuple[str, ...],
     dry_run: bool,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Run SUITE, or go on with it, and report.
@@ -56,10 +60,14 @@ def run(
     """
     from mixbench.claim import Taken
     from mixbench.session import Session
+    from mixbench.slurm.profile import find_cluster
     from mixbench.suite import load
 
-    loaded, trials = load(suite, assignments)
-    session = Session(loaded, trials, cluster, out or Path("runs") / loaded.name, only)
+    where = find_cluster(cluster)
+    if detach and isinstance(where, str):
+        raise RequestError(f"--detach: cluster {where!r} runs on this machine, and ends with this process")
+    loaded, trials = load(suite, assignments, {} if isinstance(where, str) else where.resources)
+    session = Session(loaded, trials, where, out or Path("runs") / loaded.name, only)
     if dry_run:
         from mixbench.estimate import print_plan
 
@@ -70,7 +78,7 @@ def run(
         if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
             signal.signal(stop, _interrupt)
     try:
-        counts = session.run_all(quiet=as_json)
+        counts = session.run_all(quiet=as_json, detach=detach)
     except (KeyboardInterrupt, Taken):
         click.echo(session.how_to_go_on(), err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -15,6 +15,17 @@ class TrialError(Exception):
     """A trial cannot go on (its record says so, the suite goes on): no traceback is shown, the text says it all."""
 
 
+def refusal(problems: Iterable[tuple[str, str]]) -> RequestError:
+    """All problems, each a place (file:line) and what is wrong there, in one error, in the order of the lines."""
+    lines = [f"{place}: {message}" for place, message in sorted(set(problems), key=_reading_order)]
+    return RequestError("\n".join([f"{len(lines)} problems", *lines] if len(lines) > 1 else lines))
+
+
+def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
+    file, _, line = placed[0].rpartition(":")
+    return (file, int(line), placed[1]) if line.isdecimal() else (placed[0], 0, placed[1])
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """ " (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
     names = [str(choice) for choice in choices]
