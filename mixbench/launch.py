@@ -23,6 +23,7 @@ from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills,
 from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
+from mixbench.slurm.jobs import hold
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
@@ -145,6 +146,8 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
     slot.job.folder.mkdir(parents=True)
+    for trial in slot.trials:
+        hold(run, trial.id, slot.job.name)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
     slot.oom_kills = oom_kills()

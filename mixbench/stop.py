@@ -1,6 +1,10 @@
-"""A process that was told to end, and may finish what it is at first.  Imports nothing, so that it can come first."""
+"""A process that was told to end, and may finish what it is at first.  Imports nothing of ours: it may come first."""
 
+import signal
 from dataclasses import dataclass
+from typing import NoReturn
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -17,3 +21,17 @@ class Stop:
         """Raises Stopped where it was."""
         if self.signal:
             raise Stopped(self.signal)
+
+
+def heed_stops() -> None:
+    """Have a closed terminal and a kill do what Ctrl-C does."""
+    for stop in STOPS:
+        if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
+            signal.signal(stop, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Stop, once: a second Ctrl-C would stop the stopping, and leave processes behind."""
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)
+    raise KeyboardInterrupt

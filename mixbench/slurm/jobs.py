@@ -111,8 +111,12 @@ class SlurmJob:
         return self.folder / str(restarts)
 
     def log(self, rank: int | Literal["batch"]) -> Path:
-        """What a rank, or the batch script around them, printed in all attempts."""
-        return self.run.jobs / self.number / f"{self.slurm_id}_{rank}.log"
+        """What a rank, or the batch script around them, printed in all attempts.
+
+        Looked for by its end: who submitted the array may have died before its number was written down.
+        """
+        folder, end = self.run.jobs / self.number, f"_{self.index}_{rank}.log"
+        return next(folder.glob(f"[0-9]*{end}"), folder / f"{self.array.slurm_id}{end}")
 
     def state(self) -> State:
         with suppress(OSError, ValidationError):

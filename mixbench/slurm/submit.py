@@ -162,11 +162,16 @@ def command(profile: Profile, module: str) -> str:
 
 def setup(profile: Profile) -> list[str]:
     """The script's lines before the ranks start."""
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     # a container has our Python, and none of SLURM's commands: the batch script, outside of it, has those
     inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
     after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
-    return [*exports, *profile.setup, *AFTER.format(after=after).splitlines()]
+    return [*surroundings(profile), *AFTER.format(after=after).splitlines()]
+
+
+def surroundings(profile: Profile) -> list[str]:
+    """The profile's own part of them."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
+    return [*exports, *profile.setup]
 
 
 def srun_arguments(profile: Profile) -> list[str]:
