@@ -27,9 +27,10 @@ def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
+    """ " (did you mean …?)" for a misspelt or cut word, or the choices themselves where they are few and none near."""
     names = [str(choice) for choice in choices]
-    if close := get_close_matches(cut(word), names, n=3, cutoff=0.6):
+    longer = [name for name in names if name.startswith(word)][:3] if len(word) > 2 else []
+    if close := get_close_matches(cut(word), names, n=3, cutoff=0.6) or longer:
         return f" (did you mean {' or '.join(close)}?)"
     return f" (choose from {', '.join(names)})" if 0 < len(names) <= 20 else ""
 

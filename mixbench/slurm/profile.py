@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from mixbench.content import content
-from mixbench.errors import RequestError, nearest, refusal
+from mixbench.errors import RequestError, nearest, refusal, shown
 from mixbench.schema import AsList, explain
 from mixbench.values import Count, PathText, Positive, Strict, Title
 from mixbench.yamltext import read
@@ -57,8 +57,8 @@ def _a_key(text: str) -> str:
 
 
 def _a_line(text: str) -> str:
-    if "\n" in text or "\0" in text:
-        raise ValueError("one line of shell is wanted for each entry of the list")
+    if "\n" in text:
+        raise ValueError("one line is wanted; a list may have several")
     return text
 
 
@@ -66,9 +66,21 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _no_percent(text: str) -> str:
-    if "," in text or "\n" in text:
-        raise ValueError(f"{text!r}: a comma or a line break cannot be part of it")
+def _an_option(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"text, a number, true or false is wanted, not {shown(value)}")
+    return _a_line(value) if isinstance(value, str) else _as_text(value)
+
+
+def _one_of_several(text: str) -> str:
+    if not text.strip() or "," in text or "\n" in text:
+        raise ValueError(f"a name or a path is wanted, for pyxis without comma and line break, not {text!r}")
+    return text
+
+
+def _an_interface(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text):
+        raise ValueError(f"the name of a network interface such as ib0 is wanted, not {text!r}")
     return text
 
 
@@ -77,14 +89,15 @@ Size = Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_size)]
 Line = Annotated[str, AfterValidator(_a_line)]
 Variable = Annotated[str, AfterValidator(_a_variable)]
 SbatchKey = Annotated[str, AfterValidator(_a_key)]
-SbatchValue = Annotated[str | bool, BeforeValidator(_as_text)]
+SbatchValue = Annotated[str | bool, BeforeValidator(_an_option)]
+Part = Annotated[str, AfterValidator(_one_of_several)]
 
 
 class Container(Strict):
     """A container image that the ranks run in, by pyxis: `mounts` as `from:to`; the run folder must be among them."""
 
-    image: Annotated[str, AfterValidator(_no_percent)]
-    mounts: Annotated[tuple[Annotated[str, AfterValidator(_no_percent)], ...], AsList, Field(strict=False)] = ()
+    image: Part
+    mounts: Annotated[tuple[Part, ...], AsList, Field(strict=False)] = ()
 
 
 class Requeue(Strict):
@@ -129,7 +142,7 @@ class Profile(Strict):
     environment: dict[Variable, Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_line)]] = Field({})
     python: PathText | None = None
     container: Container | None = None
-    network_interface: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] | None = None
+    network_interface: Annotated[str, AfterValidator(_an_interface)] | None = None
     scratch: PathText | None = None
     sbatch: dict[SbatchKey, SbatchValue] = Field({})
 
