@@ -15,7 +15,7 @@ import yaml
 
 from mixbench.record import Record
 from mixbench.run import Run
-from mixbench.slurm.jobs import SlurmJob, jobs, notes
+from mixbench.slurm.jobs import Note, SlurmJob, jobs, notes
 from tests.slurm.testbed import Slurm, until
 from tests.trials import write_suite
 
@@ -138,7 +138,11 @@ class Training:
 
     def until_signalled(self, attempt: int = 0, seconds: float = WITHIN) -> set[str]:
         """The signals that the ranks got, once all have."""
-        found = until(lambda: notes(self.job.attempt(attempt)), lambda all_: all(each.signal for each in all_), seconds)
+
+        def ranks() -> list[Note]:
+            return notes(self.job.attempt(attempt)) if any(self.out.glob("jobs/*/array.json")) else []
+
+        found = until(ranks, lambda found: len(found) == 4 and all(note.signal for note in found), seconds)
         return {note.signal for note in found}
 
     def restarts(self) -> int:
