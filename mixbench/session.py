@@ -23,9 +23,10 @@ from mixbench.room import check_room
 from mixbench.run import Run
 from mixbench.schema import Suite
 from mixbench.slurm import submit
-from mixbench.slurm.launch import Launch, ask_queue, open_jobs
+from mixbench.slurm.jobs import open_jobs
+from mixbench.slurm.launch import Launch
 from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import Unavailable
+from mixbench.slurm.queue import Unavailable, queued
 from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
@@ -92,7 +93,7 @@ class Session:
             return
         check(self.trials, self.cluster)
         try:
-            queue = ask_queue(open_jobs(self.run))
+            queue = queued(job.array.name for job in open_jobs(self.run))
         except Unavailable as error:
             raise RequestError(
                 f"{self.run.folder} has jobs in SLURM, of which nothing can be known now: {error}"

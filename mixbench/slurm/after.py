@@ -4,9 +4,12 @@ It prints `requeue` where the job is to run again, says why on stderr, and write
 The last job of a run to end makes the report.
 """
 
+import os
 import re
+import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,10 +17,9 @@ from mixbench.claim import latest
 from mixbench.launch import blame
 from mixbench.run import text_of
 from mixbench.slurm.jobs import Counts, Note, SlurmJob, jobs, notes
-from mixbench.slurm.queue import Unavailable, ask, described, seconds_left
+from mixbench.slurm.queue import Unavailable, ask, described, facts_in, seconds_in
 from mixbench.slurm.rank import job_here, restarts
 
-ASK_AGAIN_SECONDS = 120
 NODE_SECONDS = 20
 """In which every node of a job must start a process for it to count as alive."""
 NOTICE_SECONDS = 900
@@ -53,13 +55,8 @@ def judge(found: list[Note], world_size: int, said: str) -> Verdict:
         first = min(raised, key=lambda note: note.at)
         return Verdict("raised", first.rank, first.error, first.traceback)
     silent = [note for note in found if note.state == "runs" and not note.signal]
-    if match := MEMORY.search(said):
-        line = next(
-            line
-            for line in said[match.start() - 400 if match.start() > 400 else 0 :].splitlines()
-            if MEMORY.search(line)
-        )
-        return Verdict("memory", silent[0].rank if silent else 0, line.strip())
+    if lines := [line.strip() for line in said.splitlines() if MEMORY.search(line)]:
+        return Verdict("memory", silent[0].rank if silent else 0, lines[0])
     if silent:
         return Verdict("vanished", silent[0].rank)
     if any(note.signal or note.state == "stopped" for note in found):
@@ -74,7 +71,7 @@ def judge(found: list[Note], world_size: int, said: str) -> Verdict:
 def main(status: str) -> None:
     job = job_here()
     attempt = restarts()
-    facts = _described()
+    facts = facts_in(os.environ.get("MIXBENCH_JOB", ""))
     again, why = _decide(job, attempt, facts)
     print(f"{MARK}{attempt} ended with exit code {status}: {why}", file=sys.stderr, flush=True)
     if again:
@@ -187,34 +184,15 @@ def _of_slurm(text: str) -> str:
     return "".join(f"{line}\n" for line in text.splitlines() if line.startswith(("slurmstepd:", "srun:")))
 
 
-def _described() -> dict[str, str]:
-    """What slurmctld says of this job, which may be starting anew itself; nothing where it stays away."""
-    deadline = time.monotonic() + ASK_AGAIN_SECONDS
-    while True:
-        try:
-            return described(_job_id())
-        except Unavailable as error:
-            if time.monotonic() > deadline:
-                print(f"mixbench: {error}", file=sys.stderr)
-                return {}
-            time.sleep(2)
-
-
-def _job_id() -> str:
-    import os
-
-    return os.environ["SLURM_JOB_ID"]
-
-
 def _at_time_limit(job: SlurmJob) -> bool:
-    try:
-        return seconds_left(_job_id()) < job.array.profile.signal_seconds + LIMIT_SLACK_SECONDS
-    except Unavailable:
-        return False
+    left = seconds_in(os.environ.get("MIXBENCH_TIME_LEFT", ""))
+    return left < job.array.profile.signal_seconds + LIMIT_SLACK_SECONDS
 
 
 def _nodes_answer(job: SlurmJob) -> bool:
-    """Whether every node of the job still starts processes."""
+    """Whether every node of the job still starts processes; taken to be so in a container, which has no srun."""
+    if shutil.which("srun") is None:
+        return True
     try:
         each = (f"--nodes={job.array.nodes}", f"--ntasks={job.array.nodes}", "--ntasks-per-node=1")
         ask("srun", "--overlap", "--kill-on-bad-exit=0", "--mem=0", *each, "true", seconds=NODE_SECONDS)
@@ -227,9 +205,10 @@ def _await_notice(attempt: int) -> tuple[bool, str]:
     """A node is gone: SLURM will notice, and start the job anew on others, which ends this process."""
     deadline = time.monotonic() + NOTICE_SECONDS
     while time.monotonic() < deadline:
-        facts = _described()
-        if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != str(attempt):
-            return False, "a node was lost, and SLURM starts the job anew"
+        with suppress(Unavailable):
+            facts = described(os.environ["SLURM_JOB_ID"])
+            if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != str(attempt):
+                return False, "a node was lost, and SLURM starts the job anew"
         time.sleep(2)
     return True, f"a node does not answer, and SLURM has not noticed in {NOTICE_SECONDS} s"
 

@@ -77,6 +77,11 @@ class SlurmJob:
         return f"{self.number}/{self.index}"
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What the queue knows it by."""
+        return self.array.name, self.index
+
+    @property
     def slurm_id(self) -> str:
         return f"{self.array.slurm_id}_{self.index}" if self.array.slurm_id else f"{self.array.name}_{self.index}"
 
@@ -166,6 +171,11 @@ def jobs(run: Run) -> Iterator[SlurmJob]:
             array = read_array(path.parent)
             for index in range(len(array.jobs)):
                 yield SlurmJob(run, path.parent.name, index, array)
+
+
+def open_jobs(run: Run) -> list[SlurmJob]:
+    """The jobs that may still run, as far as the run folder knows."""
+    return [job for job in jobs(run) if not job.state().ended]
 
 
 def notes(attempt: Path) -> list[Note]:

@@ -8,27 +8,15 @@ from mixbench.claim import seize
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome, reopen, written
 from mixbench.run import Run
-from mixbench.slurm.jobs import SlurmJob, holder, jobs
+from mixbench.slurm.jobs import holder, jobs, open_jobs
 from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import Queued, Unavailable, last_state, queued
+from mixbench.slurm.queue import Unavailable, last_state, queued
 from mixbench.slurm.submit import submit
 from mixbench.trial import Trial
 
 POLL_SECONDS, QUEUE_SECONDS = 1.0, 10.0
 GONE_SECONDS = 20.0
 """A job must have been out of the queue for so long before it counts as gone: the last record may be on its way."""
-
-Queue = dict[tuple[str, int], Queued]
-
-
-def open_jobs(run: Run) -> list[SlurmJob]:
-    """The jobs that may still run, as far as the run folder knows."""
-    return [job for job in jobs(run) if not job.state().ended]
-
-
-def ask_queue(found: list[SlurmJob]) -> Queue:
-    """What the queue says of these jobs.  Raises Unavailable."""
-    return queued({job.array.name for job in found})
 
 
 @dataclass
@@ -60,14 +48,14 @@ class Launch:
         """The trials that a job in the queue will come to.  Jobs that have left it may no longer write."""
         found = open_jobs(self.run)
         try:
-            queue = ask_queue(found)
+            queue = queued(job.array.name for job in found)
         except Unavailable as error:
             raise RequestError(
                 f"what is in SLURM's queue for {self.run.folder} cannot be known now, so nothing was submitted: {error}"
             ) from None
         held: set[str] = set()
         for job in found:
-            if (job.array.name, job.index) in queue:
+            if job.key in queue:
                 held.update(job.unfinished())
             else:
                 seize(job.lock)
@@ -108,9 +96,9 @@ class Launch:
         """Wait no more for the trials of jobs that are gone from the queue.  Raises Unavailable."""
         found = [job for job in jobs(self.run) if set(job.trials) & set(waiting)]
         open_ = [job for job in found if not job.state().ended]
-        queue, now = ask_queue(open_), time.monotonic()
+        queue, now = queued(job.array.name for job in open_), time.monotonic()
         for job in found:
-            if (job.array.name, job.index) in queue:
+            if job.key in queue:
                 missing_since.pop(job.name, None)
                 continue
             if now - missing_since.setdefault(job.name, now) < GONE_SECONDS:

@@ -139,12 +139,12 @@ class Profile(Strict):
     macs_per_job: Positive = 2e15
     requeue: Requeue = Requeue()
     setup: Annotated[tuple[Line, ...], AsList, Field(strict=False)] = ()
-    environment: dict[Variable, Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_line)]] = Field({})
+    environment: dict[Variable, Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_line)]] = Field(default={})
     python: PathText | None = None
     container: Container | None = None
     network_interface: Annotated[str, AfterValidator(_an_interface)] | None = None
     scratch: PathText | None = None
-    sbatch: dict[SbatchKey, SbatchValue] = Field({})
+    sbatch: dict[SbatchKey, SbatchValue] = Field(default={})
 
     @property
     def resources(self) -> dict[str, int]:

@@ -57,16 +57,20 @@ def queued(names: Iterable[str]) -> dict[tuple[str, int], Queued]:
     return found
 
 
+def facts_in(line: str) -> dict[str, str]:
+    """What `scontrol --oneliner show job` prints: JobState, Reason, Restarts, TimeLimit, NodeList …"""
+    return dict(re.findall(r"(\w+)=(\S*)", line))
+
+
 def described(job_id: str) -> dict[str, str]:
-    """What slurmctld says of a job: JobState, Reason, Restarts, TimeLimit, NodeList …  Raises Unavailable."""
-    return dict(re.findall(r"(\w+)=(\S*)", ask("scontrol", "--oneliner", "show", "job", job_id)))
+    """What slurmctld says of a job.  Raises Unavailable."""
+    return facts_in(ask("scontrol", "--oneliner", "show", "job", job_id))
 
 
-def seconds_left(job_id: str) -> float:
-    """Until a job's time limit.  Raises Unavailable."""
-    text = ask("squeue", "--noheader", f"--jobs={job_id}", "--format=%L").strip()
+def seconds_in(text: str) -> float:
+    """A time of SLURM's, days-hours:minutes:seconds or less of it; infinite where it is UNLIMITED, or no time."""
     if not re.fullmatch(r"(\d+-)?[\d:]+", text):
-        return float("inf")  # UNLIMITED, INVALID
+        return float("inf")
     days, _, clock = text.rpartition("-")
     seconds = 0
     for part in clock.split(":"):

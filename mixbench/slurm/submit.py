@@ -31,6 +31,12 @@ AFTER = """\
 mixbench_after() {{
     status=$?
     trap - EXIT
+    for attempt in {{1..60}}; do
+        MIXBENCH_JOB=$(scontrol --oneliner show job "$SLURM_JOB_ID") && break
+        sleep 2
+    done
+    MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
+    export MIXBENCH_JOB MIXBENCH_TIME_LEFT
     if [ "$({after} "$status")" = requeue ]; then
         for attempt in {{1..30}}; do
             scontrol requeue "$SLURM_JOB_ID" && break
@@ -40,11 +46,18 @@ mixbench_after() {{
 }}
 trap : TERM
 trap mixbench_after EXIT"""
-"""Shell around the ranks: whatever ends them, what is to become of the job is decided afterwards, on its first node."""
+"""Shell around the ranks: whatever ends them, what is to become of the job is decided afterwards, on its first node.
+
+What SLURM says of the job is asked here, as a container has no scontrol; slurmctld may be starting anew.
+"""
 
 
 class Executor(submitit.SlurmExecutor):
     """submitit's, with sbatch called in the array's folder, so that the script holds no path of the run."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2  # that SLURM's commands are here is checked before anything is written
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         return ["sbatch", f"--chdir={self.folder}", str(submission_file_path)]
