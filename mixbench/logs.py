@@ -35,7 +35,7 @@ class Tail:
 
 
 def print_logs(run: Run, named: str, rank: str, follow: bool) -> None:
-    """What this rank of the trial printed.  `follow`: also what it will, until the trial has ended.
+    """What this rank of the trial printed, and why it failed.  `follow`: also what it will, until the trial has ended.
 
     Raises RequestError where no trial is meant, or nothing was printed yet and it is not followed.
     """
@@ -58,8 +58,10 @@ def print_logs(run: Run, named: str, rank: str, follow: bool) -> None:
         time.sleep(POLL_SECONDS)
     if not printed:
         print("mixbench: it has printed nothing" + " yet" * (not end), file=sys.stderr)
-    if follow:
+    if follow and end:
         print(f"mixbench: {trial_id}: {end}", file=sys.stderr)
+    if (record := run.readable(trial_id)) and record.status == "failed":  # of which a process alone prints nothing
+        print(f"mixbench: {trial_id} failed: {record.error}\n{record.details.traceback}".rstrip(), file=sys.stderr)
 
 
 def find_trial(run: Run, named: str) -> str:
@@ -101,7 +103,7 @@ def why_silent(run: Run, trial_id: str) -> str:
     if job := find(run, trial_id):
         return f"nothing was printed for {trial_id} yet: {_of_queue(job)}"
     if name := holder(run, trial_id):
-        return f"no log of {trial_id} in {run.jobs / name}; with --cluster debug, its terminal was given all"
+        return f"nothing was printed for {trial_id} yet in {run.jobs / name}"
     return f"{trial_id} has not been started: no job was given it"
 
 
@@ -122,7 +124,7 @@ def _end(run: Run, trial_id: str) -> str:
     """How the trial came to an end; empty while it may go on."""
     record = run.readable(trial_id)
     if record is not None and (record.status == "failed" or record.holds(run.trial(trial_id).measure)):
-        return record.status
+        return f"it is {record.status}"
     if job := find(run, trial_id):
         return f"job {job.slurm_id} has ended: {job.state().ended}" if job.state().ended else ""
     who = claim.holder(run.lock)

@@ -26,8 +26,7 @@ def cancel(run: Run) -> list[Queued]:
     """
     found = list(jobs(run))
     if not found:
-        _refuse_local(run)
-        return []
+        run.planned()  # raises where this is no run folder
     names = {job.array.name for job in found}
     cancelled: dict[tuple[str, int], Queued] = {}
     deadline = time.monotonic() + GONE_SECONDS
@@ -55,6 +54,8 @@ def cancel(run: Run) -> list[Queued]:
             if holder(run, trial_id) == job.name:
                 run.clear_progress(trial_id)
     _refuse_damaged(run)
+    if not cancelled:
+        _refuse_local(run)
     return list(cancelled.values())
 
 
@@ -68,10 +69,9 @@ def told(cancelled: list[Queued], folder: Path) -> str:
 
 
 def _refuse_local(run: Run) -> None:
-    """Raises RequestError where a process outside of SLURM is at work on the run, or there is no run."""
-    run.planned()
-    who = claim.holder(run.lock)
-    if who and who.lives() is not False:
+    """Raises RequestError where a process outside of SLURM is at work on the run."""
+    who, numbered = claim.holder(run.lock), sorted(run.jobs.glob("[0-9]*"), key=lambda path: int(path.name))
+    if who and who.lives() is not False and not any((path / "array.json").exists() for path in numbered[-1:]):
         raise RequestError(
             f"{run.folder} is not in SLURM; it is run by {who}: end it there with Ctrl-C, or with: kill {who.pid}"
         )

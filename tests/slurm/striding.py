@@ -44,7 +44,9 @@ def stride(step: int) -> None:
 
 
 def wait(folder: Path) -> None:
-    (folder / f"held-{torch.distributed.get_rank()}").touch()
+    rank = torch.distributed.get_rank()
+    print(f"rank {rank} is held", flush=True)
+    (folder / f"held-{rank}").touch()
     end = time.monotonic() + HOLD_SECONDS
     while not (folder / "go").exists():
         assert time.monotonic() < end, "nobody said go"
