@@ -86,7 +86,7 @@ def test_a_job_whose_number_nobody_wrote_down_is_read_followed_cancelled_and_goe
     until(training.processes, lambda left: not left, 30)
     assert [job.state().ended for job in jobs(training.run)] == ["cancelled"]
     batch = mixbench(slurm, "logs", training.out, "striding", "--rank", "batch").stdout
-    assert "CANCELLED" in batch and "attempt 0 ended" in batch
+    assert "CANCELLED" in batch
     assert training.record().status == "pending" and training.run.has_checkpoint(training.trial_id)
     assert training.run.progress(training.trial_id) is None
 
@@ -96,9 +96,11 @@ def test_a_job_whose_number_nobody_wrote_down_is_read_followed_cancelled_and_goe
     assert [job.state().ended for job in jobs(training.run)] == ["cancelled", "done"]
 
 
-def doctor(slurm: Slurm, folder: Path, profile: dict[str, Any], *words: str | Path) -> tuple[int, dict[str, Any]]:
+def doctor(
+    slurm: Slurm, folder: Path, profile: dict[str, Any], *words: str | Path, runs: Path | None = None
+) -> tuple[int, dict[str, Any]]:
     """Its exit code, and what it found by check; it leaves nothing in the queue, nor where run folders are."""
-    runs = folder / "where 'runs' are"
+    runs = runs or folder / "where 'runs' are"
     runs.mkdir(exist_ok=True)
     (folder / "profile.yaml").write_text(yaml.safe_dump({"partition": "main", "time": 60} | profile))
     done = mixbench(slurm, "doctor", *words, "--cluster", folder / "profile.yaml", "--out", runs, "--json")
@@ -109,7 +111,7 @@ def doctor(slurm: Slurm, folder: Path, profile: dict[str, Any], *words: str | Pa
 
 
 def test_the_doctor_finds_the_testbed_well(slurm: Slurm, tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, resources={"nodes": 2, "processes_per_node": 2})
+    suite = write_suite(tmp_path, resources={"nodes": 2, "processes_per_node": 2}, recipe={"global_batch_size": 64})
     code, found = doctor(slurm, tmp_path, {"memory": "3G", "environment": {"OMP_NUM_THREADS": 1}}, suite)
     assert code == 0, found
     host = found["compute node"].split()[-1]
@@ -132,7 +134,7 @@ def test_the_doctor_names_each_thing_that_is_wrong_on_a_node(slurm: Slurm, tmp_p
     code, found = doctor(slurm, tmp_path, wrong | {"environment": {"PYTHONPATH": str(other.parent)}})
     assert code == 1
     bad = {check: text for check, text in found.items() if text.startswith("FAILED ")}
-    assert list(bad) == ["packages there", "GPU there", "scratch there", "rendezvous"]
+    assert list(bad) == ["packages there", "GPU there", "scratch there", "DeepSpeed there", "rendezvous"]
     assert bad["packages there"] == f"FAILED ptflops 0.0.1, here {installed('ptflops')}"
     assert "1 was asked for, and torch sees none (CUDA_VISIBLE_DEVICES: " in bad["GPU there"]
     assert "NotADirectoryError" in bad["scratch there"]
@@ -162,13 +164,11 @@ def test_the_doctor_says_why_a_probe_did_not_run(slurm: Slurm, tmp_path: Path) -
 
 def test_the_doctor_sees_that_a_node_does_not_see_the_run_folder(slurm: Slurm, tmp_path: Path) -> None:
     blind = Path("/dev/shm") / f"mixbench-{tmp_path.name}"  # each node has its own
-    blind.mkdir()
     try:
-        code, found = doctor(slurm, tmp_path, {}, "--out", blind)
-        left = list(blind.iterdir())
+        code, found = doctor(slurm, tmp_path, {}, runs=blind)
     finally:
         blind.rmdir()
-    assert code == 1 and left == []
+    assert code == 1
     assert f"it left nothing in {blind}: do compute nodes see that folder?" in found["compute node"]
 
 
