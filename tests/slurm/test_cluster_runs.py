@@ -35,7 +35,14 @@ def prepare(folder: Path, suite: dict[str, Any], **profile: Any) -> tuple[list[s
     """The words that run such a suite, and its run."""
     (folder / "profile.yaml").write_text(yaml.safe_dump(PROFILE | profile))
     run = Run(folder / "run")
-    words = ["run", write_suite(folder, **suite), "--cluster", folder / "profile.yaml", "--out", run.folder]
+    words: list[str | Path] = [
+        "run",
+        write_suite(folder, **suite),
+        "--cluster",
+        folder / "profile.yaml",
+        "--out",
+        run.folder,
+    ]
     return words, run
 
 

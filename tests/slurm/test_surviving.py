@@ -2,13 +2,14 @@
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.slurm.runs import WITHIN, Training, kill
-from tests.slurm.testbed import Slurm, until
+from tests.slurm.testbed import Slurm, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +71,28 @@ def test_it_is_preempted_by_a_higher_qos(slurm: Slurm, tmp_path: Path, undisturb
         training.let_go()
         training.ends(process)
     assert training.outcome() == undisturbed[1]
+    assert training.restarts() == 1 and training.job.state().counts == {}
+
+
+@pytest.fixture(scope="module")
+def preempting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A testbed where a partition preempts another one, and a preempted job gets TERM, as SLURM does unless told."""
+    folder = tmp_path_factory.mktemp("preempting") / "slurm"
+    with running(folder, 2, preempt="partition", conf="SlurmctldParameters=") as slurm:
+        yield slurm
+
+
+def test_it_is_preempted_by_another_partition(
+    preempting: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]
+) -> None:
+    training = held(preempting, tmp_path, 0)
+    with training.started() as process:
+        training.until_held()
+        preempting.submit("true", tmp_path / "urgent.log", "--partition=urgent", "--nodes=2", "--exclusive")
+        assert training.until_signalled() == {"SIGTERM"}
+        training.let_go()
+        training.ends(process)
+    assert training.outcome() == undisturbed[0]
     assert training.restarts() == 1 and training.job.state().counts == {}
 
 
