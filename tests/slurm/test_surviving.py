@@ -36,24 +36,33 @@ def held(slurm: Slurm, folder: Path, stage: int, **profile: Any) -> Training:
     return training
 
 
+def let_the_time_limit_come(training: Training) -> None:
+    """Held in mid-training, the job is left a minute; the training goes on when SLURM has sent its signal."""
+    training.until_held()
+    minutes = int(float(training.slurm.run("squeue", "-h", "-j", training.job.slurm_id, "-o", "%M").split(":")[-2])) + 2
+    training.limit(minutes)
+    assert training.until_signalled() == {"SIGUSR2"}
+    training.let_go()
+
+
 def test_the_time_limit_comes(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 0, time=1)
+    training = held(slurm, tmp_path, 0)
     with training.started() as process:
-        assert training.until_signalled() == {"SIGUSR2"}
-        training.let_go()
+        let_the_time_limit_come(training)
+        until(training.restarts, lambda count: count == 1, WITHIN)
+        training.limit(60)
         training.ends(process)
     assert training.outcome() == undisturbed[0]
-    assert training.restarts() == training.job.state().counts[training.trial_id].time_limits >= 1
+    assert training.restarts() == training.job.state().counts[training.trial_id].time_limits == 1
 
 
 def test_the_time_limit_comes_once_too_often(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 1, time=1, requeue={"time_limits": 0})
+    training = held(slurm, tmp_path, 1, requeue={"time_limits": 0})
     with training.started() as process:
-        training.until_signalled()
-        training.let_go()
+        let_the_time_limit_come(training)
         training.ends(process, code=1)
     assert re.fullmatch(
-        r"the time limit of 1 minutes came \(1 times, the profile allows 0\); its checkpoint is kept, .*",
+        r"the time limit of 60 minutes came \(1 times, the profile allows 0\); its checkpoint is kept, .*",
         training.record().error,
     )
     assert training.run.has_checkpoint(training.trial_id)
