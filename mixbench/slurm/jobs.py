@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
-from mixbench.run import Run, text_of
+from mixbench.run import Run
 from mixbench.slurm.profile import Profile
 
 
@@ -106,7 +106,8 @@ class SlurmJob:
 
         Not those that a later job was given: a trial that failed may run again while the job's others still go on.
         """
-        return [each for each in self.trials if holder(self.run, each) == self.name and not self.is_over(each)]
+        later = {trial_id for job in jobs(self.run, after=int(self.number)) for trial_id in job.trials}
+        return [trial_id for trial_id in self.trials if trial_id not in later and not self.is_over(trial_id)]
 
     def is_over(self, trial_id: str) -> bool:
         trial, record = self.run.trial(trial_id), self.run.readable(trial_id)
@@ -135,22 +136,9 @@ class SlurmJob:
         self.write_state(self.state().model_copy(update={"ended": why}))
 
 
-def hold(run: Run, trial_id: str, name: str) -> None:
-    """Give a trial to a job: any that had it before leaves it alone from now on."""
-    write_atomically(run.trial_folder(trial_id) / "job", name)
-
-
-def holder(run: Run, trial_id: str) -> str:
-    """The name of the job that was given this trial last; empty where none was."""
-    return text_of(run.trial_folder(trial_id) / "job")
-
-
 def find(run: Run, trial_id: str) -> "SlurmJob | None":
-    """The job that was given this trial last.  None where no job of SLURM was.  Raises RequestError."""
-    number, _, index = holder(run, trial_id).partition("/")
-    if not index.isdecimal():
-        return None
-    return SlurmJob(run, number, int(index), read_array(run.jobs / number))
+    """The job that was given this trial last; None where no job of SLURM was."""
+    return next((job for job in reversed(list(jobs(run))) if trial_id in job.trials), None)
 
 
 def read_array(folder: Path) -> Array:
@@ -164,9 +152,13 @@ def read_array(folder: Path) -> Array:
         raise RequestError(f"{path} is damaged: {' '.join(str(error).split())}") from None
 
 
-def jobs(run: Run) -> Iterator[SlurmJob]:
-    """The run's jobs in the order in which they were submitted.  Damaged arrays are passed over."""
-    for path in sorted(run.jobs.glob("[0-9]*/array.json"), key=lambda path: int(path.parent.name)):
+def jobs(run: Run, after: int = 0) -> Iterator[SlurmJob]:
+    """The run's jobs, or those after an array, in the order in which they were submitted.
+
+    Damaged arrays are passed over.
+    """
+    numbers = sorted(int(path.parent.name) for path in run.jobs.glob("[0-9]*/array.json"))
+    for path in (run.jobs / f"{number:04d}" / "array.json" for number in numbers if number > after):
         with suppress(RequestError):
             array = read_array(path.parent)
             for index in range(len(array.jobs)):

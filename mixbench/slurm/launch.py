@@ -8,7 +8,7 @@ from mixbench.claim import seize
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome, reopen, written
 from mixbench.run import Run
-from mixbench.slurm.jobs import holder, jobs, open_jobs
+from mixbench.slurm.jobs import jobs, open_jobs
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, last_state, queued
 from mixbench.slurm.submit import submit
@@ -97,15 +97,14 @@ class Launch:
         found = [job for job in jobs(self.run) if set(job.trials) & set(waiting)]
         open_ = [job for job in found if not job.state().ended]
         queue, now = queued(job.array.name for job in open_), time.monotonic()
+        holders = {trial_id: job.name for job in found for trial_id in job.trials}  # the last one's
         for job in found:
             if job.key in queue:
                 missing_since.pop(job.name, None)
                 continue
             if now - missing_since.setdefault(job.name, now) < GONE_SECONDS:
                 continue
-            left = [
-                trial_id for trial_id in job.trials if trial_id in waiting and holder(self.run, trial_id) == job.name
-            ]
+            left = [each for each in job.trials if each in waiting and holders[each] == job.name]
             if left:
                 ended = job.state().ended
                 if not ended:

@@ -7,7 +7,8 @@ from typing import Any
 from mixbench.record import Record
 from mixbench.results import Collected
 from mixbench.run import Run, text_of
-from mixbench.slurm.jobs import SlurmJob, find, open_jobs
+from mixbench.slurm.jobs import SlurmJob, open_jobs
+from mixbench.slurm.jobs import jobs as all_jobs
 from mixbench.slurm.queue import Queued, Unavailable, last_state, queued
 
 MOST_SHOWN = 8
@@ -73,12 +74,15 @@ def in_queue(run: Run, collected: Collected) -> tuple[Collected, InQueue]:
         return collected, InQueue([(job, None) for job in found], str(error))
     jobs = [(job, queue.get(job.key)) for job in found]
     current = {_current(job) for job, entry in jobs if entry and entry.state in AT_WORK}
-    records = [_as_queued(record, record.trial_id in current, run) for record in collected.records]
+    theirs = {trial_id for job in all_jobs(run) for trial_id in job.trials}
+    records = [
+        _as_queued(each, each.trial_id in current) if each.trial_id in theirs else each for each in collected.records
+    ]
     return replace(collected, records=records), InQueue(jobs)
 
 
-def _as_queued(record: Record, at_work: bool, run: Run) -> Record:
-    if record.status not in ("running", "pending") or (find(run, record.trial_id) is None):
+def _as_queued(record: Record, at_work: bool) -> Record:
+    if record.status not in ("running", "pending"):
         return record
     return record.model_copy(update={"status": "running" if at_work else "pending"})
 

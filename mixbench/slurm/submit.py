@@ -21,7 +21,7 @@ from submitit.core.utils import FailedJobError
 from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.run import Run
-from mixbench.slurm.jobs import Array, hold
+from mixbench.slurm.jobs import Array
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import most_in_array
 from mixbench.trial import Trial
@@ -119,10 +119,8 @@ def _submit(array: Array, run: Run) -> Array:
     """Write an array down, submit it, write its number down."""
     number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     folder = (run.jobs / f"{number:04d}").absolute()
-    for index, trials in enumerate(array.jobs):
+    for index in range(len(array.jobs)):
         (folder / str(index)).mkdir(parents=True)
-        for trial_id in trials:
-            hold(run, trial_id, f"{folder.name}/{index}")
     write_atomically(folder / "array.json", to_json(array))
     try:
         job = executor(array, folder)._submit_command(command(array.profile, "mixbench.slurm.rank"))

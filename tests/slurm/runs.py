@@ -145,6 +145,11 @@ class Training:
         found = until(ranks, lambda found: len(found) == 4 and all(note.signal for note in found), seconds)
         return {note.signal for note in found}
 
+    def limit(self, minutes: int) -> None:
+        """Change the job's time limit, as an administrator may."""
+        job = self.slurm.job(self.job.slurm_id)["JobId"]
+        self.slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+
     def restarts(self) -> int:
         return int(self.slurm.job(self.job.slurm_id)["Restarts"])
 

@@ -35,7 +35,14 @@ def prepare(folder: Path, suite: dict[str, Any], **profile: Any) -> tuple[list[s
     """The words that run such a suite, and its run."""
     (folder / "profile.yaml").write_text(yaml.safe_dump(PROFILE | profile))
     run = Run(folder / "run")
-    words = ["run", write_suite(folder, **suite), "--cluster", folder / "profile.yaml", "--out", run.folder]
+    words: list[str | Path] = [
+        "run",
+        write_suite(folder, **suite),
+        "--cluster",
+        folder / "profile.yaml",
+        "--out",
+        run.folder,
+    ]
     return words, run
 
 
@@ -54,12 +61,15 @@ def test_detached_jobs_finish_the_run_and_the_last_one_makes_the_report(slurm: S
     assert done.returncode == 0 and "6 trials submitted" in done.stdout, done.stdout + done.stderr
     assert not (run.folder / "report.html").exists()
     until((run.folder / "report.html").exists, bool, 200)
-    found = {trial_id: run.readable(trial_id) for trial_id in run.planned()}
-    states = {trial_id: record and (record.status, record.error) for trial_id, record in found.items()}
-    assert [state and state[0] for state in states.values()] == ["done", "done", "failed", "failed", "failed", "failed"]
-    errors = [state[1] for state in states.values() if state]
-    assert errors[2] == errors[3] == "RuntimeError: a tensor of the wrong size <b>&"
-    assert all(error.startswith("rank 0 of 1 died: ") for error in errors[4:])
+    found = [record for trial_id in run.planned() if (record := run.readable(trial_id))]
+    states = sorted((record.model.partition("[")[0], record.seed, record.status, record.error) for record in found)
+    assert [state[:3] for state in states] == [
+        (model, seed, how)
+        for model, how in [("dies", "failed"), ("mixer_s4", "done"), ("raises", "failed")]
+        for seed in (0, 1)
+    ]
+    assert all(error.startswith("rank 0 of 1 died: ") for *_, error in states[:2])
+    assert {error for *_, error in states[4:]} == {"RuntimeError: a tensor of the wrong size <b>&"}
     assert [job.state().ended for job in jobs(run)] == ["done", "done"]
     assert status(slurm, run)["counts"] == {"done": 2, "failed": 4, "running": 0, "pending": 0}
     assert (run.folder / "results.csv").read_text().count("\n") == 7

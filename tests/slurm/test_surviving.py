@@ -2,13 +2,14 @@
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.slurm.runs import WITHIN, Training, kill
-from tests.slurm.testbed import Slurm, until
+from tests.slurm.testbed import Slurm, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def undisturbed(testbed: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dic
         training = Training.of(testbed, tmp_path_factory.mktemp("whole") / str(stage), stage)
         training.again()
         found[stage] = training.outcome()
-        assert found[stage][2] == ["job", "record.json", "trial.json", "weights.safetensors"]
+        assert found[stage][2] == ["record.json", "trial.json", "weights.safetensors"]
     return found
 
 
@@ -35,24 +36,36 @@ def held(slurm: Slurm, folder: Path, stage: int, **profile: Any) -> Training:
     return training
 
 
+def let_the_time_limit_come(training: Training) -> None:
+    """Held in mid-training, the job is left a minute; the training goes on when SLURM has sent its signal."""
+    training.until_held()
+    *_, minutes, seconds = map(
+        int, training.slurm.run("squeue", "-h", "-j", training.job.slurm_id, "-o", "%M").split(":")
+    )
+    minutes += 1 if seconds < 25 else 2
+    training.limit(minutes)
+    assert training.until_signalled() == {"SIGUSR2"}
+    training.let_go()
+
+
 def test_the_time_limit_comes(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 0, time=1)
+    training = held(slurm, tmp_path, 0)
     with training.started() as process:
-        assert training.until_signalled() == {"SIGUSR2"}
-        training.let_go()
+        let_the_time_limit_come(training)
+        until(training.restarts, lambda count: count == 1, WITHIN)
+        training.limit(60)
         training.ends(process)
     assert training.outcome() == undisturbed[0]
-    assert training.restarts() == training.job.state().counts[training.trial_id].time_limits >= 1
+    assert training.restarts() == training.job.state().counts[training.trial_id].time_limits == 1
 
 
 def test_the_time_limit_comes_once_too_often(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 1, time=1, requeue={"time_limits": 0})
+    training = held(slurm, tmp_path, 1, requeue={"time_limits": 0})
     with training.started() as process:
-        training.until_signalled()
-        training.let_go()
+        let_the_time_limit_come(training)
         training.ends(process, code=1)
     assert re.fullmatch(
-        r"the time limit of 1 minutes came \(1 times, the profile allows 0\); its checkpoint is kept, .*",
+        r"the time limit of 60 minutes came \(1 times, the profile allows 0\); its checkpoint is kept, .*",
         training.record().error,
     )
     assert training.run.has_checkpoint(training.trial_id)
@@ -70,6 +83,26 @@ def test_it_is_preempted_by_a_higher_qos(slurm: Slurm, tmp_path: Path, undisturb
         training.let_go()
         training.ends(process)
     assert training.outcome() == undisturbed[1]
+    assert training.restarts() == 1 and training.job.state().counts == {}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A partition preempts another one, a preempted job gets TERM, and memory is limited without cgroups."""
+    folder = tmp_path_factory.mktemp("other") / "slurm"
+    with running(folder, 2, preempt="partition", memory="polled", conf="SlurmctldParameters=") as slurm:
+        yield slurm
+
+
+def test_it_is_preempted_by_another_partition(other: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
+    training = held(other, tmp_path, 0)
+    with training.started() as process:
+        training.until_held()
+        other.submit("true", tmp_path / "urgent.log", "--partition=urgent", "--nodes=2", "--exclusive")
+        assert training.until_signalled() == {"SIGTERM"}
+        training.let_go()
+        training.ends(process)
+    assert training.outcome() == undisturbed[0]
     assert training.restarts() == 1 and training.job.state().counts == {}
 
 
@@ -148,14 +181,15 @@ def test_a_rank_raises(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outc
     assert training.outcome() == undisturbed[0]
 
 
+@pytest.mark.parametrize("limited", ["by the kernel", "by polling"])
 def test_a_rank_takes_more_memory_than_the_host_gives(
-    slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]
+    limited: str, slurm: Slurm, other: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]
 ) -> None:
-    training = Training.of(slurm, tmp_path, 1)
+    training = Training.of(slurm if limited == "by the kernel" else other, tmp_path, 1)
     training.order("fault", "swell", HELD_AT)
     with training.started() as process:
         training.ends(process, code=1)
-    assert training.record().error.startswith("out of memory on the host: "), training.logs()
+    assert training.record().error.startswith("out of memory on the host: "), training.record().error + training.logs()
     assert training.restarts() == 0
     training.cancel_orders()
     training.again()
