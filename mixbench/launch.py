@@ -4,6 +4,7 @@ A GPU runs one trial at a time, a CPU one in all.  The trials of a device are pa
 the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -17,13 +18,12 @@ from typing import Any
 import submitit
 from pydantic import TypeAdapter
 
-from mixbench.disk import set_aside
+from mixbench.disk import set_aside, write_atomically
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
-from mixbench.slurm.jobs import hold
 from mixbench.trial import Trial
 from mixbench.worker import Job, timestamp, work
 
@@ -146,8 +146,7 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
     slot.job.folder.mkdir(parents=True)
-    for trial in slot.trials:
-        hold(run, trial.id, slot.job.name)
+    write_atomically(slot.job.folder / "trials.json", json.dumps(slot.job.trials), lasting=False)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
     slot.oom_kills = oom_kills()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mixbench import claim
 from mixbench.errors import RequestError, nearest, printable, shown
-from mixbench.run import Run
-from mixbench.slurm.jobs import SlurmJob, find, holder
+from mixbench.run import Run, text_of
+from mixbench.slurm.jobs import SlurmJob, find
 from mixbench.slurm.queue import Unavailable, queued
 
 POLL_SECONDS = 1.0
@@ -83,28 +83,41 @@ def logs(run: Run, trial_id: str, rank: str) -> list[Path]:
 
     Raises RequestError where the job cannot have such a rank.
     """
-    if job := find(run, trial_id):
+    local = _local(run, trial_id)
+    if job := _in_slurm(run, trial_id, local):
         if rank != "batch" and not (rank.isdecimal() and int(rank) < job.world_size):
             ranks = f"ranks 0 to {job.world_size - 1}" if job.world_size > 1 else "rank 0"
             raise RequestError(f"--rank {shown(rank)}: job {job.slurm_id} has {ranks}, and batch")
         path = job.log("batch" if rank == "batch" else int(rank))
         return [path] if path.exists() else []
-    if not (name := holder(run, trial_id)):
+    if local is None:
         return []
-    folder = run.jobs / name
-    there = sorted({path.name.split("_")[-2] for path in folder.glob("*_*_log.out")})
+    there = sorted({path.name.split("_")[-2] for path in local.glob("*_*_log.out")})
     if there and rank not in there:
         raise RequestError(f"--rank {shown(rank)}: the trial's processes are {', '.join(there)}")
-    return [path for end in ("out", "err") for path in folder.glob(f"*_{rank}_log.{end}")] if there else []
+    return [path for end in ("out", "err") for path in local.glob(f"*_{rank}_log.{end}")] if there else []
 
 
 def why_silent(run: Run, trial_id: str) -> str:
     """Why there is no log."""
-    if job := find(run, trial_id):
+    local = _local(run, trial_id)
+    if job := _in_slurm(run, trial_id, local):
         return f"nothing was printed for {trial_id} yet: {_of_queue(job)}"
-    if name := holder(run, trial_id):
-        return f"nothing was printed for {trial_id} yet in {run.jobs / name}"
+    if local:
+        return f"nothing was printed for {trial_id} yet in {local}"
     return f"{trial_id} has not been started: no job was given it"
+
+
+def _local(run: Run, trial_id: str) -> Path | None:
+    """The folder of the last job on a machine of its own that was given this trial."""
+    folders = sorted((path.parent for path in run.jobs.glob("[0-9]*/trials.json")), key=lambda path: int(path.name))
+    return next((each for each in reversed(folders) if f'"{trial_id}"' in text_of(each / "trials.json")), None)
+
+
+def _in_slurm(run: Run, trial_id: str, local: Path | None) -> SlurmJob | None:
+    """The job of SLURM's that was given this trial, unless one on a machine of its own has been since."""
+    job = find(run, trial_id)
+    return job if job and (local is None or int(job.number) > int(local.name)) else None
 
 
 def _of_queue(job: SlurmJob) -> str:
@@ -125,7 +138,7 @@ def _end(run: Run, trial_id: str) -> str:
     record = run.readable(trial_id)
     if record is not None and (record.status == "failed" or record.holds(run.trial(trial_id).measure)):
         return f"it is {record.status}"
-    if job := find(run, trial_id):
+    if job := _in_slurm(run, trial_id, _local(run, trial_id)):
         return f"job {job.slurm_id} has ended: {job.state().ended}" if job.state().ended else ""
     who = claim.holder(run.lock)
     return "nobody runs it now" if who is None or who.lives() is False else ""

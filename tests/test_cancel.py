@@ -7,7 +7,8 @@ import pytest
 
 from mixbench.claim import claimed
 from mixbench.disk import to_json
-from mixbench.slurm.jobs import Array, State, hold, jobs
+from mixbench.run import Run
+from mixbench.slurm.jobs import Array, State, jobs
 from mixbench.slurm.profile import Profile
 from tests import fake_runs
 from tests.refusals import snapshot
@@ -16,14 +17,13 @@ from tests.test_logs import Shell, mixbench
 __all__ = ["mixbench"]
 
 
-def in_slurm(folder: Path) -> tuple[fake_runs.Run, str]:
+def in_slurm(folder: Path) -> tuple[Run, str]:
     """A run whose only trial is in a job, and that trial."""
     trial = fake_runs.trial("convmixer_256_8", 0)
     run = fake_runs.write_run(folder, [trial], [])
     (run.jobs / "0001/0").mkdir(parents=True)
     array = Array(name="mixbench-a", profile=Profile(time=5), nodes=1, processes_per_node=1, jobs=((trial.id,),))
     (run.jobs / "0001/array.json").write_text(to_json(array))
-    hold(run, trial.id, "0001/0")
     return run, trial.id
 
 

@@ -27,6 +27,8 @@ NOTICE_SECONDS = 900
 LIMIT_SLACK_SECONDS = 90
 """SLURM signals up to a minute earlier than it was told to."""
 MEMORY = re.compile(r"oom[-_ ]?kill|out of memory|exceeded (\w+ )?memory limit", re.IGNORECASE)
+CANCELLED = re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
+"""As scancel alone leaves it: else it says DUE TO what.  scontrol may only say COMPLETING by then."""
 MARK = "mixbench: attempt "
 """Begins the last line of each attempt in the batch script's log."""
 
@@ -87,7 +89,7 @@ def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, s
         return False, f"the job is no longer wanted: {job.state().ended}"
     if facts.get("Restarts", str(attempt)) != str(attempt):
         return False, "SLURM has started it anew elsewhere"
-    if state == "CANCELLED":
+    if state == "CANCELLED" or CANCELLED.search(text_of(job.log("batch")).rpartition(MARK)[2]):
         _end(job, "cancelled")
         return False, "cancelled"
     if state not in ("RUNNING", "TIMEOUT", "COMPLETING", "FAILED", "COMPLETED", "OUT_OF_MEMORY"):

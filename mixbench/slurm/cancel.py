@@ -8,7 +8,7 @@ from pathlib import Path
 from mixbench import claim
 from mixbench.errors import RequestError
 from mixbench.run import Run
-from mixbench.slurm.jobs import holder, jobs, read_array
+from mixbench.slurm.jobs import jobs, read_array
 from mixbench.slurm.queue import Queued, Unavailable, ask, queued
 
 POLL_SECONDS = 1.0
@@ -50,8 +50,7 @@ def cancel(run: Run) -> list[Queued]:
         if not job.state().ended:
             claim.seize(job.lock)  # a node that nobody reaches may still be at work: it writes no more
             job.end("cancelled")
-        for trial_id in job.trials:
-            if holder(run, trial_id) == job.name:
+            for trial_id in job.trials:
                 run.clear_progress(trial_id)
     _refuse_damaged(run)
     if not cancelled:
