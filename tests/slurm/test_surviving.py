@@ -220,7 +220,7 @@ def test_the_login_process_is_killed_and_another_one_attaches(
     with training.started() as process:
         training.until_held()
         kill(process.pid)
-        process.communicate()
+        process.wait(30)
     with training.started() as process:
         until(lambda: len(list((training.out / "lock").glob("2.json"))), bool, 60)
         training.let_go()
@@ -230,11 +230,16 @@ def test_the_login_process_is_killed_and_another_one_attaches(
     assert len(list(training.run.jobs.iterdir())) == 1 and training.restarts() == 0
 
 
-def test_a_job_is_cancelled_from_outside(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
+@pytest.mark.parametrize("ranks", ["do not react", "end by themselves"])
+def test_a_job_is_cancelled_from_outside(
+    ranks: str, slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]
+) -> None:
     training = held(slurm, tmp_path, 0)
     with training.started() as process:
         training.until_held()
         slurm.run("scancel", training.job.slurm_id)
+        if ranks == "end by themselves":
+            training.let_go()
         printed = training.ends(process, code=1)
     assert "pending again" in printed
     assert training.run.record(training.trial_id) is None and training.run.progress(training.trial_id) is None
