@@ -27,12 +27,13 @@ from mixbench.errors import TrialError
 from mixbench.record import Epoch
 from mixbench.run import Run, complete
 from mixbench.snapshot import restore, states, unpickled
+from mixbench.stop import Stopped
 from mixbench.trial import Trial
 from mixbench.world import World
 
 SCHEMA_VERSION = 1
-AGREE_STEPS = 16
-"""How often several ranks ask each other whether it is time: that costs a message."""
+AGREE_STEPS, AGREE_SECONDS = 16, 2.0
+"""After how many steps at the most, and about what time, several ranks ask each other again: that costs a message."""
 
 
 @dataclass
@@ -77,14 +78,29 @@ class Checkpoints:
         self.run, self.trial, self.world = run, trial, world
         self.folder = run.checkpoints(trial.id)
         self.notes: list[str] = []
-        self._saved_at = time.monotonic()
+        self._saved_at = self._asked_at = time.monotonic()
+        self._asked: int | None = None
+        self._ask_next = 0
+        self._stopping = False
 
     def due(self, step: int) -> bool:
-        """Whether the time interval is over; all ranks hear the same.  `step` counts from the run's begin."""
-        minutes = self.trial.checkpoint.minutes
-        if not minutes or (self.world.size > 1 and step % AGREE_STEPS):
+        """Whether the time interval is over, or the job is told to end; all ranks hear the same.
+
+        `step` counts from the run's begin.  After a saving that was due for the job's end, Stopped is raised.
+        """
+        minutes, stop = self.trial.checkpoint.minutes, self.world.stop
+        if (not minutes and stop is None) or (self.world.size > 1 and step < self._ask_next):
             return False
-        return self.world.any(time.monotonic() - self._saved_at >= 60 * minutes)
+        now = time.monotonic()
+        stopping, over = bool(stop and stop.signal), bool(minutes) and now - self._saved_at >= 60 * minutes
+        if self.world.size > 1:
+            pace = AGREE_SECONDS if self._asked is None else (now - self._asked_at) / max(1, step - self._asked)
+            said = self.world.max(torch.tensor([stopping, over, pace], device=self.world.device)).tolist()
+            stopping, over = bool(said[0]), bool(said[1])
+            self._asked, self._asked_at = step, now
+            self._ask_next = step + int(min(AGREE_STEPS, max(1.0, AGREE_SECONDS / max(said[2], 1e-6))))
+        self._stopping = stopping
+        return stopping or over
 
     def due_after(self, epochs: int) -> bool:
         """Whether one is asked for at the end of this many epochs; none is at the last one's."""
@@ -119,6 +135,8 @@ class Checkpoints:
                 shutil.rmtree(beside, ignore_errors=True)
             raise TrialError(f"the checkpoint could not be written: {error}") from None
         self._saved_at = time.monotonic()
+        if self._stopping:
+            raise Stopped
 
     def load(self, engine: Any, average: AveragedModel | None) -> Position:
         """Bring engine, average and random numbers to the newest checkpoint; where there is none, to nothing.

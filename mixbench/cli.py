@@ -2,21 +2,18 @@
 
 import json
 import os
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
-from mixbench.errors import RequestError
+from mixbench.data.verbs import data
+from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
+from mixbench.stop import heed_stops
 from mixbench.streams import make_usable, outlive_readers
+from mixbench.terminal import json_option
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-EXIT_FAILED_TRIALS, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 set_option = click.option(
     "--set",
     "assignments",
@@ -35,11 +32,14 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("suite")
-@click.option("--cluster", default="local", show_default=True, help="Where trials run: local or debug.")
+@click.option(
+    "--cluster", default="local", show_default=True, help="Where trials run: local, debug, or a profile: slurm/x.yaml."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder  [default: runs/<suite>].")
 @click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
+@click.option("--detach", is_flag=True, help="Leave when SLURM has the jobs: they finish the run.")
 @json_option
 def run(
     suite: str,
@@ -48,6 +48,7 @@ def run(
     only: str | None,
     assignments: tuple[str, ...],
     dry_run: bool,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Run SUITE, or go on with it, and report.
@@ -56,27 +57,29 @@ def run(
     """
     from mixbench.claim import Taken
     from mixbench.session import Session
+    from mixbench.slurm.profile import find_cluster
     from mixbench.suite import load
 
-    loaded, trials = load(suite, assignments)
-    session = Session(loaded, trials, cluster, out or Path("runs") / loaded.name, only)
+    where = find_cluster(cluster)
+    if detach and isinstance(where, str):
+        raise RequestError(f"--detach: cluster {where!r} runs on this machine, and ends with this process")
+    loaded, trials = load(suite, assignments, {} if isinstance(where, str) else where.resources)
+    session = Session(loaded, trials, where, out or Path("runs") / loaded.name, only)
     if dry_run:
         from mixbench.estimate import print_plan
 
         print_plan(session, as_json)
         return
     outlive_readers()
-    for stop in STOPS:
-        if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
-            signal.signal(stop, _interrupt)
+    heed_stops()
     try:
-        counts = session.run_all(quiet=as_json)
+        counts = session.run_all(quiet=as_json, detach=detach)
     except (KeyboardInterrupt, Taken):
         click.echo(session.how_to_go_on(), err=True)
         sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
-    sys.exit(EXIT_FAILED_TRIALS if counts["failed"] or session.problems else 0)
+    sys.exit(EXIT_FAILED if counts["failed"] or session.problems else 0)
 
 
 @cli.command()
@@ -104,6 +107,41 @@ def status(run: Path, as_json: bool) -> None:
     from mixbench.status import print_status
 
     print_status(Run(run), collect(Run(run)), as_json)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("trial")
+@click.option(
+    "--rank", default="0", show_default=True, help="Whose: a rank's number, or batch: the script around them."
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on until the trial has ended, or Ctrl-C.")
+def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
+    """Print what the processes of TRIAL printed.
+
+    TRIAL is an id as `mixbench status RUN --json` has it, the beginning of one, or a pattern: 'convmixer*-s0-*'.
+    """
+    from mixbench.logs import print_logs
+    from mixbench.run import Run
+
+    print_logs(Run(run), trial, rank, follow)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def cancel(run: Path, as_json: bool) -> None:
+    """End the jobs of RUN in SLURM.
+
+    What was measured is kept, and what was trained up to its last checkpoint.
+    """
+    from mixbench.run import Run
+    from mixbench.slurm.cancel import cancel as cancel_jobs
+    from mixbench.slurm.cancel import told
+
+    cancelled = cancel_jobs(Run(run))
+    facts = {"run": str(run), "cancelled": [each.slurm_id for each in cancelled]}
+    click.echo(json.dumps(facts) if as_json else told(cancelled, run))
 
 
 @cli.command()
@@ -157,7 +195,7 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
     from mixbench.run import Run
 
     if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
-        sys.exit(EXIT_FAILED_TRIALS)
+        sys.exit(EXIT_FAILED)
 
 
 @cli.command(name="list")
@@ -170,11 +208,12 @@ def list_(what: str, pattern: str, as_json: bool) -> None:
     PATTERN picks names, as in a shell: 'splitmixer_*'.
     """
     from mixbench.listing import rows
+    from mixbench.terminal import print_rows
 
     found = rows(what, pattern)
     if not found and not as_json:
         raise RequestError(f"no {what} match {pattern!r}; `mixbench list {what}` shows all")
-    _print_rows(found, as_json)
+    print_rows(found, as_json)
 
 
 @cli.command()
@@ -196,81 +235,36 @@ def profile(
 
 
 @cli.command()
+@click.argument("suite", required=False)
+@click.option("--cluster", default="local", help="A profile, slurm/x.yaml: check that cluster, with two small jobs.")
+@click.option("--out", type=click.Path(path_type=Path), default="runs", help="Where run folders are  [default: runs].")
+@click.option("--wait", type=float, default=300, metavar="SECONDS", help="For a job of it to start  [default: 300].")
 @json_option
-def doctor(as_json: bool) -> None:
-    """Check what a run needs on this machine."""
+def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: bool) -> None:
+    """Check what a run needs on this machine, or on a cluster.
+
+    Of SUITE, which may be given with a cluster, the data and what its trials ask for.
+    """
     from mixbench.doctor import checks
+    from mixbench.slurm.profile import find_cluster
+    from mixbench.terminal import print_rows
 
-    found = checks()
-    facts = [asdict(check) for check in found]
-    _print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
-    sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED_TRIALS)
-
-
-@cli.group()
-def data() -> None:
-    """List, check or fetch datasets."""
-
-
-@data.command(name="list")
-@click.argument("names", nargs=-1)
-@json_option
-def data_list(names: tuple[str, ...], as_json: bool) -> None:
-    """Show where the datasets NAMES lie, or how to get them  [default: all]."""
-    from mixbench.data.check import list_data
-    from mixbench.terminal import sizes
-
-    rows = list_data(names)
-    _print_rows(rows if as_json else sizes(rows), as_json)
-
-
-@data.command()
-@click.argument("names", nargs=-1)
-@json_option
-def check(names: tuple[str, ...], as_json: bool) -> None:
-    """Verify the datasets NAMES, and the caches made of them.
-
-    Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
-    """
-    from mixbench.data.check import check_data
-    from mixbench.terminal import sizes
-
-    rows = check_data(names)
-    _print_rows(rows if as_json else sizes(rows), as_json)
-    bad = {"damaged", "missing"} if names else {"damaged"}
-    sys.exit(EXIT_FAILED_TRIALS if any(row["status"] in bad for row in rows) else 0)
-
-
-@data.command()
-@click.argument("names", nargs=-1, required=True)
-def fetch(names: tuple[str, ...]) -> None:
-    """Download the datasets NAMES.
-
-    On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
-    same command goes on after a break.
-    """
-    from mixbench.data.fetch import fetch as fetch_data
-    from mixbench.data.meter import Meter
-
-    with Meter() as meter:
-        fetch_data(names, meter.say, meter.show)
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from mixbench.terminal import console, print_table
-
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
+    where = find_cluster(cluster)
+    if isinstance(where, str):
+        if suite:
+            raise RequestError(f"SUITE {suite!r} is checked on a cluster: give --cluster slurm/x.yaml, too")
+        found = checks()
     else:
-        shown = [{key.replace("_", " "): value for key, value in row.items() if value is not False} for row in rows]
-        print_table(shown, console())
+        from mixbench.slurm.doctor import examine
+
+        heed_stops()
+        found = examine(where, suite, out, wait)
+    facts = [asdict(check) for check in found]
+    print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
+    sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    """Stop, once: a second Ctrl-C would stop the stopping, and leave processes behind."""
-    for stop in STOPS:
-        signal.signal(stop, signal.SIG_IGN)
-    raise KeyboardInterrupt
+cli.add_command(data)
 
 
 def main() -> None:

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
+def write_atomically(path: Path, data: str | bytes, lasting: bool = True) -> None:
+    """Write a file whole or not at all: beside it first, then renamed over it.
+
+    `lasting: False` leaves it to the system when it reaches the disk: for what is checked when read, and made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
             file.write(data.encode("utf-8") if isinstance(data, str) else data)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
         error.filename = str(path)  # a disk that fills up names no file

@@ -6,8 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixbench.environment import device_name, installed
+from mixbench.errors import RequestError
+from mixbench.slurm.queue import Unavailable
+
+if TYPE_CHECKING:
+    from mixbench.world import World
 
 PACKAGES = ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")
 
@@ -23,14 +29,20 @@ def checks() -> list[Check]:
     """Every check is made, whatever the others say.  What libraries print meanwhile goes to stderr."""
     with _stdout_as_stderr():
         return [
-            Check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
-            *(Check(name, bool(installed(name)), installed(name) or "missing") for name in PACKAGES),
-            _attempt("device", device_name),
-            _attempt("models", _models),
-            _attempt("DeepSpeed engine", _engine),
-            _attempt("data", _data),
+            *installation(),
+            attempt("device", device_name),
+            attempt("models", _models),
+            attempt("DeepSpeed engine", _engine),
+            attempt("data", _data),
             Check("writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
         ]
+
+
+def installation() -> list[Check]:
+    return [
+        Check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
+        *(Check(name, bool(installed(name)), installed(name) or "missing") for name in PACKAGES),
+    ]
 
 
 @contextmanager
@@ -47,9 +59,11 @@ def _stdout_as_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _attempt(name: str, action: Callable[[], str]) -> Check:
+def attempt(name: str, action: Callable[[], str]) -> Check:
     try:
         return Check(name, True, action())
+    except (RequestError, Unavailable) as error:
+        return Check(name, False, str(error))
     except Exception as error:  # whatever it is, it is what was found
         return Check(name, False, f"{type(error).__name__}: {error}")
 
@@ -62,29 +76,33 @@ def _models() -> str:
 
 
 def _engine() -> str:
-    """One step of a tiny network through DeepSpeed, with gloo or NCCL."""
     import tempfile
 
-    import torch
-
-    from mixbench.train import import_deepspeed
     from mixbench.world import connect
 
     with tempfile.TemporaryDirectory() as folder:
-        world = connect(Path(folder) / "meeting.json")
-        deepspeed = import_deepspeed()
-        network = torch.nn.Linear(4, 2).to(world.device)
-        engine, *_ = deepspeed.initialize(
-            model=network,
-            optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-            config={"train_batch_size": 8, "train_micro_batch_size_per_gpu": 8},
-            dist_init_required=False,
-        )
-        engine.backward(engine(torch.ones(8, 4, device=world.device)).sum())
-        engine.step()
-        engine.destroy()
-        backend = torch.distributed.get_backend()
-        torch.distributed.destroy_process_group()
+        return training_step(connect(Path(folder) / "meeting.json"))
+
+
+def training_step(world: "World") -> str:
+    """One step of a tiny network through DeepSpeed, with gloo or NCCL."""
+    import torch
+
+    from mixbench.train import import_deepspeed
+
+    deepspeed = import_deepspeed()
+    network = torch.nn.Linear(4, 2).to(world.device)
+    engine, *_ = deepspeed.initialize(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        config={"train_batch_size": 8, "train_micro_batch_size_per_gpu": 8},
+        dist_init_required=False,
+    )
+    engine.backward(engine(torch.ones(8, 4, device=world.device)).sum())
+    engine.step()
+    engine.destroy()
+    backend = torch.distributed.get_backend()
+    torch.distributed.destroy_process_group()
     return f"one training step with {backend}"
 
 

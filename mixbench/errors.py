@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+EXIT_FAILED, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
+"""What ran has failed in part; the request is wrong, nothing ran; a person ended it."""
+
 
 class RequestError(Exception):
     """The request itself is wrong (exit code 2).  Its text is shown as it is: what, where, and what would be right."""
@@ -15,10 +18,22 @@ class TrialError(Exception):
     """A trial cannot go on (its record says so, the suite goes on): no traceback is shown, the text says it all."""
 
 
+def refusal(problems: Iterable[tuple[str, str]]) -> RequestError:
+    """All problems, each a place (file:line) and what is wrong there, in one error, in the order of the lines."""
+    lines = [f"{place}: {message}" for place, message in sorted(set(problems), key=_reading_order)]
+    return RequestError("\n".join([f"{len(lines)} problems", *lines] if len(lines) > 1 else lines))
+
+
+def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
+    file, _, line = placed[0].rpartition(":")
+    return (file, int(line), placed[1]) if line.isdecimal() else (placed[0], 0, placed[1])
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " (did you mean …?)" for a misspelt word, or the choices themselves where they are few and none is near."""
+    """ " (did you mean …?)" for a misspelt or cut word, or the choices themselves where they are few and none near."""
     names = [str(choice) for choice in choices]
-    if close := get_close_matches(cut(word), names, n=3, cutoff=0.6):
+    longer = [name for name in names if name.startswith(word)][:3] if len(word) > 2 else []
+    if close := get_close_matches(cut(word), names, n=3, cutoff=0.6) or longer:
         return f" (did you mean {' or '.join(close)}?)"
     return f" (choose from {', '.join(names)})" if 0 < len(names) <= 20 else ""
 

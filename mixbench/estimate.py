@@ -12,13 +12,12 @@ from mixbench.record import Record
 from mixbench.session import Session
 from mixbench.terminal import console, print_table
 from mixbench.trial import Trial
-
-TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
+from mixbench.work import TRAINING_COST, macs_of, trained_epochs, training_macs
 
 
 def print_plan(session: Session, as_json: bool) -> None:
     """One row per trial; then the totals."""
-    macs = _macs(session.chosen)
+    macs = macs_of(session.chosen)
     records = {trial.id: session.run.readable(trial.id) for trial in session.chosen}
     speeds = _speeds(session.chosen, records)
     rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(_alike(trial))) for trial in session.chosen]
@@ -66,7 +65,7 @@ def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str,
 
 def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
     images = training_images(trial.data, trial.recipe)
-    epochs = trial.recipe.epochs if "accuracy" in trial.measure and not trial.weights else 0
+    epochs = trained_epochs(trial)
     complete = record is not None and not record.missing(trial.measure)
     return {
         "trial_id": trial.id,
@@ -77,26 +76,6 @@ def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) ->
         "epochs": epochs,
         "images": images,
         "macs": macs,
-        "train_macs": TRAINING_COST * epochs * images * macs,
+        "train_macs": training_macs(trial, macs),
         "hours": epochs * images / speed / 3600 if speed else None,
     }
-
-
-def _macs(trials: list[Trial]) -> dict[str, int]:
-    """Each trial's MACs an image, counted on torch's meta device."""
-    import torch
-
-    from mixbench.measure.complexity import count
-    from mixbench.registry import create_model
-
-    counted: dict[str, int] = {}
-    result = {}
-    for trial in trials:
-        alike = trial.built_alike
-        if alike not in counted:
-            with torch.device("meta"):
-                model = create_model(trial.model, **trial.arguments)
-            size, channels = trial.arguments["image_size"], trial.arguments["in_chans"]
-            counted[alike] = count(model, size, channels, ptflops=False).macs
-        result[trial.id] = counted[alike]
-    return result

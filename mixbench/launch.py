@@ -4,6 +4,7 @@ A GPU runs one trial at a time, a CPU one in all.  The trials of a device are pa
 the trial it was at is recorded as failed, and a new job takes the rest.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import submitit
 from pydantic import TypeAdapter
 
-from mixbench.disk import set_aside
+from mixbench.disk import set_aside, write_atomically
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.record import Record
@@ -59,7 +60,7 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, No
     """
     check(trials, cluster)
     for trial in trials:
-        _reopen(trial, run)
+        reopen(trial, run)
     for processes in sorted({trial.processes_per_node for trial in trials}):
         same = [trial for trial in trials if trial.processes_per_node == processes]
         gpus = gpu_names()[:1] if cluster == "debug" else gpu_names()  # one process cannot change its GPU
@@ -95,7 +96,7 @@ def gpu_names() -> list[str]:
     return given.split(",")[:count] if given else [str(index) for index in range(count)]
 
 
-def _reopen(trial: Trial, run: Run) -> None:
+def reopen(trial: Trial, run: Run) -> None:
     """A trial that failed in an earlier run is pending again; the parts that it has are kept.
 
     So is one that is to keep its weights and has none: it is trained again.
@@ -145,6 +146,7 @@ def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
     number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
     slot.job.folder.mkdir(parents=True)
+    write_atomically(slot.job.folder / "trials.json", json.dumps(slot.job.trials), lasting=False)
     executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
     slot.oom_kills = oom_kills()
@@ -168,17 +170,17 @@ def _stderr_to(path: Path) -> Iterator[None]:
 def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
     """The slot's trials that have come to an end since it was last asked."""
     for trial in list(slot.trials):
-        written = _written(run.record_file(trial.id))
-        if written == slot.looked_at.get(trial.id):
+        at = written(run.record_file(trial.id))
+        if at == slot.looked_at.get(trial.id):
             continue  # reading records over and over would take time from what is being measured
-        slot.looked_at[trial.id] = written
+        slot.looked_at[trial.id] = at
         record = run.readable(trial.id)
         if record is not None and (record.status == "failed" or record.holds(trial.measure)):
             slot.trials.remove(trial)
             yield Outcome(trial, record)
 
 
-def _written(path: Path) -> int:
+def written(path: Path) -> int:
     """When a file was last written; 0 where there is none."""
     try:
         return path.stat().st_mtime_ns
@@ -191,19 +193,24 @@ def _blame(slot: Slot, dead: list[int], run: Run) -> Outcome:
     assert slot.job is not None
     current = text_of(slot.job.current_file)
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
+    slot.trials.remove(trial)
+    return blame(run, trial, *_last_words(slot, dead))
+
+
+def blame(run: Run, trial: Trial, error: str, traceback: str) -> Outcome:
+    """Record a trial as failed whose processes could not do so themselves."""
     record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()
     record.status, record.finished_at = "failed", timestamp()
-    record.error, record.details.traceback = _last_words(slot, dead)
+    record.error, record.details.traceback = error, traceback
     if shutil.disk_usage(run.folder).free < RECORD_BYTES:
         record.error += f"; the disk of {run.folder} is full"  # so the process may have been unable to say it itself
     unwritten = ""
     try:
         run.write_record(record)
-    except OSError as error:
-        unwritten = str(error)
+    except OSError as failure:
+        unwritten = str(failure)
     run.clear_progress(trial.id)
-    slot.trials.remove(trial)
     return Outcome(trial, record, unwritten)
 
 

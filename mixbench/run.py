@@ -83,7 +83,7 @@ class Run:
         self.check_claim()
         write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
-            write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)))
+            write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)), lasting=False)
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
@@ -195,7 +195,7 @@ class Run:
 
     def sweep(self) -> None:
         """Delete what killed processes left half written of the run's own files.  For whoever has the claim."""
-        for pattern in (".*.tmp", "lock/.*.tmp", "jobs/*/.*.tmp", "figures/.*.tmp"):
+        for pattern in (".*.tmp", "lock/.*.tmp", "jobs/**/.*.tmp", "figures/.*.tmp"):
             for path in self.folder.glob(pattern):
                 with suppress(OSError):
                     remove(path)

@@ -100,14 +100,14 @@ class Suite(Strict):
         return self._text
 
 
-def explain(error: Any, path: KeyPath) -> str:
-    """One of pydantic's errors about a Suite in a person's words, with the nearest valid choice.
+def explain(error: Any, path: KeyPath, schema: type[BaseModel] = Suite) -> str:
+    """One of pydantic's errors about a Suite, or another schema, in a person's words, with the nearest valid choice.
 
     `path` is where it lies in the file, which may name one model where the schema has a list.
     """
     kind, given, inside, key = error["type"], error["input"], dotted(path[:-1]), dotted(path)
     if kind == "extra_forbidden":
-        valid = _fields(Suite, error["loc"][:-1])
+        valid = _fields(schema, error["loc"][:-1])
         word = cut(str(path[-1]))
         return f"{inside}: unknown key {word!r}".removeprefix(": ") + nearest(word, valid)
     if kind == "missing":

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -15,13 +15,18 @@ from mixbench import damage
 from mixbench.claim import claimed, holder
 from mixbench.data.files import nearest_there, require
 from mixbench.errors import RequestError, nearest
-from mixbench.launch import check, gpu_names, launch
+from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
 from mixbench.record import Record
 from mixbench.results import collect
 from mixbench.room import check_room
 from mixbench.run import Run
 from mixbench.schema import Suite
+from mixbench.slurm import submit
+from mixbench.slurm.jobs import open_jobs
+from mixbench.slurm.launch import Launch
+from mixbench.slurm.profile import Profile
+from mixbench.slurm.queue import Unavailable, queued
 from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
@@ -35,11 +40,12 @@ class Session:
     Raises RequestError where the folder holds something else, or `only` matches none.
     """
 
-    def __init__(self, suite: Suite, trials: list[Trial], cluster: str, folder: Path, only: str | None):
+    def __init__(self, suite: Suite, trials: list[Trial], cluster: str | Profile, folder: Path, only: str | None):
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
         self.trials = trials
         self.problems: list[str] = []
+        self.in_slurm: Launch | None = None
         self.chosen = trials if only is None else select(trials, only)
         if not (there := nearest_there(folder)).is_dir():
             raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
@@ -53,13 +59,15 @@ class Session:
         """The chosen trials without a good record."""
         return [trial for trial in self.chosen if not self.run.is_done(trial)]
 
-    def run_all(self, quiet: bool = False) -> dict[str, int]:
+    def run_all(self, quiet: bool = False, detach: bool = False) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
+
+        `detach`: return when the jobs are submitted; the last of them writes the report.
 
         Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
         process runs them; Taken where another one took the run over, as this one showed no sign of life.
         """
-        check(self.trials, self.cluster)
+        self._check_cluster()
         todo = self.unfinished()
         if "accuracy" in self.suite.measure:
             data = dict.fromkeys(trial.data for trial in todo)
@@ -68,16 +76,41 @@ class Session:
                 from mixbench.data.decoded import require_decoded
 
                 require_decoded(data)
-        check_room(todo, self.run.folder, at_once=max(1, len(gpu_names())))
+        check_room(todo, self.run.folder, self._at_once())
         out, aside = console(quiet=quiet), console(stderr=True)
         with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
-            self.run.sweep()
+            if not open_jobs(self.run):  # which write, too
+                self.run.sweep()
             end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
-            unwritten = self._run_unfinished(out)
-            return self._report(out, unwritten)
+            unwritten = self._run_unfinished(out, detach)
+            return self._counts(collect(self.run).records) if detach else self._report(out, unwritten)
 
-    def _run_unfinished(self, out: Console) -> dict[str, Record]:
+    def _check_cluster(self) -> None:
+        """Raises RequestError where the cluster cannot run the trials, or the run is still in SLURM's queue."""
+        if isinstance(self.cluster, Profile):
+            submit.check(self.trials, self.cluster, self.run.folder)
+            return
+        check(self.trials, self.cluster)
+        try:
+            queue = queued(job.array.name for job in open_jobs(self.run))
+        except Unavailable as error:
+            raise RequestError(
+                f"{self.run.folder} has jobs in SLURM, of which nothing can be known now: {error}"
+            ) from None
+        if queue:
+            raise RequestError(
+                f"{self.run.folder} has {len(queue)} jobs in SLURM's queue: go on there with --cluster, or end them "
+                f"with: mixbench cancel {shlex.quote(str(self.run.folder))}"
+            )
+
+    def _at_once(self) -> int:
+        """How many trials are measured at a time, at the most."""
+        if isinstance(self.cluster, Profile):
+            return min(self.cluster.array_parallelism, len(self.trials))
+        return max(1, len(gpu_names()))
+
+    def _run_unfinished(self, out: Console, detach: bool) -> dict[str, Record]:
         """The records of failed trials that could not be written: the run stops at the first."""
         for path in damage.set_all_aside(self.run):
             out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
@@ -86,19 +119,37 @@ class Session:
         for trial_id in {trial.id for trial in self.chosen} - {trial.id for trial in todo}:
             self.run.clear(trial_id)  # a process may have been killed between its record and this
         self._say_what_is_there(todo, out)
-        if todo:
-            with Watch(self.run, todo, out) as watch, closing(launch(todo, self.cluster, self.run)) as outcomes:
-                try:
-                    for outcome in outcomes:
-                        watch.end(outcome.record)
-                        if outcome.unwritten:
-                            self.problems.append(
-                                f"{outcome.trial.id} failed, and no record can say so: {outcome.unwritten}"
-                            )
-                            return {outcome.trial.id: outcome.record}
-                except OSError as error:
-                    self.problems.append(f"the run cannot go on: {error}")
+        outcomes = self._outcomes(todo, out, detach) if todo else None
+        if outcomes is None:
+            return {}
+        with Watch(self.run, todo, out) as watch, closing(outcomes):
+            try:
+                for outcome in outcomes:
+                    watch.end(outcome.record)
+                    if outcome.unwritten:
+                        self.problems.append(
+                            f"{outcome.trial.id} failed, and no record can say so: {outcome.unwritten}"
+                        )
+                        return {outcome.trial.id: outcome.record}
+            except OSError as error:
+                self.problems.append(f"the run cannot go on: {error}")
+        if self.in_slurm:
+            self.problems += self.in_slurm.gone
         return {}
+
+    def _outcomes(self, todo: list[Trial], out: Console, detach: bool) -> Generator[Outcome] | None:
+        """The trials as they end; None where nobody waits for that."""
+        if not isinstance(self.cluster, Profile):
+            return launch(todo, self.cluster, self.run)
+        self.in_slurm = Launch(self.run, todo, self.cluster)
+        self.in_slurm.begin()
+        facts = [f"{_trials(self.in_slurm.submitted)} submitted"] * bool(self.in_slurm.submitted)
+        facts += [f"{_trials(self.in_slurm.attached)} in the queue already"] * bool(self.in_slurm.attached)
+        out.print(f"{', '.join(facts)}; to leave, press Ctrl-C: the jobs go on" if not detach else ", ".join(facts))
+        if detach:
+            out.print(f"how far it is: mixbench status {shlex.quote(str(self.run.folder))}", soft_wrap=True)
+            return None
+        return self.in_slurm.outcomes(partial(out.print, soft_wrap=True))
 
     def _say_what_is_there(self, todo: list[Trial], out: Console) -> None:
         kept, begun = len(self.chosen) - len(todo), sum(self.run.has_checkpoint(trial.id) for trial in todo)
@@ -135,15 +186,19 @@ class Session:
         print_summary(records, out)
         for page in pages:
             out.print(f"\nreport: {page}", soft_wrap=True)
+        counts = self._counts(records)
+        if counts["failed"]:
+            failed = f"{_trials(counts['failed'])} failed; the same command tries again"
+            out.print(failed, style="red", soft_wrap=True)
+        self._say_problems()
+        return counts
+
+    def _counts(self, records: list[Record]) -> dict[str, int]:
         chosen = {trial.id for trial in self.chosen}
         counts = {"done": 0, "failed": 0, "running": 0, "pending": 0}
         for record in records:
             if record.trial_id in chosen:
                 counts[record.status] += 1
-        if counts["failed"]:
-            failed = f"{_trials(counts['failed'])} failed; the same command tries again"
-            out.print(failed, style="red", soft_wrap=True)
-        self._say_problems()
         return counts
 
     def _say_problems(self) -> None:
@@ -164,6 +219,13 @@ class Session:
                 + "; nothing more was written."
             )
         left, all_ = len(self.unfinished()), _trials(len(self.chosen))
+        if self.in_slurm:
+            folder = shlex.quote(str(self.run.folder))
+            return (
+                f"\nleft: {len(self.chosen) - left} of {all_} done; the jobs go on, the last one writes the report.\n"
+                f"The same command watches them again.  How far they are:\n  mixbench status {folder}\n"
+                f"To end them:\n  mixbench cancel {folder}"
+            )
         next_ = f"The same command goes on with the other {left}.  To see what" if left else "To see what"
         return (
             f"\nstopped: {len(self.chosen) - left} of {all_} done; what was measured is kept in {self.run.folder}.\n"

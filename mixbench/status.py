@@ -21,6 +21,11 @@ POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size",
 
 
 def print_status(run: Run, collected: Collected, as_json: bool) -> None:
+    queue = None
+    if any(run.jobs.glob("*/array.json")):
+        from mixbench.slurm.status import in_queue
+
+        collected, queue = in_queue(run, collected)
     if as_json:
         trials = [
             {"trial_id": record.trial_id, "status": record.status, "top1": record.top1, "error": record.error}
@@ -35,6 +40,7 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
         facts |= {"set_aside": collected.set_aside}
         who = holder(run.lock)
         facts |= {"run_by": who and {"host": who.host, "pid": who.pid, "since": who.since, "lives": who.lives()}}
+        facts |= queue.facts() if queue else {}
         click.echo(json.dumps(facts, indent=1))
         return
     print_summary(collected.records, console())
@@ -50,6 +56,8 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
             None: " (from here, whether it lives cannot be told)",
         }
         click.echo(f"run by {who}{end[who.lives()]}")
+    for line in queue.lines() if queue else []:
+        click.echo(line)
     for damage in collected.damaged:
         click.echo(f"damaged: {damage}")
     if collected.set_aside:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.content import content
-from mixbench.errors import RequestError, cut, nearest, printable, shown
+from mixbench.errors import RequestError, cut, nearest, printable, refusal, shown
 from mixbench.plan import merge, plan
 from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, explain
 from mixbench.subjects import Problem, fit
@@ -22,12 +22,19 @@ BATCH_KEYS = {"recipe", "resources", "measure"}
 """The keys that decide how large a batch may be."""
 
 
-def load(name: str, assignments: tuple[str, ...] = ()) -> tuple[Suite, list[Trial]]:
+def load(
+    name: str, assignments: tuple[str, ...] = (), resources: dict[str, int] | None = None
+) -> tuple[Suite, list[Trial]]:
     """The suite in a file (or of a bundled name) with `key=value` assignments made to it, and its trials.
+
+    `resources` are a cluster's, for a suite that says nothing of its own.
 
     Raises RequestError whose text lists every problem, one a line, each with file:line.
     """
     document = _with_base(_read(find_suite(name)))
+    for key, value in (resources or {}).items():
+        if "resources" not in document.data:
+            assignments = (f"resources.{key}={value}", *assignments)
     for assignment in assignments:
         _assign(document, assignment)
     _whole_paths(document.data, Path())  # an assigned one starts where the command was given
@@ -152,15 +159,7 @@ def _step(here: Any, part: str, path: KeyPath, source: str) -> str | int:
 
 
 def _refusal(document: Document, problems: list[Problem]) -> RequestError:
-    """All problems in one error, in the order of the lines."""
-    placed = {(document.place(_as_written(path, document.data)), message) for path, message in problems}
-    lines = [f"{place}: {message}" for place, message in sorted(placed, key=_reading_order)]
-    return RequestError("\n".join([f"{len(lines)} problems", *lines] if len(lines) > 1 else lines))
-
-
-def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
-    file, _, line = placed[0].rpartition(":")
-    return (file, int(line), placed[1]) if line.isdecimal() else (placed[0], 0, placed[1])
+    return refusal((document.place(_as_written(path, document.data)), message) for path, message in problems)
 
 
 def _as_written(path: KeyPath, data: Any) -> KeyPath:

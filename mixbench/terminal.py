@@ -1,10 +1,12 @@
 """Facts in a terminal: everything is shown literally (a label such as `[red]x[/]` is no markup), narrow ones too."""
 
+import json
 import os
 import sys
 from operator import add
 from typing import Any, Literal
 
+import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.control import strip_control_codes
@@ -12,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 PIPE_WIDTH = 160
 """Where there is no terminal and no $COLUMNS: lines are for grep then, and need not be short."""
 SHORT = 20
@@ -22,6 +25,15 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     return Console(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """A verb's facts.  Keys with _ have a space instead for a person, who need not read what is false."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        shown = [{key.replace("_", " "): value for key, value in row.items() if value is not False} for row in rows]
+        print_table(shown, console())
 
 
 def print_table(rows: list[dict[str, Any]], to: Console) -> None:

@@ -68,7 +68,7 @@ class Watch:
 
     def running(self) -> list[tuple[Trial, Progress]]:
         """The trials that say they are being measured: of however many, only those that a job is at are looked at."""
-        current = {text_of(path) for path in self.run.jobs.glob("*/current")}
+        current = {text_of(path) for pattern in ("*/current", "*/*/current") for path in self.run.jobs.glob(pattern)}
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
         return [(trial, progress) for trial, progress in pairs if progress is not None]
 

@@ -68,16 +68,16 @@ def work(job: Job) -> None:
     if place.cluster == "local":
         _end_with_parent(int(place.job_id))
         threading.Thread(target=_end_with, args=(job.launcher,), daemon=True).start()
-    ranks = dict(rank=place.global_rank, size=place.num_tasks, local_rank=place.local_rank)
-    job.pid_file(ranks["rank"]).write_text(str(os.getpid()), encoding="utf-8")
+    rank, size = place.global_rank, place.num_tasks
+    job.pid_file(rank).write_text(str(os.getpid()), encoding="utf-8")
     try:
         from mixbench.world import connect
 
-        world = connect(job.folder / "meeting.json", **ranks, local_size=place.num_tasks // place.num_nodes)
+        world = connect(job.folder / "meeting.json", rank, size, place.local_rank, size // place.num_nodes)
         measure([job.run.trial(trial_id) for trial_id in job.trials], Desk(job, world))
     except BaseException as error:
-        if ranks["size"] > 1:
-            write_atomically(job.error_file(ranks["rank"]), json.dumps(_words(error)))
+        if size > 1:
+            write_atomically(job.error_file(rank), json.dumps(words(error)))
         raise
 
 
@@ -230,13 +230,18 @@ class Desk:
             raise error
         record = self.records[trial.id]
         record.status, record.finished_at = "failed", timestamp()
-        record.error, record.details.traceback = _words(error)
+        record.error, record.details.traceback = words(error)
         if self.world.is_main:
             self.run.write_record(record)
             self.run.clear_progress(trial.id)
 
     def progress(self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None) -> None:
-        """Say what is being done: at once in the job's `current` file, now and then for those who watch."""
+        """Say what is being done: at once in the job's `current` file, now and then for those who watch.
+
+        Raises Stopped where the job is told to end and there is nothing to save first, as a training has.
+        """
+        if self.world.stop is not None and part != "accuracy":
+            self.world.stop.heed()
         if not self.world.is_main:
             return
         if trial.id != self._current:
@@ -266,7 +271,7 @@ class _Attempt:
         return False
 
 
-def _words(error: BaseException) -> tuple[str, str]:
+def words(error: BaseException) -> tuple[str, str]:
     """What a record says of an error, and its traceback, which an error that was foreseen does not need."""
     if isinstance(error, TrialError | RequestError):
         return str(error), ""

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,21 +12,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
 from mixbench.disk import write_atomically
+from mixbench.stop import Stop
 
 RENDEZVOUS_SECONDS = 300
+FIRST_PORT = 10_000
 _environment: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that run a trial, and its device."""
+    """This process's place among those that run a trial, and its device.  `stop`: where it can be told to end."""
 
     rank: int
     size: int
     device: torch.device
+    stop: Stop | None = None
 
     @property
     def is_main(self) -> bool:
@@ -64,11 +69,19 @@ class World:
                 torch.distributed.broadcast(buffer, src=0)
 
 
-def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> World:
+def connect(
+    meeting: Path,
+    rank: int = 0,
+    size: int = 1,
+    local_rank: int = 0,
+    local_size: int = 1,
+    address: str = "localhost",
+    stop: Stop | None = None,
+) -> World:
     """Join the other ranks through torch.distributed, as DeepSpeed's engine wants it, one process included.
 
-    Rank 0 listens on a port that the kernel gives it and writes its address to the file `meeting`; the others read
-    it there, so that no port can be taken by someone else in between.  Raises TimeoutError.
+    Rank 0 listens on a free port of `address` and writes both to the file `meeting`; the others read it there, so that
+    no port can be taken by someone else in between.  Raises TimeoutError.
     """
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
@@ -78,7 +91,7 @@ def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, lo
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
     if not torch.distributed.is_initialized():
-        store = _store(meeting, rank, size)
+        store = _store(meeting, rank, size, address)
         _environment.update(MASTER_ADDR=store.host, MASTER_PORT=str(store.port))
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo",
@@ -88,15 +101,16 @@ def connect(meeting: Path, rank: int = 0, size: int = 1, local_rank: int = 0, lo
             timeout=timedelta(seconds=RENDEZVOUS_SECONDS),
             device_id=device if on_gpu else None,
         )
-    _environment.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(size))
+    here = device.index if on_gpu else local_rank  # DeepSpeed takes it for the number of a GPU that this rank can see
+    _environment.update(RANK=str(rank), LOCAL_RANK=str(here), WORLD_SIZE=str(size))
     os.environ.update(_environment)  # DeepSpeed looks there; submitit's debug executor clears it between jobs
-    return World(rank, size, device)
+    return World(rank, size, device, stop)
 
 
-def _store(meeting: Path, rank: int, size: int) -> TCPStore:
+def _store(meeting: Path, rank: int, size: int, address: str) -> TCPStore:
     timeout = timedelta(seconds=RENDEZVOUS_SECONDS)
     if rank == 0:
-        store = TCPStore("localhost", 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
+        store = _listen(address, size, timeout)
         if size > 1:
             write_atomically(meeting, json.dumps({"host": store.host, "port": store.port}))
         return store
@@ -104,6 +118,29 @@ def _store(meeting: Path, rank: int, size: int) -> TCPStore:
     while not meeting.exists():
         if time.monotonic() > deadline:
             raise TimeoutError(f"rank {rank} waited {RENDEZVOUS_SECONDS} s for rank 0's address in {meeting}")
+        os.scandir(
+            meeting.parent
+        ).close()  # NFS remembers for a while that a file was not there, but not a folder's list
         time.sleep(0.05)
-    address = json.loads(meeting.read_text(encoding="utf-8"))
-    return TCPStore(address["host"], address["port"], size, is_master=False, timeout=timeout)
+    where = json.loads(meeting.read_text(encoding="utf-8"))
+    return TCPStore(where["host"], where["port"], size, is_master=False, timeout=timeout)
+
+
+def _listen(address: str, size: int, timeout: timedelta) -> TCPStore:
+    """A store on a port that nobody has, below the range from which the kernel takes those of outgoing connections."""
+    if size == 1:
+        return TCPStore(address, 0, 1, is_master=True, timeout=timeout, wait_for_workers=False)
+    draw = random.SystemRandom()  # not the seeded one: two jobs on a node must not try the same ports
+    for _ in range(200):
+        with suppress(DistNetworkError):  # taken
+            port = draw.randrange(FIRST_PORT, _first_ephemeral_port())
+            return TCPStore(address, port, size, is_master=True, timeout=timeout, wait_for_workers=False)
+    raise TimeoutError(f"no free port was found on {address} between {FIRST_PORT} and {_first_ephemeral_port()}")
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError):
+        first = 32768
+    return first if first > FIRST_PORT + 1000 else 32768

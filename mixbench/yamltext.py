@@ -135,11 +135,11 @@ def _line(node: yaml.Node, document: Document) -> str:
 def _scalar(node: yaml.Node) -> Any:
     """What a word means.  Raises ValueError for a number that YAML 1.1 reads otherwise than people do, or no computer.
 
-    Dates, `=` and `<<` are text.
+    Dates, `=` and `<<` are text, and 24:00:00, which is how long a job of SLURM may run.
     """
     text, kind = node.value, node.tag.rpartition(":")[2]
     _check_text(text)
-    if kind in ("timestamp", "value", "merge"):
+    if kind in ("timestamp", "value", "merge") or re.fullmatch(r"\d+:\d\d:\d\d", text):
         return text
     if kind == "int" and len(text) > 70:
         raise ValueError("is too large: a whole number has at most 18 digits here")

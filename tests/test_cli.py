@@ -202,7 +202,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
         (["run", "s.yaml", "--only", "seed"], "is not written key=pattern"),
         (["run", "s.yaml", "--only", ""], "is not written key=pattern"),
         (["run", "s.yaml", "--only", "seed=9"], "matches none of the 4 trials"),
-        (["run", "s.yaml", "--cluster", "slrum"], "no cluster is called 'slrum' (choose from local, debug)"),
+        (["run", "s.yaml", "--cluster", "slrum"], "no cluster is called 'slrum' (choose from local, debug, slurm/"),
         (
             ["run", "s.yaml", "--out", "s.yaml"],
             "--out s.yaml: s.yaml is a file; a folder, or one to be made, is wanted",

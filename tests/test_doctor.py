@@ -59,3 +59,32 @@ def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixtur
         os.write(1, b"from C\n")
     os.write(1, b"ours\n")
     assert capfd.readouterr() == ("ours\n", "from C\n")
+
+
+def test_a_cluster_is_examined_from_where_its_commands_are(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from mixbench import cli
+
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "--cluster", "slurm/testbed.yaml"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, _ = capfd.readouterr()
+    assert end.value.code == 1
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [*CHECKS[:7], "SLURM"]
+    assert "FAILED  sbatch is not on this machine's PATH: submit from a login node of the cluster" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suite_is_checked_for_a_cluster(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from mixbench import cli
+
+    monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "quick"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert (end.value.code, capfd.readouterr().err) == (
+        2,
+        "mixbench: SUITE 'quick' is checked on a cluster: give --cluster slurm/x.yaml, too\n",
+    )

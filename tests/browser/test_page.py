@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 from mixbench.report import write
 from tests.fake_runs import done, trial, write_run
@@ -92,7 +92,12 @@ def test_names_of_any_kind_keep_to_their_place(context: BrowserContext, tmp_path
     write(write_run(tmp_path, trials, [done(each, 90 + index) for index, each in enumerate(trials)]))
     page = context.new_page()
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def note(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
     page.set_viewport_size({"width": 400, "height": 900})
     page.goto((tmp_path / "report.html").as_uri())
     assert page.evaluate("document.scrollingElement.scrollWidth") == 400

@@ -1,0 +1,55 @@
+"""`mixbench data list | check | fetch`."""
+
+import sys
+
+import click
+
+from mixbench.errors import EXIT_FAILED
+from mixbench.terminal import json_option, print_rows, sizes
+
+
+@click.group()
+def data() -> None:
+    """List, check or fetch datasets."""
+
+
+@data.command(name="list")
+@click.argument("names", nargs=-1)
+@json_option
+def data_list(names: tuple[str, ...], as_json: bool) -> None:
+    """Show where the datasets NAMES lie, or how to get them  [default: all]."""
+    from mixbench.data.check import list_data
+
+    rows = list_data(names)
+    print_rows(rows if as_json else sizes(rows), as_json)
+
+
+@data.command()
+@click.argument("names", nargs=-1)
+@json_option
+def check(names: tuple[str, ...], as_json: bool) -> None:
+    """Verify the datasets NAMES, and the caches made of them.
+
+    Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
+    """
+    from mixbench.data.check import check_data
+
+    rows = check_data(names)
+    print_rows(rows if as_json else sizes(rows), as_json)
+    bad = {"damaged", "missing"} if names else {"damaged"}
+    sys.exit(EXIT_FAILED if any(row["status"] in bad for row in rows) else 0)
+
+
+@data.command()
+@click.argument("names", nargs=-1, required=True)
+def fetch(names: tuple[str, ...]) -> None:
+    """Download the datasets NAMES.
+
+    On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
+    same command goes on after a break.
+    """
+    from mixbench.data.fetch import fetch as fetch_data
+    from mixbench.data.meter import Meter
+
+    with Meter() as meter:
+        fetch_data(names, meter.say, meter.show)

@@ -1,0 +1,177 @@
+"""`mixbench doctor --cluster`: what a run needs of a cluster, from its login node, before anything is submitted."""
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from mixbench.data.files import lack, nearest_there
+from mixbench.doctor import Check, attempt, installation
+from mixbench.errors import RequestError, nearest
+from mixbench.slurm.probe import Asked
+from mixbench.slurm.probing import probe_array, probed
+from mixbench.slurm.profile import Minutes, Profile
+from mixbench.slurm.queue import Unavailable, ask, most_in_array
+from mixbench.slurm.submit import check, command, executor
+from mixbench.terminal import console
+from mixbench.trial import Trial
+
+UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
+Size = tuple[int, int]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """What SLURM says that a node has.  `memory` in MB."""
+
+    name: str
+    cpus: int
+    memory: int
+    gpus: int
+
+    def __str__(self) -> str:
+        return f"{_some(self.cpus, 'CPU')}, {self.memory}M, {_some(self.gpus, 'GPU')}"
+
+
+def examine(profile: Profile, suite: str | None, out: Path, wait: float) -> list[Check]:
+    """All checks; what goes on meanwhile is told on stderr.  Raises RequestError where the suite is bad."""
+    from mixbench.suite import load
+
+    trials = load(suite, (), profile.resources)[1] if suite else []
+    aside = console(stderr=True)
+    return list(checks(profile, trials, out, wait, partial(aside.print, soft_wrap=True)))
+
+
+def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: Say) -> Iterator[Check]:
+    """Every check that the ones before it leave possible.  Nothing stays in the queue, nor in the run folder.
+
+    `trials`: those of a suite, none without one.  `wait`: seconds for which a probe may be pending.
+    """
+    here = installation()
+    yield from here
+    sizes = _sizes(profile, trials)
+    try:
+        check(trials, profile, out)
+        yield from _controller()
+        nodes: list[Node] = []
+        yield from _partition(profile, sizes, nodes)
+    except (RequestError, Unavailable) as error:
+        yield Check("SLURM", False, str(error))
+        return
+    datasets = tuple(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure))
+    if datasets:
+        gone = [line for dataset in datasets if (line := lack(dataset))]
+        yield Check("data", not gone, "; ".join(gone) or ", ".join(dataset.name for dataset in datasets))
+    try:
+        with _folder(out) as folder:
+            yield Check("run folder", True, f"{folder.parent} is writable")
+            tested = [attempt("sbatch", partial(_test, profile, folder, *size)) for size in sizes]
+            yield from tested
+            if all(each.ok for each in tested):
+                asked = Asked(profile=profile, installed=tuple(here), datasets=datasets)
+                yield from probed(asked, folder, len(nodes) > 1, wait, say)
+    except OSError as error:
+        yield Check("run folder", False, f"{error.filename}: {error.strerror}")
+
+
+def _sizes(profile: Profile, trials: list[Trial]) -> list[Size]:
+    """Nodes and processes a node of each array that there would be."""
+    own = (profile.nodes, profile.processes_per_node)
+    return sorted({(trial.nodes, trial.processes_per_node) for trial in trials}) or [own]
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A folder where the run's would be, for as long as it is needed.  Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=".mixbench-doctor-", dir=nearest_there(out).absolute()))
+    try:
+        yield folder
+    finally:
+        for _ in range(10):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.5)  # a job that was just cancelled still wrote into it
+
+
+def _controller() -> Iterator[Check]:
+    """Raises Unavailable where it does not answer."""
+    config = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", ask("scontrol", "show", "config"), re.MULTILINE))
+    yield Check("SLURM", True, f"{config['SLURM_VERSION']}, cluster {config['ClusterName']}")
+    try:
+        ask("sacct", "--noheader", "--allocations", "--starttime=now-1minutes", "--format=JobID")
+        yield Check("accounting", True, "sacct answers")
+    except Unavailable as error:
+        yield Check("accounting", True, f"warning, of jobs that are gone it won't be known why: {error}")
+    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {most_in_array():,} jobs at the most")
+
+
+def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterator[Check]:
+    """The profile's partition, or SLURM's default, whose nodes are put into `nodes`.  Raises Unavailable."""
+    lines = ask("scontrol", "--oneliner", "show", "partition").splitlines()
+    found = {line["PartitionName"]: line for line in (dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines)}
+    default = next((name for name, facts in found.items() if facts["Default"] == "YES"), "")
+    name = profile.partition or default
+    if name not in found:
+        yield Check("partition", False, f"none is called {name!r}{nearest(name, found)}" if name else "no default")
+        return
+    nodes += _nodes(name)
+    yield Check("partition", found[name]["State"] == "UP", f"{name} is {found[name]['State']}, {len(nodes)} nodes")
+    yield attempt("time limit", partial(_time, profile, found[name]["MaxTime"]))
+    for size in sizes:
+        yield attempt("nodes", partial(_fit, profile, nodes, *size))
+
+
+def _time(profile: Profile, limit: str) -> str:
+    """Raises RequestError where jobs may not run for as long as the profile says.  `limit` may be UNLIMITED."""
+    with suppress(ValidationError):
+        if profile.time > (most := TypeAdapter(Minutes).validate_python(limit)):
+            raise RequestError(f"the profile's time is {profile.time} minutes; the partition allows {most}")
+    return f"{profile.time} minutes of {limit}"
+
+
+def _nodes(partition: str) -> list[Node]:
+    lines = ask("sinfo", "--noheader", "--Node", f"--partition={partition}", "--format=%N|%c|%m|%G").splitlines()
+    nodes = []
+    for name, cpus, memory, resources in (line.split("|", 3) for line in lines):
+        gpus = sum(int(each) for each in re.findall(r"(?:^|,)gpu(?::[^,:()]+)?:(\d+)", resources))
+        nodes.append(Node(name, int(cpus), int(memory), gpus))
+    return nodes
+
+
+def _fit(profile: Profile, nodes: list[Node], wanted: int, processes: int) -> str:
+    """Raises RequestError where too few nodes have what a job needs of each."""
+    number, unit = re.fullmatch(r"(\d+)([KMGT]?)", profile.memory or "0").groups()  # type: ignore[union-attr]
+    memory, gpus = int(number) * UNITS[unit or "M"], processes if profile.gpus_per_node else 0
+    cpus = processes * profile.cpus_per_task
+    fit = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and node.gpus >= gpus]
+    need = f"{_some(cpus, 'CPU')}, {profile.memory or 'the usual memory'}, {_some(gpus, 'GPU')}"
+    if len(fit) < wanted:
+        largest = max(nodes, key=lambda node: (node.gpus, node.memory, node.cpus))
+        raise RequestError(
+            f"a job needs {_some(wanted, 'node')} with {need} each; {len(fit)} of {len(nodes)} in the partition have "
+            f"that, {largest.name} has {largest}"
+        )
+    return f"{len(fit)} of {len(nodes)} have {need}, for {_some(processes, 'process')} each"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}{'es' if what.endswith('s') else 's'}"
+
+
+def _test(profile: Profile, folder: Path, nodes: int, processes: int) -> str:
+    """What sbatch says of the script of a run, without submitting it: account, QOS, constraint, any other option."""
+    made = executor(probe_array(profile, nodes, processes), folder)
+    script = folder / "test.sh"
+    script.write_text(made._make_submission_file_text(command(profile, "mixbench.slurm.rank"), "test"), "utf-8")
+    ask("sbatch", "--test-only", f"--chdir={folder}", str(script))
+    who = [f"{key} {value}" for key in ("account", "qos", "constraint") if (value := getattr(profile, key))]
+    return ", ".join([f"takes jobs of {nodes} × {processes} processes", *who])

@@ -1,0 +1,180 @@
+"""A cluster's profile, slurm/*.yaml: what a job asks SLURM for, and what it needs on a node.
+
+profile = load("slurm/a100.yaml")
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from mixbench.content import content
+from mixbench.errors import RequestError, nearest, refusal, shown
+from mixbench.schema import AsList, explain
+from mixbench.values import Count, PathText, Positive, Strict, Title
+from mixbench.yamltext import read
+
+BUILT_IN = ("local", "debug")
+OURS = {
+    "array", "chdir", "comment", "dependency", "error", "gpus-per-node", "job-name", "nodes", "ntasks", "open-mode",
+    "ntasks-per-node", "output", "requeue", "no-requeue", "signal", "wrap", "parsable", "hold", "time", "mem",
+    "cpus-per-task", "partition", "account", "qos", "constraint", "input", "export", "wait", "test-only",
+}  # fmt: skip
+"""Keys of sbatch that mixbench sets itself, or that would break what it relies on."""
+TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d\d)(?::(?P<seconds>\d\d))?")
+
+
+def _minutes(value: Any) -> Any:
+    """SLURM's "days-hours:minutes:seconds" or "hours:minutes:seconds" as minutes; a number is minutes already."""
+    if not isinstance(value, str):
+        return value
+    match = TIME.fullmatch(value)
+    if match is None or (match["seconds"] is None and match["days"] is None):
+        raise ValueError(f'minutes, "hours:minutes:seconds" or "days-hours:minutes:seconds" are wanted, not {value!r}')
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return days * 1440 + hours * 60 + minutes + -(-seconds // 60)
+
+
+def _a_size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
+        raise ValueError(f'a size such as "64G" or "8000M" is wanted, not {text!r}')
+    return text
+
+
+def _a_variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError(f"{text!r} is not the name of an environment variable")
+    return text
+
+
+def _a_key(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z-]*", text):
+        raise ValueError(f"{text!r} is not a long option of sbatch without its dashes, such as mail-type")
+    if text in OURS:
+        raise ValueError(f"{text} is set by mixbench; the profile has keys of its own for what may be chosen")
+    return text
+
+
+def _a_line(text: str) -> str:
+    if "\n" in text:
+        raise ValueError("one line is wanted; a list may have several")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _an_option(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"text, a number, true or false is wanted, not {shown(value)}")
+    return _a_line(value) if isinstance(value, str) else _as_text(value)
+
+
+def _one_of_several(text: str) -> str:
+    if not text.strip() or "," in text or "\n" in text:
+        raise ValueError(f"a name or a path is wanted, for pyxis without comma and line break, not {text!r}")
+    return text
+
+
+def _an_interface(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text):
+        raise ValueError(f"the name of a network interface such as ib0 is wanted, not {text!r}")
+    return text
+
+
+Minutes = Annotated[int, BeforeValidator(_minutes), Field(ge=1, le=525_600)]
+Size = Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_size)]
+Line = Annotated[str, AfterValidator(_a_line)]
+Variable = Annotated[str, AfterValidator(_a_variable)]
+SbatchKey = Annotated[str, AfterValidator(_a_key)]
+SbatchValue = Annotated[str | bool, BeforeValidator(_an_option)]
+Part = Annotated[str, AfterValidator(_one_of_several)]
+
+
+class Container(Strict):
+    """A container image that the ranks run in, by pyxis: `mounts` as `from:to`; the run folder must be among them."""
+
+    image: Part
+    mounts: Annotated[tuple[Part, ...], AsList, Field(strict=False)] = ()
+
+
+class Requeue(Strict):
+    """How often a job is put back into the queue, per job, before its trial counts as failed.
+
+    `time_limits`: times that the time limit came while it was at work (a checkpoint is written before).
+    `failures`: times that a rank died without a word, or lost the others.  What SLURM does by itself, preemption and
+    the loss of a node, is not counted.
+    """
+
+    time_limits: Annotated[int, Field(ge=0, le=10_000)] = 50
+    failures: Annotated[int, Field(ge=0, le=1000)] = 2
+
+
+class Profile(Strict):
+    """A SLURM cluster.  Of nothing but `time` need be said what SLURM has a default for.
+
+    `nodes` and `processes_per_node` are those of suites that say nothing of `resources`; each process has one of the
+    `gpus_per_node`, where there are any.  `memory` is a node's.  `time` is a job's limit, `signal_seconds` before it a
+    checkpoint is written.  A job takes trials until they are `trials_per_job`, or `macs_per_job` of training.
+    `setup` are lines of shell before the ranks start; `python` the interpreter on the nodes; `scratch` a folder on each
+    node's own disk; `network_interface` the one that ranks meet over; `sbatch` any other options of sbatch.
+    """
+
+    description: str = ""
+    partition: Title | None = None
+    account: Title | None = None
+    qos: Title | None = None
+    constraint: Title | None = None
+    nodes: Count = 1
+    processes_per_node: Count = 1
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 0
+    cpus_per_task: Count = 1
+    memory: Size | None = None
+    time: Minutes
+    signal_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
+    array_parallelism: Count = 256
+    trials_per_job: Count = 16
+    macs_per_job: Positive = 2e15
+    requeue: Requeue = Requeue()
+    setup: Annotated[tuple[Line, ...], AsList, Field(strict=False)] = ()
+    environment: dict[Variable, Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_line)]] = Field(default={})
+    python: PathText | None = None
+    container: Container | None = None
+    network_interface: Annotated[str, AfterValidator(_an_interface)] | None = None
+    scratch: PathText | None = None
+    sbatch: dict[SbatchKey, SbatchValue] = Field(default={})
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """What differs from the defaults for suites that say nothing of their resources."""
+        own = {"nodes": self.nodes, "processes_per_node": self.processes_per_node}
+        return {key: value for key, value in own.items() if value != 1}
+
+
+def find_cluster(name: str) -> "str | Profile":
+    """`local` or `debug` as it is, else the profile in a file, or a bundled one by its name.  Raises RequestError."""
+    return name if name in BUILT_IN else load(name)
+
+
+def load(name: str) -> Profile:
+    """The profile in a file, or of a bundled name.  Raises RequestError naming every problem, each with file:line."""
+    document = read(find_profile(name))
+    try:
+        return Profile.model_validate(document.data)
+    except ValidationError as error:
+        errors = [(item, tuple(key for key in item["loc"] if key != "[key]")) for item in error.errors()]
+        raise refusal((document.place(path), explain(item, path, Profile)) for item, path in errors) from None
+
+
+def find_profile(name: str) -> Path:
+    """The file that `slurm/x.yaml` or `x` means: a file as it is, else a bundled profile.  Raises RequestError."""
+    path = Path(name)
+    bundled = content("slurm") / f"{path.stem}.yaml"
+    if not path.is_file() and bundled.is_file() and name in (path.stem, bundled.name, f"slurm/{bundled.name}"):
+        return bundled
+    if path.exists() and path.suffix:
+        return path
+    known = [*BUILT_IN, *sorted(f"slurm/{file.name}" for file in content("slurm").glob("*.yaml"))]
+    raise RequestError(f"no cluster is called {name!r}{nearest(name, known)}")

@@ -1,0 +1,207 @@
+"""Trials → job arrays → sbatch: what needs the same resources is one array, small trials share a job.
+
+submitit writes the script and calls sbatch.  Its pickles, results and requeueing are not used: a job is described by
+array.json, which is there before sbatch is called, and the truth about a trial is its record.
+"""
+
+import math
+import os
+import shlex
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError
+
+from mixbench.disk import to_json, write_atomically
+from mixbench.errors import RequestError
+from mixbench.run import Run
+from mixbench.slurm.jobs import Array
+from mixbench.slurm.profile import Profile
+from mixbench.slurm.queue import most_in_array
+from mixbench.trial import Trial
+from mixbench.work import macs_of, training_macs
+
+AFTER = """\
+mixbench_after() {{
+    status=$?
+    trap - EXIT
+    for attempt in {{1..60}}; do
+        MIXBENCH_JOB=$(scontrol --oneliner show job "$SLURM_JOB_ID") && break
+        sleep 2
+    done
+    MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
+    export MIXBENCH_JOB MIXBENCH_TIME_LEFT
+    if [ "$({after} "$status")" = requeue ]; then
+        for attempt in {{1..30}}; do
+            scontrol requeue "$SLURM_JOB_ID" && break
+            sleep 10
+        done
+    fi
+}}
+trap : TERM
+trap mixbench_after EXIT"""
+"""Shell around the ranks: whatever ends them, what is to become of the job is decided afterwards, on its first node.
+
+What SLURM says of the job is asked here, as a container has no scontrol; slurmctld may be starting anew.
+"""
+
+
+class Executor(submitit.SlurmExecutor):
+    """submitit's, with sbatch called in the array's folder, so that the script holds no path of the run."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2  # that SLURM's commands are here is checked before anything is written
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["sbatch", f"--chdir={self.folder}", str(submission_file_path)]
+
+
+def check(trials: list[Trial], profile: Profile, folder: Path) -> None:
+    """Raises RequestError where these trials cannot be submitted from here."""
+    for program in ("sbatch", "squeue", "scontrol", "scancel"):
+        if shutil.which(program) is None:
+            raise RequestError(f"{program} is not on this machine's PATH: submit from a login node of the cluster")
+    if "%" in str(folder.absolute()) or "\\" in str(folder.absolute()):
+        raise RequestError(f"{folder}: SLURM reads % and \\ in paths in its own way; choose another with --out")
+    processes = max((trial.processes_per_node for trial in trials), default=1)
+    if 0 < profile.gpus_per_node < processes:
+        raise RequestError(
+            f"the suite asks for {processes} processes a node; the cluster's profile says {profile.gpus_per_node} GPUs"
+        )
+
+
+def submit(trials: list[Trial], profile: Profile, run: Run) -> list[Array]:
+    """Submit these trials; the arrays that were made.  Raises RequestError where sbatch refuses."""
+    return [_submit(array, run) for array in arrays(trials, profile, most_in_array())]
+
+
+def arrays(trials: list[Trial], profile: Profile, most: int) -> Iterator[Array]:
+    """The arrays for these trials, of at most so many jobs each.  Pure, but for the names."""
+
+    def size(trial: Trial) -> tuple[int, int]:
+        return trial.nodes, trial.processes_per_node
+
+    macs = macs_of([trial for trial in trials if "accuracy" in trial.measure])
+    work = {trial.id: training_macs(trial, macs.get(trial.id, 0)) for trial in trials}
+    for (nodes, processes), group in groupby(sorted(trials, key=size), size):
+        packed = pack([(trial.id, work[trial.id]) for trial in group], profile)
+        for start in range(0, len(packed), most):
+            yield Array(
+                name=f"mixbench-{trials[0].suite[:40]}-{uuid.uuid4().hex[:8]}",
+                profile=profile,
+                nodes=nodes,
+                processes_per_node=processes,
+                jobs=tuple(packed[start : start + most]),
+            )
+
+
+def pack(work: list[tuple[str, float]], profile: Profile) -> list[tuple[str, ...]]:
+    """Trials into jobs, in their order: a job is full with `trials_per_job`, or with `macs_per_job`."""
+    jobs: list[list[str]] = []
+    inside = math.inf
+    for trial_id, macs in work:
+        if not jobs or len(jobs[-1]) == profile.trials_per_job or inside + macs > profile.macs_per_job:
+            jobs.append([])
+            inside = 0.0
+        jobs[-1].append(trial_id)
+        inside += macs
+    return [tuple(job) for job in jobs]
+
+
+def _submit(array: Array, run: Run) -> Array:
+    """Write an array down, submit it, write its number down."""
+    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
+    folder = (run.jobs / f"{number:04d}").absolute()
+    for index in range(len(array.jobs)):
+        (folder / str(index)).mkdir(parents=True)
+    write_atomically(folder / "array.json", to_json(array))
+    try:
+        job = executor(array, folder)._submit_command(command(array.profile, "mixbench.slurm.rank"))
+    except FailedJobError as error:
+        shutil.rmtree(folder)
+        said = " ".join(str(error).split())
+        raise RequestError(f"sbatch refused the jobs, none of these {len(array.jobs)} was submitted: {said}") from None
+    array = array.model_copy(update={"slurm_id": job.job_id})
+    write_atomically(folder / "array.json", to_json(array))
+    return array
+
+
+def executor(array: Array, folder: Path) -> Executor:
+    """submitit's executor with all that the profile says.  Its script is `_make_submission_file_text(command, "")`."""
+    profile = array.profile
+    made = Executor(folder=folder, python=python(profile))
+    gpus = array.processes_per_node if profile.gpus_per_node else None
+    made.update_parameters(
+        job_name=array.name,
+        time=profile.time,
+        nodes=array.nodes,
+        ntasks_per_node=array.processes_per_node,
+        cpus_per_task=profile.cpus_per_task,
+        gpus_per_node=gpus,
+        mem=profile.memory,
+        partition=profile.partition,
+        account=profile.account,
+        qos=profile.qos,
+        constraint=profile.constraint,
+        signal_delay_s=profile.signal_seconds,
+        array_parallelism=profile.array_parallelism,
+        wckey=None,
+        stderr_to_stdout=True,
+        setup=setup(profile),
+        srun_args=srun_arguments(profile),
+        additional_parameters={"output": "%A_%a_batch.log", "requeue": True, **_more(profile)},
+    )
+    made.parameters["map_count"] = len(array.jobs)
+    return made
+
+
+def python(profile: Profile) -> str:
+    return shlex.quote(os.path.expandvars(os.path.expanduser(profile.python or sys.executable)))
+
+
+def command(profile: Profile, module: str) -> str:
+    """Shell that runs a module of ours with the cluster's interpreter; -P: not what lies in the working folder."""
+    return f"{python(profile)} -u -P -m {module}"
+
+
+def setup(profile: Profile) -> list[str]:
+    """The script's lines before the ranks start."""
+    # a container has our Python, and none of SLURM's commands: the batch script, outside of it, has those
+    inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
+    after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
+    return [*surroundings(profile), *AFTER.format(after=after).splitlines()]
+
+
+def surroundings(profile: Profile) -> list[str]:
+    """The profile's own part of them."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
+    return [*exports, *profile.setup]
+
+
+def srun_arguments(profile: Profile) -> list[str]:
+    return [
+        "--kill-on-bad-exit=1",
+        f"--cpus-per-task={profile.cpus_per_task}",  # not inherited from SLURM 22.05 on
+        "--output=%A_%a_%t.log",  # in place of submitit's, which holds the folder's path
+        "--open-mode=append",
+        *_container(profile),
+    ]
+
+
+def _container(profile: Profile) -> list[str]:
+    if profile.container is None:
+        return []
+    mounts = [f"--container-mounts={','.join(profile.container.mounts)}"] if profile.container.mounts else []
+    return [f"--container-image={profile.container.image}", *mounts]
+
+
+def _more(profile: Profile) -> dict[str, Any]:
+    """Other options of sbatch; false leaves one out."""
+    return {key: value for key, value in profile.sbatch.items() if value is not False}
