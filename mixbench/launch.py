@@ -18,6 +18,7 @@ from typing import Any
 import submitit
 from pydantic import TypeAdapter
 
+from mixbench.desk import timestamp
 from mixbench.disk import set_aside, write_atomically
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
@@ -25,7 +26,7 @@ from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run, text_of
 from mixbench.trial import Trial
-from mixbench.worker import Job, timestamp, work
+from mixbench.worker import Job, work
 
 CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365

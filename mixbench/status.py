@@ -10,10 +10,9 @@ from rich.console import Console
 from mixbench.claim import holder
 from mixbench.record import Record
 from mixbench.results import Collected
-from mixbench.run import Run
+from mixbench.run import Run, describe
 from mixbench.summary import NOT_IN_PLAN
 from mixbench.terminal import console, print_table
-from mixbench.watch import describe
 
 WIDE = 110
 POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size", "infer_batch_size", "world_size")

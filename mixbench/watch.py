@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.record import Record
-from mixbench.run import Progress, Run, text_of
+from mixbench.run import Progress, Run, describe, text_of
 from mixbench.trial import Trial
 
 PLAIN_SECONDS = 10.0
@@ -87,15 +87,6 @@ class Watch:
                 if line not in said:
                     self.console.print(Text(f"  {line}"), soft_wrap=True)
             said = set(saying)
-
-
-def describe(trial: Trial, progress: Progress) -> str:
-    """`splitmixer_i_256_8 digits seed 0: epoch 3/12, loss 0.412, 5,210 images/s`."""
-    steps = f"{progress.part} {progress.done:,}/{progress.total:,}" if progress.total else progress.part
-    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": "throughput"}.get(progress.part, steps)
-    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-    speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
-    return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"
 
 
 def _facts(record: Record) -> Text:

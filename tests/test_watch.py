@@ -9,9 +9,9 @@ from rich.console import Console
 
 from mixbench.disk import write_atomically
 from mixbench.record import Record
-from mixbench.run import Progress, Run
+from mixbench.run import Progress, Run, describe
 from mixbench.trial import Trial
-from mixbench.watch import Watch, describe
+from mixbench.watch import Watch
 from tests import fake_runs
 
 LABEL = "[red]x[/] [ratio=3/5] :boom:"

@@ -155,7 +155,7 @@ def _end(job: SlurmJob, why: str) -> None:
 
 def _current(job: SlurmJob, left: list[str]) -> str:
     """The trial that was being measured."""
-    current = text_of(job.folder / "current")
+    current = text_of(job.current_file)
     return current if current in left else left[0]
 
 

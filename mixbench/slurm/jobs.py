@@ -94,6 +94,11 @@ class SlurmJob:
         return self.folder / "lock"
 
     @property
+    def current_file(self) -> Path:
+        """Names the trial that is being measured."""
+        return self.folder / "current"
+
+    @property
     def trials(self) -> tuple[str, ...]:
         return self.array.jobs[self.index]
 

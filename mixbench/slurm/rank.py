@@ -87,7 +87,7 @@ def main() -> None:
     except (Stopped, Taken):
         report.say(state="stopped")
     except BaseException as error:
-        from mixbench.worker import words
+        from mixbench.desk import words
 
         said, trace = words(error)
         sys.stderr.write(trace or f"{said}\n")
@@ -102,7 +102,8 @@ def main() -> None:
 
 def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     """Measure what is unfinished of the job's trials, together with the other ranks."""
-    from mixbench.worker import Desk, Job, measure
+    from mixbench.desk import Desk
+    from mixbench.worker import measure
     from mixbench.world import connect
 
     rank, profile = place.global_rank, job.array.profile
@@ -119,7 +120,7 @@ def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     )
     trials, number = _first(world, (job.unfinished(), claim.number) if claim else None)
     run = replace(job.run, claim=Claim(job.lock, number))
-    measure([run.trial(trial_id) for trial_id in trials], Desk(Job(job.name, run, tuple(trials)), world))
+    measure([run.trial(trial_id) for trial_id in trials], Desk(run, job.current_file, world, speaks=True))
 
 
 def _first(world: "World", value: Any) -> Any:

@@ -88,4 +88,4 @@ def _as_queued(record: Record, at_work: bool) -> Record:
 
 
 def _current(job: SlurmJob) -> str:
-    return text_of(job.folder / "current")
+    return text_of(job.current_file)
