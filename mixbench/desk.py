@@ -1,4 +1,4 @@
-"""A job's desk: the records that it fills in, the data at hand, what it says of its progress, whose fault an error is."""
+"""A job's desk: the records it fills in, the data at hand, what it says of its progress, whose fault an error is."""
 
 import time
 import traceback
