@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mixbench.slurm.after import Verdict, judge
+from mixbench.slurm.after import MARK, Verdict, judge, of_this_attempt, told_of
 from mixbench.slurm.jobs import Note
 from mixbench.slurm.queue import facts_in, seconds_in
 
@@ -62,3 +62,19 @@ def test_times_of_slurm(text: str, seconds: float) -> None:
 def test_what_scontrol_says() -> None:
     line = "JobId=7 ArrayJobId=6 JobName=mixbench-x JobState=RUNNING Reason=None Restarts=2 NodeList=n[1-2]"
     assert facts_in(line)["Restarts"] == "2" and facts_in(line)["NodeList"] == "n[1-2]"
+
+
+@pytest.mark.parametrize(
+    ("rank", "told"),
+    [(0, " on n1: Exited with exit code 1"), (2, " on n1: Exited with exit code 1"), (3, " on n2: Killed"), (4, "")],
+)
+def test_what_srun_says_of_a_rank(rank: int, told: str) -> None:
+    said = "srun: error: n2: task 3: Killed\nsrun: error: n1: tasks 0-1,2: Exited with exit code 1\n"
+    assert told_of(rank, said) == told
+
+
+def test_what_an_earlier_attempt_said_is_past() -> None:
+    first, second = "srun: a\nsrun: b\n", "slurmstepd: REQUEUE\nsrun: c\n"
+    assert of_this_attempt(first) == first
+    assert of_this_attempt(f"{first}{MARK}0 ended with exit code 1: died\n{second}") == second
+    assert of_this_attempt(f"{first}{MARK}0 ended: x\n{first}{MARK}1 ended: y\n{second}") == second

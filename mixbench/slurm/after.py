@@ -29,6 +29,7 @@ LIMIT_SLACK_SECONDS = 90
 MEMORY = re.compile(r"oom[-_ ]?kill|out of memory|exceeded (\w+ )?memory limit", re.IGNORECASE)
 CANCELLED = re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
 """As scancel alone leaves it: else it says DUE TO what.  scontrol may only say COMPLETING by then."""
+TOLD = re.compile(r"^srun: error: (\S+): tasks? ([\d,-]+): (.+)$", re.MULTILINE)
 MARK = "mixbench: attempt "
 """Begins the last line of each attempt in the batch script's log."""
 
@@ -89,7 +90,7 @@ def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, s
         return False, f"the job is no longer wanted: {job.state().ended}"
     if facts.get("Restarts", str(attempt)) != str(attempt):
         return False, "SLURM has started it anew elsewhere"
-    if state == "CANCELLED" or CANCELLED.search(text_of(job.log("batch")).rpartition(MARK)[2]):
+    if state == "CANCELLED" or CANCELLED.search(of_this_attempt(text_of(job.log("batch")))):
         _end(job, "cancelled")
         return False, "cancelled"
     if state not in ("RUNNING", "TIMEOUT", "COMPLETING", "FAILED", "COMPLETED", "OUT_OF_MEMORY"):
@@ -162,11 +163,22 @@ def _current(job: SlurmJob, left: list[str]) -> str:
 def _last_words(job: SlurmJob, verdict: Verdict) -> str:
     if verdict.kind == "lost":
         return f"rank {verdict.rank} of {job.world_size} lost the others: {verdict.error}"
+    if verdict.kind == "vanished" and (how := told_of(verdict.rank, _said(job, ranks=False))):
+        return f"rank {verdict.rank} of {job.world_size} died{how}"
     printed = [line for line in _tail(job, verdict.rank).splitlines() if line.strip()]
     last = printed[-1] if printed else "it left no message, as when it is killed"
     if verdict.kind == "unborn":
         return f"the ranks did not start: {last}"
     return f"rank {verdict.rank} of {job.world_size} died: {last}"
+
+
+def told_of(rank: int, said: str) -> str:
+    """What srun says of a rank's end, such as " on n2: Killed"; empty where it says nothing."""
+    for node, tasks, how in TOLD.findall(said):
+        for first, _, last in (each.partition("-") for each in tasks.split(",")):
+            if int(first) <= rank <= int(last or first):
+                return f" on {node}: {how}"
+    return ""
 
 
 def _tail(job: SlurmJob, rank: int) -> str:
@@ -176,9 +188,14 @@ def _tail(job: SlurmJob, rank: int) -> str:
 
 def _said(job: SlurmJob, ranks: bool = True) -> str:
     """What the batch script's log says of this attempt, and the ends of the ranks' logs."""
-    batch = text_of(job.log("batch"))
-    mine = batch[batch.rfind("\n", batch.rfind(MARK)) + 1 :] if MARK in batch else batch
-    return mine + "".join(_of_slurm(text_of(job.log(rank))[-4000:]) for rank in range(job.world_size) if ranks)
+    return of_this_attempt(text_of(job.log("batch"))) + "".join(
+        _of_slurm(text_of(job.log(rank))[-4000:]) for rank in range(job.world_size) if ranks
+    )
+
+
+def of_this_attempt(batch: str) -> str:
+    """What of the batch script's log was written since the attempt before."""
+    return batch.rpartition(MARK)[2].partition("\n")[2] if MARK in batch else batch
 
 
 def _of_slurm(text: str) -> str:

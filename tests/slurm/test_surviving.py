@@ -159,7 +159,7 @@ def test_a_rank_dies_once_too_often(slurm: Slurm, tmp_path: Path, undisturbed: d
     with training.started() as process:
         training.ends(process, code=1)
     record = training.record()
-    assert record.error == "rank 3 of 4 died: about to die (2 times, the profile allows 1)"
+    assert record.error == "rank 3 of 4 died on n2: Killed (2 times, the profile allows 1)"
     assert "about to die" in record.details.traceback
     assert training.restarts() == 1
     training.cancel_orders()
