@@ -5,6 +5,7 @@ Imports neither torch nor submitit; pandas and scipy only in `tables`, so that c
 
 import gc
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     if twice:
         raise RequestError(f"{twice[0]} is given twice")
     for depth in range(1, 1 + max(len(folder.parts) for folder in folders)):
-        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        names = [os.fsencode("/".join(folder.parts[-depth:])).decode(errors="replace") for folder in folders]
         if len(set(names)) == len(names):
             break
     return names

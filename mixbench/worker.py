@@ -15,6 +15,7 @@ from mixbench.desk import Desk, words
 from mixbench.disk import write_atomically
 from mixbench.record import Complexity, Epoch
 from mixbench.run import Run
+from mixbench.streams import make_usable, outlive_readers
 from mixbench.trial import Trial
 from mixbench.weights import fingerprint
 
@@ -59,6 +60,8 @@ def work(job: Job) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     place = submitit.JobEnvironment()
     if place.cluster == "local":
+        make_usable()
+        outlive_readers()
         _end_with_parent(int(place.job_id))
         threading.Thread(target=_end_with, args=(job.launcher,), daemon=True).start()
     rank, size = place.global_rank, place.num_tasks

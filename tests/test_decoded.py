@@ -17,7 +17,7 @@ from PIL import Image
 
 from mixbench import cli
 from mixbench.data.datasets import Dataset, find_dataset
-from mixbench.data.decode import open_rgb
+from mixbench.data.decode import FILES_A_TASK, open_rgb
 from mixbench.data.decoded import DecodedCache, Pixels, caches_of_splits, decoded_pixels
 from mixbench.data.formats import read
 from mixbench.data.loader import TrainLoader, evaluation_batches
@@ -243,7 +243,9 @@ def test_decoding_goes_on_where_it_was_killed(tree: Path, tmp_path: Path) -> Non
 
 def test_what_was_decoded_of_files_that_have_changed_since_is_decoded_again(tree: Path, tmp_path: Path) -> None:
     assert start_decoding(tree, 2, tmp_path / "log").wait(60) == -9
-    os.utime(tree / "train/cat/cat_0.JPEG", ns=(0, 0))
+    [begun] = train_cache(tree).left_to_decode()[1]  # chunks are done in any order
+    changed = next(index for index in range(len(train_cache(tree).files)) if not begun <= index < begun + FILES_A_TASK)
+    os.utime(train_cache(tree).files[changed], ns=(0, 0))
     pixels, said = decode(tree)
     assert len(said) == 2 and holds(pixels, tree)
 

@@ -20,6 +20,7 @@ from mixbench.run import Run
 from mixbench.slurm.jobs import Note, SlurmJob, read_array, write_note
 from mixbench.slurm.profile import Profile
 from mixbench.stop import Stop, Stopped
+from mixbench.streams import make_usable, outlive_readers
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment
@@ -75,6 +76,8 @@ def restarts() -> int:
 def main() -> None:
     import submitit
 
+    make_usable()
+    outlive_readers()  # a log that cannot be written any more is no reason to stop measuring
     job, place = job_here(), submitit.JobEnvironment()
     note = Note(rank=place.global_rank, host=socket.gethostname(), pid=os.getpid())
     report = Report(job.attempt(restarts()), note)

@@ -90,7 +90,9 @@ def test_it_is_preempted_by_a_higher_qos(slurm: Slurm, tmp_path: Path, undisturb
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """A partition preempts another one, a preempted job gets TERM, and memory is limited without cgroups."""
     folder = tmp_path_factory.mktemp("other") / "slurm"
-    with running(folder, 2, preempt="partition", memory="polled", conf="SlurmctldParameters=allow_user_triggers") as slurm:
+    with running(
+        folder, 2, preempt="partition", memory="polled", conf="SlurmctldParameters=allow_user_triggers"
+    ) as slurm:
         yield slurm
 
 
