@@ -19,8 +19,12 @@ def block(language: str, holding: str) -> str:
     return text
 
 
-LINES = [line for line in block("sh", "--dry-run").splitlines() if line.startswith("mixbench")]
-COMMANDS = [shlex.split(line, comments=True)[1:] for line in LINES]
+def commands(holding: str) -> list[list[str]]:
+    lines = [line for line in block("sh", holding).splitlines() if line.startswith("mixbench")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+COMMANDS, ON_A_CLUSTER = commands("--dry-run"), commands("mixbench cancel")
 
 
 def test_the_example_model_is_registered_trained_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +53,15 @@ def test_every_command_is_one(words: list[str], tmp_path: Path, monkeypatch: pyt
     asked what they are.
     """
     monkeypatch.chdir(tmp_path)
-    plan = {"run": ["--dry-run"], "data": ["--help"], "status": ["--help"], "report": ["--help"], "doctor": ["--help"]}
-    result = CliRunner().invoke(cli, [*words, *plan.get(words[0], [])], catch_exceptions=False)
+    asked = dict.fromkeys(("data", "status", "report", "compare", "doctor"), ["--help"])
+    result = CliRunner().invoke(
+        cli, [*words, *({"run": ["--dry-run"]} | asked).get(words[0], [])], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("words", ON_A_CLUSTER, ids=" ".join)
+def test_every_command_for_a_cluster_is_one(words: list[str]) -> None:
+    """tests/slurm runs them."""
+    result = CliRunner().invoke(cli, [*words, "--help"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
