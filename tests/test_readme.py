@@ -53,7 +53,7 @@ def test_every_command_is_one(words: list[str], tmp_path: Path, monkeypatch: pyt
     asked what they are.
     """
     monkeypatch.chdir(tmp_path)
-    asked = dict.fromkeys(("data", "status", "report", "compare", "doctor"), ["--help"])
+    asked = {key: ["--help"] for key in ("data", "status", "report", "compare", "doctor")}
     result = CliRunner().invoke(
         cli, [*words, *({"run": ["--dry-run"]} | asked).get(words[0], [])], catch_exceptions=False
     )
