@@ -204,11 +204,12 @@ class Checkpoints:
     def _commit(self, manifest: Manifest, beside: Path, final: Path) -> None:
         write_atomically(beside / "manifest.json", to_json(manifest))
         _sync(beside)
+        self.run.check_claim()  # writing may have taken long
         os.replace(beside, final)
         write_atomically(self.folder / "latest", final.name)
         _sync(self.folder)  # before the last one goes: a power cut must not undo the renaming alone
         for path in complete(self.folder):
-            if path != final:
+            if path.name < final.name:  # a later one is of a process that has taken over meanwhile
                 remove(path)
 
     def _set_aside(self, name: str, why: str) -> None:

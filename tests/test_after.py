@@ -34,6 +34,8 @@ OOM = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of the s
         ([note(0, "failed", **LOST), note(1)], "", Verdict("vanished", 1)),
         ([note(0, "stopped", signal="SIGTERM"), note(1)], "", Verdict("vanished", 1)),
         ([note(0, "failed", **LOST), note(1)], f"srun: x\n{OOM}\n", Verdict("memory", 1, OOM)),
+        ([note(0, "stopped", signal="SIGUSR2"), note(1, "stopped", signal="SIGUSR2")], OOM,
+         Verdict("stopped", 0, "SIGUSR2")),
         ([note(0, "failed", **LOST), note(1, "failed", at=-1, error="DistNetworkError: x", lost=True)], "",
          Verdict("lost", 1, "DistNetworkError: x")),
         ([], "srun: error: Unable to create step", Verdict("unborn")),

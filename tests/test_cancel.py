@@ -22,7 +22,7 @@ def in_slurm(folder: Path) -> tuple[Run, str]:
     trial = fake_runs.trial("convmixer_256_8", 0)
     run = fake_runs.write_run(folder, [trial], [])
     (run.jobs / "0001/0").mkdir(parents=True)
-    array = Array(name="mixbench-a", profile=Profile(time=5), nodes=1, processes_per_node=1, jobs=((trial.id,),))
+    array = Array(name="mixbench-a", profile=Profile(time=30), nodes=1, processes_per_node=1, jobs=((trial.id,),))
     (run.jobs / "0001/array.json").write_text(to_json(array))
     return run, trial.id
 

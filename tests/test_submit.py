@@ -79,7 +79,7 @@ def test_a_folder_of_any_name_stands_in_no_line_for_sbatch_and_quoted_in_the_she
 def test_the_environment_reaches_the_job_as_it_was_written(values: dict[str, str]) -> None:
     values = {f"MINE{key}": value for key, value in values.items()}
     text = script(Profile(time=30, environment=values))
-    setup = text[text.index("# setup") : text.index("mixbench_after()")]
+    setup = text[text.index("export MIXBENCH_FOLDER") : text.index("# command")]
     printed = subprocess.run(["bash", "-c", setup + "\nenv --null"], capture_output=True, check=True).stdout.decode()
     found = dict(line.split("=", 1) for line in printed.split("\0") if "=" in line)
     assert {key: found.get(key) for key in values} == values
@@ -92,7 +92,7 @@ works = st.lists(st.floats(0, 10), max_size=60).map(lambda found: [(f"t{i}", mac
 def test_packing_keeps_every_trial_once_and_in_order_and_no_job_is_overfull(
     work: list[tuple[str, float]], most: int, macs: float
 ) -> None:
-    jobs = pack(work, Profile(time=1, trials_per_job=most, macs_per_job=macs))
+    jobs = pack(work, Profile(time=30, trials_per_job=most, macs_per_job=macs))
     assert [each for job in jobs for each in job] == [trial_id for trial_id, _ in work]
     size = dict(work)
     for job, following in zip(jobs, [*jobs[1:], ()], strict=False):
@@ -107,7 +107,7 @@ def test_packing_keeps_every_trial_once_and_in_order_and_no_job_is_overfull(
 def test_trials_that_need_the_same_are_one_array_which_is_split_where_it_is_too_long(tmp_path: Path) -> None:
     trials = plan_trials(tmp_path, models=[SMALL["mixer"]], seeds=list(range(10)), measure=["complexity"])
     wide = [trial.model_copy(update={"nodes": 2, "id": f"wide-{trial.id}"}) for trial in trials]
-    profile = Profile(time=1, trials_per_job=2)
+    profile = Profile(time=30, trials_per_job=2)
     made = list(arrays([*trials, *wide], profile, 4))
     assert [(array.nodes, len(array.jobs)) for array in made] == [(1, 4), (1, 1), (2, 4), (2, 1)]
     held = [trial_id for array in made for job in array.jobs for trial_id in job]
@@ -118,6 +118,6 @@ def test_trials_that_need_the_same_are_one_array_which_is_split_where_it_is_too_
 
 def test_a_long_training_has_a_job_of_its_own(tmp_path: Path) -> None:
     trials = plan_trials(tmp_path, models=[SMALL["mixer"]], seeds=[0, 1, 2], measure=["accuracy"])
-    [array] = arrays(trials, Profile(time=1, macs_per_job=1e6), 1000)
+    [array] = arrays(trials, Profile(time=30, macs_per_job=1e6), 1000)
     assert array.jobs == tuple((trial.id,) for trial in trials), "20 steps of 70 images are 182 million MACs"
     assert json.loads(array.model_dump_json())["profile"]["macs_per_job"] == 1e6

@@ -1,6 +1,6 @@
 """What becomes of a job when its ranks have ended: `python -m mixbench.slurm.after STATUS`, by the batch script.
 
-It prints `requeue` where the job is to run again, says why on stderr, and writes the record of a trial that failed.
+Its exit code says whether the job is to run again; it says why on stderr, and writes the record of a trial that failed.
 The last job of a run to end makes the report.
 """
 
@@ -16,12 +16,13 @@ from typing import Literal
 from mixbench.claim import latest
 from mixbench.launch import blame
 from mixbench.run import text_of
-from mixbench.slurm.jobs import Counts, Note, SlurmJob, jobs, notes
-from mixbench.slurm.queue import Unavailable, ask, described, facts_in, seconds_in
+from mixbench.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
+from mixbench.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
 from mixbench.slurm.rank import job_here, restarts
 
 NODE_SECONDS = 20
 """In which every node of a job must start a process for it to count as alive."""
+SETTLE_SECONDS = 5
 NOTICE_SECONDS = 900
 """In which SLURM notices that a node is gone: its SlurmdTimeout is 300 s by default."""
 LIMIT_SLACK_SECONDS = 90
@@ -58,8 +59,8 @@ def judge(found: list[Note], world_size: int, said: str) -> Verdict:
         first = min(raised, key=lambda note: note.at)
         return Verdict("raised", first.rank, first.error, first.traceback)
     silent = [note for note in found if note.state == "runs" and not note.signal]
-    if lines := [line.strip() for line in said.splitlines() if MEMORY.search(line)]:
-        return Verdict("memory", silent[0].rank if silent else 0, lines[0])
+    if silent and (lines := [line.strip() for line in said.splitlines() if MEMORY.search(line)]):
+        return Verdict("memory", silent[0].rank, lines[0])
     if silent:
         return Verdict("vanished", silent[0].rank)
     if any(note.signal or note.state == "stopped" for note in found):
@@ -78,8 +79,8 @@ def main(status: str) -> None:
     again, why = _decide(job, attempt, facts)
     print(f"{MARK}{attempt} ended with exit code {status}: {why}", file=sys.stderr, flush=True)
     if again:
-        print("requeue", flush=True)
-    elif job.state().ended:
+        sys.exit(AGAIN)
+    if job.state().ended:
         _report_if_last(job)
 
 
@@ -93,14 +94,23 @@ def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, s
     if state == "CANCELLED" or CANCELLED.search(of_this_attempt(text_of(job.log("batch")))):
         _end(job, "cancelled")
         return False, "cancelled"
-    if state not in ("RUNNING", "TIMEOUT", "COMPLETING", "FAILED", "COMPLETED", "OUT_OF_MEMORY"):
+    if state not in (
+        "RUNNING",
+        "TIMEOUT",
+        "COMPLETING",
+        "FAILED",
+        "COMPLETED",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "DEADLINE",
+    ):
         return False, f"it is {state}, and SLURM's to start again"
     left = job.unfinished()
     if not left:
         _end(job, "done")
         return False, "all its trials have ended"
-    said = _said(job)
-    verdict = judge(notes(job.attempt(attempt)), job.world_size, said)
+    found = _settled_notes(job, attempt)
+    verdict = judge(found, job.world_size, _said(job))
     if state == "TIMEOUT" and verdict.kind != "raised":
         return _count(job, left, "time_limits", f"the time limit of {job.array.profile.time} minutes came, ", verdict)
     if verdict.kind == "stopped":
@@ -110,7 +120,10 @@ def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, s
             )
         return True, f"told to end by {verdict.error or 'its claim'}: to go on later"
     if verdict.kind in ("vanished", "lost") and job.array.nodes > 1 and not _nodes_answer(job):
-        return _await_notice(attempt)
+        noticed, why = _await_notice(job, attempt)
+        if noticed:
+            return False, why
+        return _count(job, left, "failures", why, verdict)
     if verdict.kind in ("vanished", "lost", "unborn"):
         return _count(job, left, "failures", _last_words(job, verdict), verdict)
     if verdict.kind == "done":
@@ -163,7 +176,7 @@ def _current(job: SlurmJob, left: list[str]) -> str:
 def _last_words(job: SlurmJob, verdict: Verdict) -> str:
     if verdict.kind == "lost":
         return f"rank {verdict.rank} of {job.world_size} lost the others: {verdict.error}"
-    if verdict.kind == "vanished" and (how := told_of(verdict.rank, _said(job, ranks=False))):
+    if verdict.kind == "vanished" and (how := told_of(verdict.rank, of_this_attempt(text_of(job.log("batch"))))):
         return f"rank {verdict.rank} of {job.world_size} died{how}"
     printed = [line for line in _tail(job, verdict.rank).splitlines() if line.strip()]
     last = printed[-1] if printed else "it left no message, as when it is killed"
@@ -182,25 +195,29 @@ def told_of(rank: int, said: str) -> str:
 
 
 def _tail(job: SlurmJob, rank: int) -> str:
-    """What a rank printed last, and what SLURM said."""
-    return text_of(job.log(rank))[-4000:] + _said(job, ranks=False)[-2000:]
+    """What a rank printed last in this attempt, and what SLURM said."""
+    return _printed(job, rank)[-4000:] + of_this_attempt(text_of(job.log("batch")))[-2000:]
 
 
-def _said(job: SlurmJob, ranks: bool = True) -> str:
-    """What the batch script's log says of this attempt, and the ends of the ranks' logs."""
-    return of_this_attempt(text_of(job.log("batch"))) + "".join(
-        _of_slurm(text_of(job.log(rank))[-4000:]) for rank in range(job.world_size) if ranks
-    )
+def _said(job: SlurmJob) -> str:
+    """What SLURM said in this attempt: in the batch script's log, and in those of the ranks."""
+    lines = [line for rank in range(job.world_size) for line in _printed(job, rank).splitlines()]
+    of_slurm = [f"{line}\n" for line in lines if line.startswith(("slurmstepd:", "srun:"))]
+    return of_this_attempt(text_of(job.log("batch"))) + "".join(of_slurm)
+
+
+def _printed(job: SlurmJob, rank: int) -> str:
+    """What a rank printed in this attempt; all of its log where it did not come to note what was there before."""
+    before = next((note.printed for note in notes(job.attempt(restarts())) if note.rank == rank), 0)
+    try:
+        return job.log(rank).read_bytes()[before:].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def of_this_attempt(batch: str) -> str:
     """What of the batch script's log was written since the attempt before."""
     return batch.rpartition(MARK)[2].partition("\n")[2] if MARK in batch else batch
-
-
-def _of_slurm(text: str) -> str:
-    """The lines that SLURM writes into a rank's log."""
-    return "".join(f"{line}\n" for line in text.splitlines() if line.startswith(("slurmstepd:", "srun:")))
 
 
 def _at_time_limit(job: SlurmJob) -> bool:
@@ -220,21 +237,41 @@ def _nodes_answer(job: SlurmJob) -> bool:
     return True
 
 
-def _await_notice(attempt: int) -> tuple[bool, str]:
-    """A node is gone: SLURM will notice, and start the job anew on others, which ends this process."""
-    deadline = time.monotonic() + NOTICE_SECONDS
-    while time.monotonic() < deadline:
+def _await_notice(job: SlurmJob, attempt: int) -> tuple[bool, str]:
+    """Whether SLURM notices that a node is gone, and starts the job anew on others, which ends this process."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < NOTICE_SECONDS:
         with suppress(Unavailable):
             facts = described(os.environ["SLURM_JOB_ID"])
             if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != str(attempt):
-                return False, "a node was lost, and SLURM starts the job anew"
+                return True, "a node was lost, and SLURM starts the job anew"
+        if time.monotonic() - begun > NODE_SECONDS and _nodes_answer(job):
+            break
         time.sleep(2)
-    return True, f"a node does not answer, and SLURM has not noticed in {NOTICE_SECONDS} s"
+    return False, f"a node did not answer, and SLURM missed none in {time.monotonic() - begun:.0f} s"
+
+
+def _settled_notes(job: SlurmJob, attempt: int) -> list[Note]:
+    """What the ranks left, once all have said how they ended; or after a while, as those that were killed never do.
+
+    On NFS what other nodes wrote shows with a delay.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = notes(job.attempt(attempt))
+        ended = [note for note in found if note.state != "runs"]
+        if len(ended) == job.world_size or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
 
 
 def _report_if_last(job: SlurmJob) -> None:
-    """Make the report where no job of the run is left."""
-    if all(other.state().ended for other in jobs(job.run)):
+    """Make the report where no job of the run is left, or none but such as have left the queue without a word."""
+    others = open_jobs(job.run)
+    with suppress(Unavailable):
+        queue = queued(other.array.name for other in others)
+        others = [other for other in others if other.key in queue]
+    if not others:
         from mixbench.report import write
 
         write(job.run)

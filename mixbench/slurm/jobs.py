@@ -5,6 +5,7 @@ jobs/0007/3/  state.json  current  lock/ (whose attempt may write)
 jobs/0007/3/0/  the attempt after so many requeues: meeting.json  rank-<r>.json
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.run import Run
 from mixbench.slurm.profile import Profile
+
+AGAIN = 75
+"""The exit code of mixbench.slurm.after where a job is to run again: a container may print what it likes."""
 
 
 class Array(BaseModel):
@@ -32,6 +36,7 @@ class Array(BaseModel):
     nodes: int
     processes_per_node: int
     jobs: tuple[tuple[str, ...], ...]
+    user: int = Field(default_factory=os.getuid)
     slurm_id: str = ""
 
 
@@ -50,7 +55,10 @@ class State(BaseModel):
 
 
 class Note(BaseModel):
-    """What a rank leaves of one attempt.  `signal`: the one that told it to end.  `lost`: it lost the other ranks."""
+    """What a rank leaves of one attempt.  `signal`: the one that told it to end.  `lost`: it lost the other ranks.
+
+    `printed`: how much earlier attempts had printed into its log.
+    """
 
     rank: int
     host: str
@@ -60,6 +68,7 @@ class Note(BaseModel):
     error: str = ""
     traceback: str = ""
     lost: bool = False
+    printed: int = 0
     at: float = 0.0
 
 
@@ -173,6 +182,15 @@ def jobs(run: Run, after: int = 0) -> Iterator[SlurmJob]:
 def open_jobs(run: Run) -> list[SlurmJob]:
     """The jobs that may still run, as far as the run folder knows."""
     return [job for job in jobs(run) if not job.state().ended]
+
+
+def refuse_others(found: list[SlurmJob]) -> None:
+    """Raises RequestError where jobs are another user's, who alone can see and end them everywhere."""
+    for job in found:
+        if job.array.user != os.getuid():
+            raise RequestError(
+                f"{job.run.folder} has jobs in SLURM of the user with number {job.array.user}: only they can"
+            )
 
 
 def notes(attempt: Path) -> list[Note]:

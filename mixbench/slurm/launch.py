@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 from mixbench.claim import seize
 from mixbench.errors import RequestError
-from mixbench.launch import Outcome, reopen, written
+from mixbench.launch import Outcome, written
 from mixbench.run import Run
-from mixbench.slurm.jobs import jobs, open_jobs
+from mixbench.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, last_state, queued
 from mixbench.slurm.submit import submit
 from mixbench.trial import Trial
 
 POLL_SECONDS, QUEUE_SECONDS = 1.0, 10.0
-GONE_SECONDS = 20.0
-"""A job must have been out of the queue for so long before it counts as gone: the last record may be on its way."""
+GONE_SECONDS = 90.0
+"""A job must have been out of the queue for so long before it counts as gone: NFS may show its last record so late."""
 
 
 @dataclass
@@ -38,8 +38,6 @@ class Launch:
         held = self._held()
         self.attached = len(held)
         new = [trial for trial in self.trials if trial.id not in held]
-        for trial in new:
-            reopen(trial, self.run)
         if new:
             submit(new, self.profile, self.run)
         self.submitted = len(new)
@@ -47,6 +45,7 @@ class Launch:
     def _held(self) -> set[str]:
         """The trials that a job in the queue will come to.  Jobs that have left it may no longer write."""
         found = open_jobs(self.run)
+        refuse_others(found)
         try:
             queue = queued(job.array.name for job in found)
         except Unavailable as error:
@@ -102,9 +101,10 @@ class Launch:
             if job.key in queue:
                 missing_since.pop(job.name, None)
                 continue
-            if now - missing_since.setdefault(job.name, now) < GONE_SECONDS:
+            if not job.state().ended and now - missing_since.setdefault(job.name, now) < GONE_SECONDS:
                 continue
-            left = [each for each in job.trials if each in waiting and holders[each] == job.name]
+            mine = [each for each in job.trials if each in waiting and holders[each] == job.name]
+            left = [each for each in mine if not job.is_over(each)]
             if left:
                 ended = job.state().ended
                 if not ended:

@@ -44,7 +44,7 @@ def answer(folder: Path, rank: int) -> list[Check]:
 def main() -> None:
     import submitit
 
-    place, folder = submitit.JobEnvironment(), Path.cwd()
+    place, folder = submitit.JobEnvironment(), Path(os.environ["MIXBENCH_FOLDER"])
     asked = Asked.model_validate_json((folder / "asked.json").read_bytes())
     caches = keep_caches(asked.profile)
     looks = _meeting(asked, place) if place.num_tasks > 1 else _node(asked, caches, folder)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from mixbench.content import content
 from mixbench.errors import RequestError, nearest, refusal, shown
@@ -19,7 +19,8 @@ BUILT_IN = ("local", "debug")
 OURS = {
     "array", "chdir", "comment", "dependency", "error", "gpus-per-node", "job-name", "nodes", "ntasks", "open-mode",
     "ntasks-per-node", "output", "requeue", "no-requeue", "signal", "wrap", "parsable", "hold", "time", "mem",
-    "cpus-per-task", "partition", "account", "qos", "constraint", "input", "export", "wait", "test-only",
+    "cpus-per-task", "partition", "account", "qos", "constraint", "input", "export", "wait", "test-only", "clusters",
+    "quiet", "no-kill", "mem-per-cpu", "mem-per-gpu", "gpus", "gpus-per-task",
 }  # fmt: skip
 """Keys of sbatch that mixbench sets itself, or that would break what it relies on."""
 TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d\d)(?::(?P<seconds>\d\d))?")
@@ -57,6 +58,8 @@ def _a_key(text: str) -> str:
 
 
 def _a_line(text: str) -> str:
+    if text.lstrip().startswith("#SBATCH"):
+        raise ValueError("options of sbatch are given under the key sbatch, not as lines")
     if "\n" in text:
         raise ValueError("one line is wanted; a list may have several")
     return text
@@ -145,6 +148,15 @@ class Profile(Strict):
     network_interface: Annotated[str, AfterValidator(_an_interface)] | None = None
     scratch: PathText | None = None
     sbatch: dict[SbatchKey, SbatchValue] = Field(default={})
+
+    @field_validator("signal_seconds")
+    @classmethod
+    def _leave_time(cls, seconds: int, info: ValidationInfo) -> int:
+        if 3 * seconds > 60 * info.data.get("time", seconds):
+            raise ValueError(
+                f"a third of the job's time at the most is wanted: {20 * info.data['time']}, not {seconds}"
+            )
+        return seconds
 
     @property
     def resources(self) -> dict[str, int]:

@@ -11,11 +11,13 @@ import socket
 import sys
 import tempfile
 import threading
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.claim import Claim, Taken, seize
+from mixbench.errors import RequestError
 from mixbench.run import Run
 from mixbench.slurm.jobs import Note, SlurmJob, read_array, write_note
 from mixbench.slurm.profile import Profile
@@ -63,9 +65,15 @@ class Report:
 
 
 def job_here() -> SlurmJob:
-    """The job that this process belongs to, from where it runs: its array's folder.  Raises RequestError."""
-    folder = Path.cwd()
-    return SlurmJob(Run(folder.parent.parent), folder.name, int(os.environ["SLURM_ARRAY_TASK_ID"]), read_array(folder))
+    """The job that this process belongs to.  Raises RequestError, also where the folder is another array's by now.
+
+    The batch script says in which folder it began: a container starts its processes where it likes.
+    """
+    folder = Path(os.environ["MIXBENCH_FOLDER"])
+    array = read_array(folder)
+    if (name := os.environ.get("SLURM_JOB_NAME", array.name)) != array.name:
+        raise RequestError(f"{folder} is of {array.name}, this job is of {name}")
+    return SlurmJob(Run(folder.parent.parent), folder.name, int(os.environ["SLURM_ARRAY_TASK_ID"]), array)
 
 
 def restarts() -> int:
@@ -79,7 +87,10 @@ def main() -> None:
     make_usable()
     outlive_readers()  # a log that cannot be written any more is no reason to stop measuring
     job, place = job_here(), submitit.JobEnvironment()
-    note = Note(rank=place.global_rank, host=socket.gethostname(), pid=os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(job.array.profile.cpus_per_task))  # read when torch is imported
+    log = job.log(place.global_rank)
+    printed = log.stat().st_size if log.exists() else 0
+    note = Note(rank=place.global_rank, host=socket.gethostname(), pid=os.getpid(), printed=printed)
     report = Report(job.attempt(restarts()), note)
     report.listen()
     report.say()
@@ -96,8 +107,7 @@ def main() -> None:
         sys.stderr.write(trace or f"{said}\n")
         state = "stopped" if report.stop.signal else "failed"
         report.say(state=state, error=said, traceback=trace, lost=place.num_tasks > 1 and _lost_others(error))
-    if place.local_rank == 0:
-        shutil.rmtree(caches, ignore_errors=True)
+    shutil.rmtree(caches, ignore_errors=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if report.note.state == "failed" else 0)  # at once: gloo and NCCL would wait for ranks that are gone
@@ -110,7 +120,6 @@ def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     from mixbench.world import connect
 
     rank, profile = place.global_rank, job.array.profile
-    os.environ.setdefault("OMP_NUM_THREADS", str(profile.cpus_per_task))
     claim = seize(job.lock) if rank == 0 else None
     world = connect(
         report.attempt / "meeting.json",
@@ -121,7 +130,8 @@ def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
         address=address(profile),
         stop=report.stop,
     )
-    trials, number = _first(world, (job.unfinished(), claim.number) if claim else None)
+    mine = [] if job.state().ended else job.unfinished()  # it may have been cancelled on its way here
+    trials, number = _first(world, (mine, claim.number) if claim else None)
     run = replace(job.run, claim=Claim(job.lock, number))
     measure([run.trial(trial_id) for trial_id in trials], Desk(run, job.current_file, world, speaks=True))
 
@@ -151,9 +161,12 @@ def address(profile: Profile) -> str:
 
 
 def keep_caches(profile: Profile) -> Path:
-    """Have what torch compiles be kept on the node's own disk, in a folder of the job's: NFS fails at their locks."""
+    """Have what torch compiles be kept on the node's own disk, in a folder of this rank's alone: NFS fails at locks.
+
+    Its name is nobody's to guess: what lies in it is loaded as code.
+    """
     scratch = os.path.expandvars(os.path.expanduser(profile.scratch)) if profile.scratch else tempfile.gettempdir()
-    folder = Path(scratch) / f"mixbench-{os.getuid()}-{os.environ['SLURM_JOB_ID']}"
+    folder = Path(scratch) / f"mixbench-{os.environ['SLURM_JOB_ID']}-{uuid.uuid4().hex}"
     for variable, name in CACHES.items():
         os.environ.setdefault(variable, str(folder / name))
     return folder

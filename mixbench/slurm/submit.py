@@ -6,9 +6,11 @@ array.json, which is there before sbatch is called, and the truth about a trial 
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from itertools import groupby
@@ -16,28 +18,34 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
+from mixbench.launch import reopen
 from mixbench.run import Run
-from mixbench.slurm.jobs import Array
+from mixbench.slurm.jobs import AGAIN, Array
 from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import most_in_array
+from mixbench.slurm.queue import Unavailable, most_in_array, queued
 from mixbench.trial import Trial
 from mixbench.work import macs_of, training_macs
 
-AFTER = """\
+UNSURE = re.compile(r"tim(ed? ?|e-)out|contact|communicat|connect|sense of sbatch|zero bytes", re.IGNORECASE)
+"""In what sbatch says where slurmctld may have taken the jobs all the same."""
+LOOK_SECONDS = 60
+AROUND = """\
 mixbench_after() {{
     status=$?
     trap - EXIT
+    set +eu
     for attempt in {{1..60}}; do
         MIXBENCH_JOB=$(scontrol --oneliner show job "$SLURM_JOB_ID") && break
         sleep 2
     done
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
-    if [ "$({after} "$status")" = requeue ]; then
+    {after} "$status"
+    if [ $? = {again} ]; then
         for attempt in {{1..30}}; do
             scontrol requeue "$SLURM_JOB_ID" && break
             sleep 10
@@ -48,7 +56,8 @@ trap : TERM
 trap mixbench_after EXIT"""
 """Shell around the ranks: whatever ends them, what is to become of the job is decided afterwards, on its first node.
 
-What SLURM says of the job is asked here, as a container has no scontrol; slurmctld may be starting anew.
+It comes before the profile's lines, one of which may end the script.  What SLURM says of the job is asked here, as a
+container has no scontrol; slurmctld may be starting anew.
 """
 
 
@@ -60,7 +69,10 @@ class Executor(submitit.SlurmExecutor):
         return 2  # that SLURM's commands are here is checked before anything is written
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["sbatch", f"--chdir={self.folder}", str(submission_file_path)]
+        # what a shell sets for sbatch would win over the script, and what a job's shell has would leak into the new one
+        ours = [name for name in os.environ if name.startswith(("SBATCH_", "SLURM_")) and name != "SLURM_CONF"]
+        clean = [word for name in sorted(ours) for word in ("-u", name)]
+        return ["env", *clean, "sbatch", f"--chdir={self.folder}", str(submission_file_path)]
 
 
 def check(trials: list[Trial], profile: Profile, folder: Path) -> None:
@@ -78,8 +90,12 @@ def check(trials: list[Trial], profile: Profile, folder: Path) -> None:
 
 
 def submit(trials: list[Trial], profile: Profile, run: Run) -> list[Array]:
-    """Submit these trials; the arrays that were made.  Raises RequestError where sbatch refuses."""
-    return [_submit(array, run) for array in arrays(trials, profile, most_in_array())]
+    """Submit these trials, those that failed earlier too; the arrays that were made.
+
+    Raises RequestError where sbatch refuses.
+    """
+    known = {trial.id: trial for trial in trials}
+    return [_submit(array, known, run) for array in arrays(trials, profile, most_in_array())]
 
 
 def arrays(trials: list[Trial], profile: Profile, most: int) -> Iterator[Array]:
@@ -115,22 +131,48 @@ def pack(work: list[tuple[str, float]], profile: Profile) -> list[tuple[str, ...
     return [tuple(job) for job in jobs]
 
 
-def _submit(array: Array, run: Run) -> Array:
+def _submit(array: Array, trials: dict[str, Trial], run: Run) -> Array:
     """Write an array down, submit it, write its number down."""
     number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
     folder = (run.jobs / f"{number:04d}").absolute()
     for index in range(len(array.jobs)):
         (folder / str(index)).mkdir(parents=True)
-    write_atomically(folder / "array.json", to_json(array))
+    write_atomically(
+        folder / "array.json", to_json(array)
+    )  # first: an earlier job leaves these trials alone from now on
+    for trial_id in (trial_id for job in array.jobs for trial_id in job):
+        reopen(trials[trial_id], run)
     try:
-        job = executor(array, folder)._submit_command(command(array.profile, "mixbench.slurm.rank"))
-    except FailedJobError as error:
-        shutil.rmtree(folder)
+        slurm_id = executor(array, folder)._submit_command(command(array.profile, "mixbench.slurm.rank")).job_id
+    except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split())
-        raise RequestError(f"sbatch refused the jobs, none of these {len(array.jobs)} was submitted: {said}") from None
-    array = array.model_copy(update={"slurm_id": job.job_id})
+        if (found := _taken_all_the_same(array, said)) is None:
+            shutil.rmtree(folder)
+            what = f"none of these {len(array.jobs)} was submitted"
+            raise RequestError(f"sbatch refused the jobs, {what}: {said}") from None
+        slurm_id = found
+    array = array.model_copy(update={"slurm_id": slurm_id})
     write_atomically(folder / "array.json", to_json(array))
     return array
+
+
+def _taken_all_the_same(array: Array, said: str) -> str | None:
+    """The number of an array of which sbatch could not say whether SLURM took it; None where it did not.
+
+    Raises RequestError where that cannot be known: its name is in array.json, so the same command will see it then.
+    """
+    deadline = time.monotonic() + (LOOK_SECONDS if UNSURE.search(said) else 0)
+    while True:
+        try:
+            if found := queued([array.name]):
+                return next(iter(found.values())).slurm_id.partition("_")[0]
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                unknown = f"whether SLURM took the jobs cannot be known now ({error}); the same command will see"
+                raise RequestError(f"sbatch: {said}; {unknown}") from None
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(2)
 
 
 def executor(array: Array, folder: Path) -> Executor:
@@ -176,13 +218,14 @@ def setup(profile: Profile) -> list[str]:
     # a container has our Python, and none of SLURM's commands: the batch script, outside of it, has those
     inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
     after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
-    return [*surroundings(profile), *AFTER.format(after=after).splitlines()]
+    around = AROUND.format(after=after, again=AGAIN).splitlines()
+    return [*around, *surroundings(profile)]
 
 
 def surroundings(profile: Profile) -> list[str]:
-    """The profile's own part of them."""
+    """The profile's own part of them, and the folder that it may leave: a container starts its processes elsewhere."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
-    return [*exports, *profile.setup]
+    return ['export MIXBENCH_FOLDER="$PWD"', *exports, *profile.setup, 'cd "$MIXBENCH_FOLDER"']
 
 
 def srun_arguments(profile: Profile) -> list[str]:

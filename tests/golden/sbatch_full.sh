@@ -22,20 +22,18 @@
 #SBATCH --time=2190
 
 # setup
-export NCCL_DEBUG=WARN
-export GREETING='it'"'"'s $HOME; "so" `date`'
-module load cuda/12.4
-source ~/venv/bin/activate
 mixbench_after() {
     status=$?
     trap - EXIT
+    set +eu
     for attempt in {1..60}; do
         MIXBENCH_JOB=$(scontrol --oneliner show job "$SLURM_JOB_ID") && break
         sleep 2
     done
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
-    if [ "$(srun --overlap --nodes=1 --ntasks=1 --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.slurm.after "$status")" = requeue ]; then
+    srun --overlap --nodes=1 --ntasks=1 --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.slurm.after "$status"
+    if [ $? = 75 ]; then
         for attempt in {1..30}; do
             scontrol requeue "$SLURM_JOB_ID" && break
             sleep 10
@@ -44,6 +42,12 @@ mixbench_after() {
 }
 trap : TERM
 trap mixbench_after EXIT
+export MIXBENCH_FOLDER="$PWD"
+export NCCL_DEBUG=WARN
+export GREETING='it'"'"'s $HOME; "so" `date`'
+module load cuda/12.4
+source ~/venv/bin/activate
+cd "$MIXBENCH_FOLDER"
 
 # command
 export SUBMITIT_EXECUTOR=slurm

@@ -16,13 +16,15 @@
 mixbench_after() {
     status=$?
     trap - EXIT
+    set +eu
     for attempt in {1..60}; do
         MIXBENCH_JOB=$(scontrol --oneliner show job "$SLURM_JOB_ID") && break
         sleep 2
     done
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
-    if [ "$(/usr/bin/python3 -u -P -m mixbench.slurm.after "$status")" = requeue ]; then
+    /usr/bin/python3 -u -P -m mixbench.slurm.after "$status"
+    if [ $? = 75 ]; then
         for attempt in {1..30}; do
             scontrol requeue "$SLURM_JOB_ID" && break
             sleep 10
@@ -31,6 +33,8 @@ mixbench_after() {
 }
 trap : TERM
 trap mixbench_after EXIT
+export MIXBENCH_FOLDER="$PWD"
+cd "$MIXBENCH_FOLDER"
 
 # command
 export SUBMITIT_EXECUTOR=slurm

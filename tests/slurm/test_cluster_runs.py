@@ -162,3 +162,55 @@ def test_a_run_folder_may_have_any_name(slurm: Slurm, tmp_path: Path) -> None:
     assert (odd / "report.html").exists() and not (tmp_path / "no").exists()
     refused = mixbench(slurm, *words[:-1], tmp_path / "100%x")
     assert refused.returncode == 2 and "SLURM reads % and \\ in paths in its own way" in refused.stderr
+
+
+def test_what_a_shell_sets_for_slurms_commands_changes_nothing(slurm: Slurm, tmp_path: Path) -> None:
+    words, run = prepare(tmp_path, {"measure": ["complexity"]})
+    shell = {"SBATCH_JOB_NAME": "mine", "SBATCH_TIMELIMIT": "1", "SBATCH_NO_REQUEUE": "1", "SBATCH_PARTITION": "none"}
+    shell |= {"SQUEUE_STATES": "COMPLETED", "SQUEUE_PARTITION": "urgent", "SLURM_MEM_PER_CPU": "1", "SLURM_NTASKS": "9"}
+    done = mixbench(slurm, *words, **shell)
+    assert done.returncode == 0 and "1/1" in done.stdout, done.stdout + done.stderr
+    [job] = jobs(run)
+    facts = slurm.job(job.slurm_id)
+    assert (facts["Requeue"], facts["TimeLimit"], facts["JobName"]) == ("1", "00:20:00", job.array.name)
+
+
+def test_the_report_is_made_though_a_job_left_the_queue_without_a_word(slurm: Slurm, tmp_path: Path) -> None:
+    suite = {"measure": ["complexity"], "seeds": [0, 1]}
+    words, run = prepare(tmp_path, suite, trials_per_job=1, array_parallelism=1)
+    assert mixbench(slurm, *words, "--detach").returncode == 0
+    slurm.run("scancel", list(jobs(run))[1].slurm_id)
+    until((run.folder / "report.html").exists, bool, 120)
+    assert status(slurm, run)["counts"] == {"done": 1, "failed": 0, "running": 0, "pending": 1}
+    assert mixbench(slurm, *words).returncode == 0
+    assert status(slurm, run)["counts"]["done"] == 2 and len(list(jobs(run))) == 3
+
+
+def test_jobs_of_which_sbatch_cannot_say_whether_slurm_took_them_are_not_submitted_twice(
+    slurm: Slurm, tmp_path: Path
+) -> None:
+    words, run = prepare(tmp_path, {"measure": ["complexity"]})
+    unsure = tmp_path / "bin" / "sbatch"
+    unsure.parent.mkdir()
+    real = shutil.which("sbatch", path=slurm.environment["PATH"])
+    unsure.write_text(
+        f'#!/bin/sh\n{real} "$@" >/dev/null\necho "sbatch: error: Socket timed out on send/recv" >&2\nexit 1\n'
+    )
+    unsure.chmod(0o755)
+    done = mixbench(slurm, *words, PATH=f"{unsure.parent}:{slurm.environment['PATH']}")
+    assert done.returncode == 0 and "1/1" in done.stdout, done.stdout + done.stderr
+    [job] = jobs(run)
+    assert (
+        job.array.slurm_id
+        and slurm.run("squeue", "--noheader", "--states=all", f"--name={job.array.name}", "--array").count("\n") == 1
+    )
+
+
+def test_a_job_that_was_ended_before_it_began_measures_nothing(slurm: Slurm, tmp_path: Path) -> None:
+    words, run = prepare(tmp_path, {"measure": ["complexity"]}, sbatch={"begin": "now+1hour"})
+    assert mixbench(slurm, *words, "--detach").returncode == 0
+    [job] = jobs(run)
+    job.end("cancelled")
+    slurm.run("scontrol", "update", f"JobId={slurm.job(job.slurm_id)['JobId']}", "StartTime=now")
+    slurm.until_job(job.slurm_id, "COMPLETED", 120)
+    assert run.record(*job.trials) is None, "it may be with another job by now"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mixbench.slurm.jobs import notes
 from tests.slurm.runs import WITHIN, Training, kill
 from tests.slurm.testbed import Slurm, running, until
 
@@ -136,6 +137,22 @@ def test_a_node_is_lost(way: str, which: int, slurm: Slurm, tmp_path: Path, undi
     assert training.outcome() == undisturbed[which]
     assert training.restarts() == 1, "SLURM's own requeueing, and not ours as well"
     assert training.job.state().counts == {}, "it is not held against the trial"
+
+
+def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
+    slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]
+) -> None:
+    training = held(slurm, tmp_path, 1)
+    with training.started() as process:
+        training.until_held()
+        [node] = {note.host for note in notes(training.job.attempt(0)) if note.rank == 0}
+        slurm.testbed("freeze-node", node)
+        until(lambda: len(notes(training.job.attempt(1))), lambda ranks: ranks == 4, WITHIN)
+        training.let_go()
+        slurm.testbed("thaw-node", node)
+        training.ends(process)
+    assert training.outcome() == undisturbed[1]
+    assert training.restarts() == 1 and training.job.state().counts == {}
 
 
 def test_a_rank_is_killed(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:

@@ -77,7 +77,10 @@ def test_a_job_whose_number_nobody_wrote_down_is_read_followed_cancelled_and_goe
     follow = [sys.executable, "-m", "mixbench", "logs", str(training.out), training.trial_id, "--follow"]
     pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(follow, env=slurm.environment, **pipes) as following:
-        assert following.stdout is not None and following.stdout.readline() == "rank 0 is held\n"
+        assert following.stdout is not None
+        lines = iter(following.stdout.readline, "")
+        assert next(lines).startswith("striding digits seed 0: ")
+        assert "rank 0 is held\n" in lines
         cancelled = mixbench(slurm, "cancel", training.out, "--json")
         assert json.loads(cancelled.stdout)["cancelled"] == [f"{number}_0"], cancelled.stderr
         _, said = following.communicate(timeout=30)
