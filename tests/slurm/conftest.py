@@ -29,5 +29,8 @@ def slurm(testbed: Slurm) -> Slurm:
     for node in ("controller", "n1", "n2", "n3"):
         testbed.testbed("start-node", node)
     testbed.run("scancel", "--user=root")
+    for node, state in testbed.nodes().items():
+        if state.startswith("drain"):  # by SLURM, when it could not end a step there
+            testbed.run("scontrol", "update", f"nodename={node}", "state=resume")
     testbed.until_idle()
     return testbed

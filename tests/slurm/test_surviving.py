@@ -152,7 +152,8 @@ def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
         slurm.testbed("thaw-node", node)
         training.ends(process)
     assert training.outcome() == undisturbed[1]
-    assert training.restarts() == 1 and training.job.state().counts == {}
+    assert training.restarts() in (1, 2), "the old srun may end the new step, whose number is the same"
+    assert training.job.state().counts == {}, "it is not held against the trial"
 
 
 def test_a_rank_is_killed(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
