@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mixbench.data.datasets import Dataset
+from mixbench.errors import shown
 from mixbench.values import (
     Below1,
     Count,
@@ -26,9 +27,16 @@ from mixbench.values import (
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Measure = Literal["complexity", "throughput", "accuracy"]
-
-
 Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
+
+
+def _count_or_max(value: Any) -> Any:
+    if value == "max" or (type(value) is int and 1 <= value <= 1_000_000):
+        return value
+    raise ValueError(f"a whole number from 1 to 1,000,000, or max, is wanted, not {shown(value)}")
+
+
+BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 
 
 class Optimizer(Strict):
@@ -170,12 +178,23 @@ class Recipe(Strict):
 
 
 class Throughput(Strict):
-    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
+    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol.
 
-    # images a step in inference; a trial for each
-    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3  # steps before those that are timed
+    Warm-up goes on until the medians of the last `warmup` steps and of those before them agree within 2 %.
+    """
+
+    # images a step in inference, max for all that memory holds; a trial for each
+    batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
+    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 50  # steps after which they need not: it is flagged
     repeats: Count = 20  # steps that are timed
+
+    @field_validator("warmup_cap")
+    @classmethod
+    def _two_windows(cls, cap: int, given: Any) -> int:
+        if cap < 2 * given.data.get("warmup", 0):
+            raise ValueError(f"two windows of warmup: {given.data['warmup']} steps need at least twice as many")
+        return cap
 
 
 class Checkpointing(Strict):
@@ -207,7 +226,7 @@ class Trial(BaseModel):
     precision: Precision
     memory_format: MemoryFormat
     compile: bool
-    infer_batch_size: int
+    infer_batch_size: BatchSize
     nodes: int
     processes_per_node: int
     measure: tuple[Measure, ...]
