@@ -186,7 +186,8 @@ class Throughput(Strict):
     # images a step in inference, max for all that memory holds; a trial for each
     batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
-    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 50  # steps after which they need not: it is flagged
+    # steps after which they need not: it is flagged
+    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000, validate_default=True)] = 50
     repeats: Count = 20  # steps that are timed
 
     @field_validator("warmup_cap")
