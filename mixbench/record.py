@@ -71,6 +71,20 @@ class Environment(Frozen):
     os: str
 
 
+class Communication(Frozen):
+    """What the processes of a trial send in a training step, and raw timings of an all-reduce alone, in milliseconds.
+
+    `step_bytes`: of one process, by the kind of collective.  `allreduce_ms`: of `gradient_bytes`; `latency_ms`: of
+    `single_bytes`, one number.
+    """
+
+    gradient_bytes: int
+    step_bytes: dict[str, int]
+    single_bytes: int
+    allreduce_ms: list[float]
+    latency_ms: list[float]
+
+
 class ThroughputSamples(Frozen):
     """Raw timings: milliseconds a step, in the order they were taken."""
 
@@ -78,6 +92,7 @@ class ThroughputSamples(Frozen):
     train_step_ms: list[float]
     warmup: int
     interleaved_with: int
+    communication: Communication | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)

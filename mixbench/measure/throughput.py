@@ -5,9 +5,11 @@ A round takes one step of every trial, so that a drifting machine hits all of th
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
+from mixbench.measure import communication
 from mixbench.precision import set_products
 from mixbench.record import ThroughputSamples
 from mixbench.train import as_input, build_model, make_engine, train_step
@@ -103,12 +105,15 @@ def measure(
                     subjects.remove(subject)
                     subject.close()
     for subject in subjects:
+        clock, protocol = partial(_milliseconds, world=world), subject.trial.throughput
+        sent = communication.measure(subject.engine, subject.train, clock, protocol, world)
         subject.close()
         samples = ThroughputSamples(
             infer_step_ms=subject.infer_ms,
             train_step_ms=subject.train_ms,
             warmup=subject.trial.throughput.warmup,
             interleaved_with=len(subjects) - 1,
+            communication=sent,
         )
         yield subject.trial, samples, subject.peak_memory
 
