@@ -347,6 +347,24 @@ def test_a_batch_for_each_process_that_cannot_be_is_refused(tmp_path: Path, chan
     assert said in message and message.startswith(f"{tmp_path}/s.yaml:7: ") and "\n" not in message
 
 
+def test_a_cluster_s_resources_are_those_of_a_suite_that_says_nothing(tmp_path: Path) -> None:
+    def sizes(**changes: Any) -> list[tuple[int, int]]:
+        trials(tmp_path, **changes)
+        found = load(str(tmp_path / "s.yaml"), (), {"nodes": 2, "processes_per_node": 4})[1]
+        return [(trial.nodes, trial.processes_per_node) for trial in found]
+
+    assert sizes() == [(2, 4)]
+    assert sizes(resources=[{}, {"processes_per_node": 2}]) == [(1, 1), (1, 2)]
+
+
+def test_one_of_several_resources_is_set_by_its_place(tmp_path: Path) -> None:
+    sizes = [{}, {"processes_per_node": 2}]
+    found = trials(tmp_path, "resources.1.processes_per_node=8", resources=sizes)
+    assert [trial.world_size for trial in found] == [1, 8]
+    with pytest.raises(RequestError, match=r"resources is a list: write resources\.0 to 1"):
+        trials(tmp_path, "resources.processes_per_node=8", resources=sizes)
+
+
 def test_resources_are_counted_among_the_axes(tmp_path: Path) -> None:
     sizes = [{"processes_per_node": n} for n in range(1, 301)]
     assert "120,000 trials (400 seeds × 300 resources) are planned" in refusal(

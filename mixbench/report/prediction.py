@@ -4,6 +4,7 @@ A step is compute, then a ring all-reduce of the gradients; nothing overlaps.  P
 2 (P - 1) (a + bytes / (P B)): 2 (P - 1) messages of a P-th of the gradients, each after a latency a, at a bandwidth B.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -44,7 +45,7 @@ def fit(groups: Sequence[Group]) -> Ring | None:
             (each.single_bytes, each.latency_ms),
         )
     ]
-    if not timed or min(milliseconds for *_, milliseconds in timed) <= 0:
+    if not timed or not all(0 < milliseconds < math.inf for *_, milliseconds in timed):
         return None
     processes, size, milliseconds = np.array(timed, dtype=float).T
     terms = np.stack([2 * (processes - 1), 2 * (processes - 1) * size / processes]) / milliseconds

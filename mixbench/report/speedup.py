@@ -147,8 +147,8 @@ def _about_predictions(rings: Mapping[str, Ring | None], growing: bool) -> str:
         "Dashed and hollow: a prediction, not a measurement. It takes a step for compute and then an all-reduce. "
         f"Compute is the step of the largest size measured less its all-reduce, {compute}. An all-reduce of g bytes "
         "among P processes is a ring's, 2 (P − 1) (a + g / (P B)), over equal links; a and B are fitted to the "
-        f"all-reduces that were timed alone ({'; '.join(links)}). Slower links between nodes, waiting for the slowest "
-        "process and overlap with compute are not in it."
+        f"all-reduces that were timed alone ({'; '.join(links)}). Every process has a GPU or a core of its own; "
+        "slower links between nodes, waiting for the slowest process and overlap with compute are not in it."
     )
 
 
