@@ -48,6 +48,20 @@ class Conditions(Frozen):
     gpu: GpuConditions | None = None
 
 
+class Communication(Frozen):
+    """What the processes of a trial send in a training step, and raw timings of an all-reduce alone, in milliseconds.
+
+    `step_bytes`: of one process, by the kind of collective.  `allreduce_ms`: of `gradient_bytes`; `latency_ms`: of
+    `single_bytes`, one number.
+    """
+
+    gradient_bytes: int
+    step_bytes: dict[str, int]
+    single_bytes: int
+    allreduce_ms: list[float]
+    latency_ms: list[float]
+
+
 class ThroughputSamples(Frozen):
     """Raw timings: milliseconds a step, in the order they were taken; none of what found no room in memory.
 
@@ -66,6 +80,7 @@ class ThroughputSamples(Frozen):
     device_memory_bytes: int | None = None
     joules_per_image: float | None = None
     conditions: Conditions | None = None
+    communication: Communication | None = None
 
     @property
     def flags(self) -> list[str]:

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from mixbench.data.datasets import Dataset
 from mixbench.errors import shown
@@ -161,6 +161,7 @@ class Recipe(Strict):
     name: Title = "default"  # what tables call it
     epochs: Count = 100  # passes over the training set
     global_batch_size: Count = 512  # images a step, of all processes together
+    batch_size_per_process: Count | None = None  # in its place: images a step of each; the learning rate stays
     optimizer: Optimizer = Optimizer()  # what steps are taken
     schedule: Schedule = Schedule()  # the learning rate over the run
     augment: Augment = Augment()  # what happens to a training image
@@ -175,6 +176,19 @@ class Recipe(Strict):
     gradient_accumulation: Count = 1  # parts that a batch is cut into
     # DeepSpeed ZeRO's: what processes share of the optimizer, gradients, weights
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+
+    @model_validator(mode="after")
+    def _say_the_batch_once(self) -> Self:
+        if self.batch_size_per_process is not None and "global_batch_size" in self.model_fields_set:
+            raise ValueError("global_batch_size and batch_size_per_process say the same thing: give one of them")
+        return self
+
+    def on(self, processes: int) -> "Recipe":
+        """The recipe with the batch that so many processes train together; everything else stays what it is."""
+        if self.batch_size_per_process is None:
+            return self
+        batch = self.batch_size_per_process * processes
+        return self.model_copy(update={"global_batch_size": batch, "batch_size_per_process": None})
 
 
 class Throughput(Strict):

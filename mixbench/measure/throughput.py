@@ -11,11 +11,12 @@ from statistics import median
 
 import torch
 
+from mixbench.measure import communication
 from mixbench.measure.conditions import Watch
 from mixbench.measure.largest import largest_batch
 from mixbench.measure.subject import Kind, Pools, Subject, allocated
 from mixbench.precision import set_products
-from mixbench.samples import Conditions, ThroughputSamples
+from mixbench.samples import Communication, Conditions, ThroughputSamples
 from mixbench.trial import Trial
 from mixbench.world import World
 
@@ -58,9 +59,12 @@ def measure(trials: list[Trial], world: World, now: Now, failed: Failed) -> Iter
         conditions = watch.sum_up()
         for subject in lot.subjects:
             joules = _joules_per_image(subject, watch) if watch.gpu else None
-            subject.close()
             device = watch.gpu.memory_bytes() if watch.gpu else None
-            yield subject.trial, lot.samples(subject, warmup, conditions, joules, device)
+            sent = _sent(subject)
+            subject.close()
+            samples = lot.samples(subject, warmup, conditions)
+            more = {"joules_per_image": joules, "device_memory_bytes": device, "communication": sent}
+            yield subject.trial, samples.model_copy(update=more)
 
 
 class _Lot:
@@ -106,9 +110,7 @@ class _Lot:
                 self.subjects.remove(subject)
                 subject.close()
 
-    def samples(
-        self, subject: Subject, warmup: int, conditions: Conditions, joules: float | None, device: int | None
-    ) -> ThroughputSamples:
+    def samples(self, subject: Subject, warmup: int, conditions: Conditions) -> ThroughputSamples:
         return ThroughputSamples(
             infer_step_ms=subject.times["inference"],
             train_step_ms=subject.times["training"],
@@ -118,8 +120,6 @@ class _Lot:
             settled=subject.trial.id in self.settled,
             out_of_memory=list(subject.out_of_memory.values()),
             peak_memory_bytes=subject.peak_memory,
-            device_memory_bytes=device,
-            joules_per_image=joules,
             conditions=conditions,
         )
 
@@ -187,6 +187,14 @@ def _milliseconds(action: Callable[[], None], world: World) -> float:
         action()
         elapsed = 1000 * (time.perf_counter() - began)
     return float(world.max(torch.tensor(elapsed, dtype=torch.float64, device=world.device)))
+
+
+def _sent(subject: Subject) -> Communication | None:
+    """What the ranks of a trial say to each other; not where there was no room for a step of training."""
+    if "training" not in subject.kinds:
+        return None
+    clock = partial(_milliseconds, world=subject.world)
+    return communication.measure(subject.engine, subject.train, clock, subject.trial.throughput, subject.world)
 
 
 def _joules_per_image(subject: Subject, watch: Watch) -> float | None:
