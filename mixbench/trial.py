@@ -201,7 +201,7 @@ class Throughput(Strict):
     batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
     # steps after which they need not: it is flagged
-    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000, validate_default=True)] = 50
+    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000, validate_default=True)] = 20
     repeats: Count = 20  # steps that are timed
 
     @field_validator("warmup_cap")
