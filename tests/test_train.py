@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mixbench.average import follow, make_average
 from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
@@ -21,7 +22,6 @@ from mixbench.train import (
     build_model,
     deepspeed_config,
     lr_share,
-    make_average,
     make_engine,
     make_optimizer,
     train_step,
@@ -247,15 +247,19 @@ def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
     [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": 0.75})
     torch.manual_seed(0)
     model = create_model(trial.model, **trial.arguments)
-    average = make_average(model, trial)
-    assert average is not None
+    average, torchs = make_average(model, trial), make_average(model, trial)
+    assert average is not None and torchs is not None
     expected: dict[str, torch.Tensor] = {}
     for step in range(3):
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.randn(value.shape))
                 expected[name] = 0.75 * expected[name] + 0.25 * value if step else value.clone()
-        average.update_parameters(model)
+            else:
+                value.add_(7 * step)  # BatchNorm's count of batches
+        follow(average, model)
+        torchs.update_parameters(model)
+        assert largest_difference(average.state_dict(), torchs.state_dict()) == 0
     averaged = average.module.state_dict()
     assert largest_difference({name: averaged[name] for name in expected}, expected) < 1e-6
     assert make_average(model, trial.model_copy(update={"recipe": Recipe()})) is None

@@ -8,13 +8,14 @@ import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
+from mixbench.average import make_average
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
 from mixbench.record import Curve, Epoch
-from mixbench.train import as_input, autocast, build_model, make_average, make_engine, train_epoch
+from mixbench.train import as_input, autocast, build_model, make_engine, train_epoch
 from mixbench.trial import Trial
 from mixbench.weights import load, save
 from mixbench.world import World
