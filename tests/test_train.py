@@ -121,6 +121,25 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+class OneIdle(torch.nn.Module):
+    """Of its two weights, one is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = torch.nn.Linear(64, 10), torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.used(images.flatten(1))
+
+
+def test_a_lone_process_decays_a_weight_without_gradient_as_several_do(tmp_path: Path, world: World) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"optimizer": {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}})
+    engine = make_engine(OneIdle(), trial, world)
+    for _ in range(2):
+        train_step(engine, trial, torch.randn(70, 1, 8, 8), torch.arange(70) % 10)
+    assert engine.module.idle.item() == pytest.approx(0.95**2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
 def test_an_engines_products_are_those_of_its_trials_precision(precision: str, tmp_path: Path) -> None:
     world = connect(tmp_path / "meeting.json")
