@@ -1,6 +1,7 @@
 """Training through DeepSpeed: the same result at any world size, the schedules, the recipe's way to DeepSpeed."""
 
 import math
+import resource
 import subprocess
 import sys
 from itertools import pairwise
@@ -119,6 +120,16 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
                     buffer.copy_(kept[name])
         optimizer.step()
     return model.state_dict()
+
+
+def test_a_cpu_keeps_the_memory_that_a_step_gives_back_for_the_next(world: World) -> None:
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(64 * 2**18)  # 64 MiB, 16,384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    if world.device.type == "cpu":
+        assert min(faults() for _ in range(10)) < 1000
 
 
 class OneIdle(torch.nn.Module):
