@@ -3,13 +3,13 @@
 import time
 import traceback
 from datetime import UTC, datetime
-from errno import ENOMEM
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.disk import write_atomically
 from mixbench.errors import RequestError, TrialError
+from mixbench.memory import out_of_memory
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
 from mixbench.trial import Measure, Trial
@@ -144,20 +144,9 @@ def words(error: BaseException) -> tuple[str, str]:
     if isinstance(error, TrialError | RequestError):
         return str(error), ""
     said = f"{type(error).__name__}: {error}"
-    if where := _out_of_memory(error):
+    if where := out_of_memory(error):
         said = f"out of memory on the {where}: {error}"
     return said, "".join(traceback.format_exception(error))
-
-
-def _out_of_memory(error: BaseException) -> str:
-    """Where there was no memory left, empty where that is not what went wrong."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return "device"
-    ended = isinstance(error, OSError) and error.errno == ENOMEM
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator on a CPU
-    return "host" if isinstance(error, MemoryError) or ended or refused else ""
 
 
 def timestamp() -> str:

@@ -25,10 +25,11 @@ def print_plan(session: Session, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"suite": session.suite.name, "trials": rows, "train_macs": work}, indent=1))
         return
-    shown = ("dataset", "seed", "epochs", "state")
+    vary = len({row["world_size"] for row in rows}) > 1
+    shown = ("dataset", "seed", *(("world_size", "train_batch_size") if vary else ()), "epochs", "state")
     table = [
         {"model": row["label"]}
-        | {key: row[key] for key in shown}
+        | {key.replace("_", " "): row[key] for key in shown}
         | {"MACs/image": row["macs"], "training MACs": f"{row['train_macs']:.2e}"}
         for row in rows
     ]
@@ -72,6 +73,8 @@ def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) ->
         "label": trial.label,
         "dataset": trial.dataset,
         "seed": trial.seed,
+        "world_size": trial.world_size,
+        "train_batch_size": trial.recipe.global_batch_size,
         "state": "new" if record is None else "pending" if record.status == "done" and not complete else record.status,
         "epochs": epochs,
         "images": images,

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from mixbench.desk import timestamp
 from mixbench.disk import set_aside, write_atomically
+from mixbench.environment import usable_cores
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.record import Record
@@ -82,9 +83,11 @@ def check(trials: list[Trial], cluster: str) -> None:
     processes = max((trial.processes_per_node for trial in trials), default=1)
     if cluster == "debug" and processes > 1:
         raise RequestError(f"cluster 'debug' runs in one process; the suite asks for {processes}")
-    if 0 < len(gpu_names()) < processes:
+    there, kind = len(gpu_names()) or usable_cores(), "GPUs" if gpu_names() else "cores"
+    if there < processes:
         raise RequestError(
-            f"the suite asks for {processes} processes a trial; this machine has {len(gpu_names())} GPUs"
+            f"the suite asks for {processes} processes a trial; this machine has {there} {kind}: "
+            f"set fewer as resources, or run those alone that fit, such as --only world_size={there}"
         )
 
 

@@ -3,7 +3,7 @@
 The order puts seeds outside and models inside, so that a run cut short has compared all models on fewer seeds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby, product
@@ -17,6 +17,9 @@ from mixbench.trial import Recipe, Trial, trial_id
 from mixbench.yamltext import KeyPath, dotted
 
 MOST_TRIALS = 100_000
+MOST_IMAGES = 1_000_000
+BATCHES = {"global_batch_size", "batch_size_per_process"}
+"""Two ways to say a batch, of which the uppermost recipe's holds."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
     subjects, problems = fit(suite)
     cells = list(_cells(suite, subjects))
     problems += [problem for cell in cells for problem in _recipe_problems(suite, cell)]
-    problems += _confusions(cells)
+    problems += _confusions(cells, list(dict.fromkeys(entry.processes for entry in suite.resources)))
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
 
@@ -45,7 +48,7 @@ def _too_many(suite: Suite) -> Iterator[Problem]:
     """More trials than anybody waits for, counted before any model is built."""
     axes: dict[KeyPath, int] = {
         (key,): len(getattr(suite, key))
-        for key in ("models", "datasets", "seeds", "recipe", "precision", "memory_format", "compile")
+        for key in ("models", "datasets", "seeds", "recipe", "resources", "precision", "memory_format", "compile")
     }
     axes[("throughput", "batch_sizes")] = len(suite.throughput.batch_sizes)
     if (count := prod(axes.values())) > MOST_TRIALS:
@@ -64,7 +67,10 @@ def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[C
             continue
         merged: dict[str, Any] = {}
         for _, recipe in _recipes(suite, d, r, m):
-            merged = merge(merged, recipe.model_dump(exclude_unset=True))
+            above = recipe.model_dump(exclude_unset=True)
+            if BATCHES & set(above):
+                merged = {key: value for key, value in merged.items() if key not in BATCHES}
+            merged = merge(merged, above)
         if subjects[d, m].test_crop and subjects[d, m].dataset.streamed:
             merged = {"test_crop": subjects[d, m].test_crop} | merged
         yield Cell(d, r, m, subjects[d, m], Recipe.model_validate(merged))
@@ -89,9 +95,9 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
-    """What only the merged recipe shows, named where the uppermost recipe says it.
+    """What only the merged recipe shows, such as nesterov without momentum, named where the uppermost recipe says it.
 
-    A batch must be dealt out evenly to all processes, the training set must fill it once, nesterov needs momentum.
+    A batch for each process must be cut into its steps evenly; it is for speed alone.
     """
     recipes = _recipes(suite, cell.datasets, cell.recipe, cell.models)
 
@@ -124,27 +130,46 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
         )
     if recipe.drop_path is not None and "drop_path" not in cell.subject.arguments:
         yield place("drop_path"), f"{cell.subject.model} has no drop_path; give it to the models that have one"
-    batch, where = cell.trained_by.global_batch_size, place("global_batch_size")
-    processes, steps = suite.resources.nodes * suite.resources.processes_per_node, cell.trained_by.gradient_accumulation
-    if batch % (processes * steps):
-        factors = f"{processes} processes × {steps} accumulation steps"
-        guilty = place("global_batch_size", place("gradient_accumulation", ("resources",)))
-        yield guilty, f"global_batch_size {batch} is not a multiple of {processes * steps} ({factors})"
-    dataset = cell.subject.dataset
     trains = "accuracy" in suite.measure and not cell.subject.weights[0]
+    if recipe.batch_size_per_process is None:
+        yield from _global_batch_problems(suite, cell, place, trains)
+        return
+    where, each, steps = place("batch_size_per_process"), recipe.batch_size_per_process, recipe.gradient_accumulation
+    if each % steps:
+        yield where, f"batch_size_per_process {each} is not a multiple of {steps} (accumulation steps)"
+    if (batch := each * max(entry.processes for entry in suite.resources)) > MOST_IMAGES:
+        yield where, f"batch_size_per_process {each} makes a batch of {batch:,}; at most {MOST_IMAGES:,} are trained"
+    if trains:
+        yield (
+            where,
+            "batch_size_per_process lets the batch grow with the processes while the learning rate stays, so only "
+            "speed can be compared: measure: [complexity, throughput], or a global_batch_size and its own lr",
+        )
+
+
+def _global_batch_problems(suite: Suite, cell: Cell, place: Callable[..., KeyPath], trains: bool) -> Iterator[Problem]:
+    """A batch must be dealt out evenly to all processes, and the training set must fill it once."""
+    recipe, dataset = cell.trained_by, cell.subject.dataset
+    batch, steps = recipe.global_batch_size, recipe.gradient_accumulation
+    for index, entry in enumerate(suite.resources):
+        if batch % (entry.processes * steps):
+            factors = f"{entry.processes} processes × {steps} accumulation steps"
+            guilty = place("global_batch_size", place("gradient_accumulation", ("resources", index)))
+            yield guilty, f"global_batch_size {batch} is not a multiple of {entry.processes * steps} ({factors})"
     if trains and batch > (there := training_images(dataset, recipe)):
         images = f"the {there} training images of {dataset.name}"
-        yield where, f"global_batch_size {batch} is more than {images}"
+        yield place("global_batch_size"), f"global_batch_size {batch} is more than {images}"
 
 
-def _confusions(cells: list[Cell]) -> Iterator[Problem]:
-    """Cells that are the same, or that a table could not tell apart."""
+def _confusions(cells: list[Cell], sizes: list[int]) -> Iterator[Problem]:
+    """Cells that are the same on all numbers of processes, or that a table could not tell apart."""
     same: dict[Any, Cell] = {}
     alike: dict[Any, Cell] = {}
     for cell in cells:
         subject, recipe = cell.subject, cell.trained_by
         nameless = recipe.model_copy(update={"name": ""})
-        identity = (subject.model, str(subject.arguments), subject.weights[1], subject.dataset, nameless)
+        on_all = tuple(nameless.on(size) for size in (sizes if recipe.batch_size_per_process else sizes[:1]))
+        identity = (subject.model, str(subject.arguments), subject.weights[1], subject.dataset, on_all)
         title = (subject.label, subject.dataset, recipe.name)
         first, namesake = same.setdefault(identity, cell), alike.setdefault(title, cell)
         if first is not cell:
@@ -170,29 +195,34 @@ def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
 
 
 def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
-    resources = dict(nodes=suite.resources.nodes, processes_per_node=suite.resources.processes_per_node)
+    """Of cells that are the same on some number of processes, as a batch of 64 and of 2 × 32 are, the first alone."""
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
     shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
-    axes = (suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
+    axes = (suite.resources, suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
     keys = ("precision", "memory_format", "compile", "infer_batch_size")
+    planned: set[str] = set()
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
-    for seed, models, values in product(suite.seeds, tables, product(*axes)):
+    for seed, models, (entry, *values) in product(suite.seeds, tables, product(*axes)):
+        point = dict(zip(keys, values, strict=True)) | entry.model_dump()
         for cell in models:
             if cell.subject.weights[0] and seed != suite.seeds[0]:
                 continue  # nothing is drawn where given weights are evaluated: other seeds would feign a spread of 0
-            yield _trial(cell, seed, dict(zip(keys, values, strict=True)) | resources, shared)
+            trial = _trial(cell, seed, cell.trained_by.on(entry.processes), point, shared)
+            if trial.id not in planned:
+                planned.add(trial.id)
+                yield trial
 
 
-def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any]) -> Trial:
+def _trial(cell: Cell, seed: int, recipe: Recipe, point: dict[str, Any], shared: dict[str, Any]) -> Trial:
     subject, arguments, identity = cell.subject, cell.subject.arguments, cell.subject.identity
-    if (rate := cell.trained_by.drop_path) is not None:
+    if (rate := recipe.drop_path) is not None:
         arguments, identity = arguments | {"drop_path": rate}, identity | {"drop_path": rate}
     names = (subject.model, subject.overrides, identity, subject.dataset.name)
     file, contents = subject.weights
     hashed = point | ({"weights": contents} if file else {})
     hashed |= {"images": subject.dataset.contents} if subject.dataset.contents else {}
     return Trial(
-        id=trial_id(*names, seed, cell.trained_by, **hashed),
+        id=trial_id(*names, seed, recipe, **hashed),
         model=subject.model,
         overrides=subject.overrides,
         arguments=arguments,
@@ -201,7 +231,7 @@ def _trial(cell: Cell, seed: int, point: dict[str, Any], shared: dict[str, Any])
         dataset=subject.dataset.name,
         data=subject.dataset,
         seed=seed,
-        recipe=cell.trained_by,
+        recipe=recipe,
         weights=file,
         **point,
         **shared,

@@ -5,23 +5,20 @@ The fields of `Record` up to `run` are the columns of results.csv, in their orde
 
 import json
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from mixbench import seal
+from mixbench.samples import Frozen, ThroughputSamples, percentile, variation
 from mixbench.trial import Measure, Trial
 
 SCHEMA_VERSION = 2
 UNSEALED_VERSION = 1
 """Records of version 1 have no checksum, and are otherwise the same: they are read, and sealed when written again."""
 Status = Literal["done", "failed", "running", "pending"]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
 # A record has a hundred layers and epochs: as models, each with a set of its fields' names, they take thrice the room.
@@ -48,7 +45,7 @@ class Complexity(Frozen):
     macs_ptflops: int | None
     activations: int
     layers: list[Layer]
-    uncounted: list[str] = []
+    uncounted: list[str] = Field(default_factory=list)
 
 
 class Environment(Frozen):
@@ -69,15 +66,6 @@ class Environment(Frozen):
     memory_bytes: int
     host: str
     os: str
-
-
-class ThroughputSamples(Frozen):
-    """Raw timings: milliseconds a step, in the order they were taken."""
-
-    infer_step_ms: list[float]
-    train_step_ms: list[float]
-    warmup: int
-    interleaved_with: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
@@ -166,6 +154,15 @@ class Record(BaseModel):
     flags: Annotated[list[str], Field(default_factory=list)]  # what a reader of the numbers must know, with ; between
     error: str = ""  # why it failed
     run: str = ""  # the run folder's name
+    infer_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
+    infer_step_cv: float | None = None  # standard deviation of a step's time over its mean
+    train_step_ms_p50: float | None = None  # milliseconds a step: the median
+    train_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
+    train_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
+    train_step_cv: float | None = None  # standard deviation of a step's time over its mean
+    timed_steps: int | None = None  # that the medians are of
+    device_memory_bytes: int | None = None  # taken at most on the whole GPU while timed, by whomever; GPUs only
+    infer_joules_per_image: float | None = None  # energy, by the GPU's own counter; GPUs only
 
     details: Details  # what does not fit in a cell
     schema_version: int = SCHEMA_VERSION  # of the file
@@ -187,7 +184,9 @@ class Record(BaseModel):
             nodes=trial.nodes,
             world_size=trial.world_size,
             train_batch_size=trial.recipe.global_batch_size if trains else None,
-            infer_batch_size=trial.infer_batch_size if "throughput" in trial.measure else None,
+            infer_batch_size=trial.infer_batch_size
+            if "throughput" in trial.measure and trial.infer_batch_size != "max"
+            else None,
             flags=["validation split"] if trains and trial.recipe.split == "val" else [],
             details=Details(trial=trial),
         )
@@ -208,14 +207,25 @@ class Record(BaseModel):
         self.params, self.macs, self.flops = part.params, part.macs, 2 * part.macs
         self.macs_ptflops, self.activations = part.macs_ptflops, part.activations
 
-    def add_throughput(self, part: ThroughputSamples, peak_memory_bytes: int | None) -> None:
+    def add_throughput(self, part: ThroughputSamples) -> None:
         self.details.throughput = part
-        trial = self.details.trial
-        infer, train = median(part.infer_step_ms), median(part.train_step_ms)
-        self.infer_samples_per_sec = 1000 * trial.infer_batch_size * trial.world_size / infer
-        self.train_samples_per_sec = 1000 * trial.recipe.global_batch_size / train
-        self.infer_step_ms_p50, self.infer_step_ms_p95 = infer, percentile95(part.infer_step_ms)
-        self.peak_memory_bytes = peak_memory_bytes
+        trial, infer, train = self.details.trial, part.infer_step_ms, part.train_step_ms
+        if part.infer_batch_size:
+            self.infer_batch_size = part.infer_batch_size
+        if infer and self.infer_batch_size:
+            self.infer_step_ms_p50 = median(infer)
+            self.infer_samples_per_sec = 1000 * self.infer_batch_size * trial.world_size / self.infer_step_ms_p50
+            self.infer_step_ms_p5, self.infer_step_ms_p95 = percentile(infer, 5), percentile(infer, 95)
+            self.infer_step_cv = variation(infer)
+        if train:
+            self.train_step_ms_p50 = median(train)
+            self.train_samples_per_sec = 1000 * trial.recipe.global_batch_size / self.train_step_ms_p50
+            self.train_step_ms_p5, self.train_step_ms_p95 = percentile(train, 5), percentile(train, 95)
+            self.train_step_cv = variation(train)
+        self.timed_steps = max(len(infer), len(train))
+        self.peak_memory_bytes, self.device_memory_bytes = part.peak_memory_bytes, part.device_memory_bytes
+        self.infer_joules_per_image = part.joules_per_image
+        self.flags += [flag for flag in part.flags if flag not in self.flags]
 
     def add_accuracy(self, part: Curve) -> None:
         self.details.curve = part
@@ -230,7 +240,8 @@ class Record(BaseModel):
         if parts.complexity is not None:
             self.add_complexity(parts.complexity)
         if parts.throughput is not None:
-            self.add_throughput(parts.throughput, earlier.peak_memory_bytes)
+            self.add_throughput(parts.throughput)
+            self.peak_memory_bytes = earlier.peak_memory_bytes  # earlier records hold it here alone
         if parts.curve is not None:
             self.add_accuracy(parts.curve)
             self.details.weights = parts.weights
@@ -250,11 +261,6 @@ class Record(BaseModel):
             "accuracy": self.details.curve,
         }
         return [part for part in measure if parts[part] is None]
-
-
-def percentile95(values: list[float]) -> float:
-    """The 95th percentile, linear between the values."""
-    return quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 COLUMNS = [name for name in Record.model_fields if name not in ("details", "schema_version")]

@@ -58,6 +58,10 @@ class Resources(Strict):
     nodes: Count = 1  # machines a trial runs on
     processes_per_node: Count = 1  # processes on each: one a GPU, or a share of the CPU's cores
 
+    @property
+    def processes(self) -> int:
+        return self.nodes * self.processes_per_node
+
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 AsList = BeforeValidator(as_list)
@@ -81,7 +85,8 @@ class Suite(Strict):
     # how models are trained; a trial for each of a list
     recipe: Annotated[tuple[Recipe, ...], AsList, OneOrMore] = (Recipe(),)
     throughput: Throughput = Throughput()  # how speed is measured
-    resources: Resources = Resources()  # what each trial runs on
+    # what each trial runs on; a trial for each
+    resources: Annotated[tuple[Resources, ...], AsList, OneOrMore, Distinct] = (Resources(),)
     # of arithmetic; a trial for each
     precision: Annotated[tuple[Precision, ...], AsList, OneOrMore, Distinct] = ("fp32",)
     # of images and weights; a trial for each

@@ -31,7 +31,7 @@ from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
 
-ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "precision")
+ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "precision", "world_size")
 
 
 class Session:
@@ -89,9 +89,9 @@ class Session:
     def _check_cluster(self) -> None:
         """Raises RequestError where the cluster cannot run the trials, or the run is still in SLURM's queue."""
         if isinstance(self.cluster, Profile):
-            submit.check(self.trials, self.cluster, self.run.folder)
+            submit.check(self.chosen, self.cluster, self.run.folder)
             return
-        check(self.trials, self.cluster)
+        check(self.chosen, self.cluster)
         try:
             queue = queued(job.array.name for job in open_jobs(self.run))
         except Unavailable as error:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from mixbench.data.datasets import Dataset
+from mixbench.errors import shown
 from mixbench.values import (
     Below1,
     Count,
@@ -26,9 +27,16 @@ from mixbench.values import (
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Measure = Literal["complexity", "throughput", "accuracy"]
-
-
 Point = Annotated[tuple[Fraction01, NonNegative], Field(strict=False)]
+
+
+def _count_or_max(value: Any) -> Any:
+    if value == "max" or (type(value) is int and 1 <= value <= 1_000_000):
+        return value
+    raise ValueError(f"a whole number from 1 to 1,000,000, or max, is wanted, not {shown(value)}")
+
+
+BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 
 
 class Optimizer(Strict):
@@ -153,6 +161,7 @@ class Recipe(Strict):
     name: Title = "default"  # what tables call it
     epochs: Count = 100  # passes over the training set
     global_batch_size: Count = 512  # images a step, of all processes together
+    batch_size_per_process: Count | None = None  # in its place: images a step of each; the learning rate stays
     optimizer: Optimizer = Optimizer()  # what steps are taken
     schedule: Schedule = Schedule()  # the learning rate over the run
     augment: Augment = Augment()  # what happens to a training image
@@ -168,14 +177,39 @@ class Recipe(Strict):
     # DeepSpeed ZeRO's: what processes share of the optimizer, gradients, weights
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
 
+    @model_validator(mode="after")
+    def _say_the_batch_once(self) -> Self:
+        if self.batch_size_per_process is not None and "global_batch_size" in self.model_fields_set:
+            raise ValueError("global_batch_size and batch_size_per_process say the same thing: give one of them")
+        return self
+
+    def on(self, processes: int) -> "Recipe":
+        """The recipe with the batch that so many processes train together; everything else stays what it is."""
+        if self.batch_size_per_process is None:
+            return self
+        batch = self.batch_size_per_process * processes
+        return self.model_copy(update={"global_batch_size": batch, "batch_size_per_process": None})
+
 
 class Throughput(Strict):
-    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol."""
+    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol.
 
-    # images a step in inference; a trial for each
-    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 3  # steps before those that are timed
+    Warm-up goes on until the medians of the last `warmup` steps and of those before them agree within 2 %.
+    """
+
+    # images a step in inference, max for all that memory holds; a trial for each
+    batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
+    # steps after which they need not: it is flagged
+    warmup_cap: Annotated[int, Field(ge=0, le=1_000_000, validate_default=True)] = 50
     repeats: Count = 20  # steps that are timed
+
+    @field_validator("warmup_cap")
+    @classmethod
+    def _two_windows(cls, cap: int, given: Any) -> int:
+        if cap < 2 * given.data.get("warmup", 0):
+            raise ValueError(f"two windows of warmup: {given.data['warmup']} steps need at least twice as many")
+        return cap
 
 
 class Checkpointing(Strict):
@@ -207,7 +241,7 @@ class Trial(BaseModel):
     precision: Precision
     memory_format: MemoryFormat
     compile: bool
-    infer_batch_size: int
+    infer_batch_size: BatchSize
     nodes: int
     processes_per_node: int
     measure: tuple[Measure, ...]

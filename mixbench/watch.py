@@ -92,7 +92,7 @@ class Watch:
 def _facts(record: Record) -> Text:
     if record.status == "failed":
         return Text(record.error, style="red")
-    facts = []
+    facts = [f"{record.world_size} processes"] * (record.world_size > 1)
     if record.top1 is not None:
         facts.append(f"top-1 {record.top1:.2f} %")
     if record.infer_samples_per_sec is not None:

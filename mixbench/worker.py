@@ -9,7 +9,6 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mixbench.desk import Desk, words
 from mixbench.disk import write_atomically
@@ -18,12 +17,6 @@ from mixbench.run import Run
 from mixbench.streams import make_usable, outlive_readers
 from mixbench.trial import Trial
 from mixbench.weights import fingerprint
-
-if TYPE_CHECKING:
-    pass
-
-PROGRESS_SECONDS = 0.5
-NO_TF32 = "no TF32 on a CPU: plain fp32"
 
 
 @dataclass(frozen=True)
@@ -132,8 +125,8 @@ def _time(trials: list[Trial], counts: dict[str, Complexity], desk: Desk) -> Non
         desk.progress(trial, "throughput", done, total)
 
     for lot in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
-        for trial, samples, peak_memory in throughput.measure(lot, desk.world, now, desk.fail):
-            desk.records[trial.id].add_throughput(samples, peak_memory)
+        for trial, samples in throughput.measure(lot, desk.world, now, desk.fail):
+            desk.records[trial.id].add_throughput(samples)
             desk.save(trial, "throughput")
 
 

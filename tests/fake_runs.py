@@ -6,8 +6,9 @@ from random import Random
 from typing import Any
 
 from mixbench.data.datasets import Dataset
-from mixbench.record import Complexity, Curve, Details, Environment, Epoch, Layer, Record, ThroughputSamples
+from mixbench.record import Complexity, Curve, Details, Environment, Epoch, Layer, Record
 from mixbench.run import Run
+from mixbench.samples import ThroughputSamples
 from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name
 
 # name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
@@ -103,8 +104,8 @@ def done(trial: Trial, top1: float, **changes: Any) -> Record:
         "train_batch_size": trial.recipe.global_batch_size,
         "infer_samples_per_sec": speed,
         "infer_batch_size": trial.infer_batch_size,
-        "infer_step_ms_p50": 1000 * trial.infer_batch_size / speed,
-        "infer_step_ms_p95": 1080 * trial.infer_batch_size / speed,
+        "infer_step_ms_p50": 1000 * int(trial.infer_batch_size) / speed,
+        "infer_step_ms_p95": 1080 * int(trial.infer_batch_size) / speed,
         "peak_memory_bytes": 1_610_612_736,
         "device": ENVIRONMENT.device,
         "torch_version": ENVIRONMENT.torch_version,

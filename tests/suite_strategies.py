@@ -91,9 +91,11 @@ def suites(draw: st.DrawFn) -> dict[str, Any]:
     suite["datasets"] = draw(st.lists(st.sampled_from(["digits", "mnist", "cifar10"]), min_size=1, unique=True))
     suite["datasets"] = [draw(st.sampled_from([name, {"name": name, "image_size": 16}])) for name in suite["datasets"]]
     suite["checkpoint"] = {"minutes": draw(st.sampled_from([0, 0.5, 60])), "epochs": draw(st.sampled_from([0, 1, 7]))}
-    suite["resources"] = {"processes_per_node": draw(st.sampled_from([1, 2, 4]))}
+    processes = draw(st.lists(st.sampled_from([1, 2, 4]), min_size=1, unique=True))
+    suite["resources"] = [{"processes_per_node": each} for each in processes]
     for index, recipe in enumerate(suite.get("recipe", [])):
         recipe |= {"name": f"r{index}", "epochs": index + 1, "global_batch_size": draw(st.sampled_from([64, 512]))}
+        recipe.pop("batch_size_per_process", None)  # which says the same
         recipe["gradient_accumulation"] = draw(st.sampled_from([1, 2, 8]))
         recipe["zero_stage"] = 0  # which some optimizers, ema, clipping and kept weights exclude
         if recipe.get("optimizer", {}).get("nesterov"):

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
-from mixbench.measure import accuracy, throughput
+from mixbench.measure import accuracy
+from mixbench.measure.subject import Pools, Subject
 from mixbench.record import Curve, Epoch
 from mixbench.registry import create_model
 from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
@@ -141,8 +142,8 @@ def test_images_reach_the_model_in_the_memory_format_of_the_trial(
     seen = watch(monkeypatch, type(create_model(trial.model)), lambda module, given, out: format_of(given))
     accuracy.measure(trial, Splits(images, images), world, lambda *_: None)
     assert seen == {(True, memory_format), (False, memory_format)}
-    subject = throughput.Subject(trial, world)
-    assert format_of(subject.infer_images) == format_of(subject.train_images) == memory_format
+    subject = Subject(trial, world, Pools(world))
+    assert format_of(subject.batch(8)) == memory_format
     subject.close()
 
 

@@ -180,6 +180,7 @@ def test_a_dry_run_knows_the_hours_of_every_seed_where_one_s_speed_is_known(mixb
         ("model=splitmixer_*, seed=1", 1),
         ("label=convmixer_256_8,dataset=digits,family=Conv*", 2),
         ("recipe=default,precision=fp32", 4),
+        ("world_size=1", 4),
     ],
 )
 def test_only_picks_a_part_of_the_plan(mixbench: Shell, suite: Path, expression: str, count: int) -> None:

@@ -96,7 +96,7 @@ def test_speed_is_drawn_against_the_batch_where_it_varies(tmp_path: Path) -> Non
         for model in ("splitmixer_i_256_8", "convmixer_256_8")
         for batch in (64, 256)
     ]
-    records = [done(each, 90.0, infer_samples_per_sec=1000.0 + each.infer_batch_size) for each in trials[:3]]
+    records = [done(each, 90.0, infer_samples_per_sec=1000.0 + int(each.infer_batch_size)) for each in trials[:3]]
     (drawing,) = [e for e in figures(tables(write_run(tmp_path, trials, records))) if e.name.endswith("batches")]
     assert said(drawing.svg) == [
         "splitmixer_i_256_8, 64: 1,064 images/s",

@@ -318,6 +318,15 @@ def contents(folder: Path) -> dict[Path, bytes]:
         ({}, "slurm/none.yaml", "no cluster is called"),
         ({"resources": {"nodes": 2}}, "local", "asks for 2 nodes"),
         ({"resources": {"processes_per_node": 2}}, "debug", "runs in one process"),
+        (
+            {
+                "resources": [{}, {"processes_per_node": 4096}],
+                "recipe": {"global_batch_size": 4096},
+                "measure": "throughput",
+            },
+            "local",
+            r"4096 processes a trial; this machine has \d+ \w+: set fewer as resources, or run those alone that fit",
+        ),
     ],
 )
 def test_a_cluster_that_cannot_run_the_suite_is_refused(

@@ -1,5 +1,6 @@
 """A suite's trials: which, in what order, by which recipe, under which id; and what does not go together."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,100 @@ def test_merging_lays_mappings_over_mappings_and_replaces_the_rest() -> None:
     below = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
     assert merge(below, {"a": {"c": [3]}, "d": 5, "f": 6}) == {"a": {"b": 1, "c": [3]}, "d": 5, "f": 6}
     assert below == {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
+
+
+def test_each_entry_of_resources_is_a_trial_and_one_alone_keeps_its_id(tmp_path: Path) -> None:
+    sizes = [{"processes_per_node": 1}, {"processes_per_node": 2}, {"nodes": 2, "processes_per_node": 2}]
+    models = ["splitmixer_i_256_8", "convmixer_256_8"]
+    found = trials(tmp_path, resources=sizes, models=models, seeds=[0, 1])
+    points = [(trial.seed, trial.nodes, trial.world_size, trial.model) for trial in found]
+    assert points == [(s, n, w, m) for s in (0, 1) for n, w in ((1, 1), (1, 2), (2, 4)) for m in models]
+    alone = [ids(trials(tmp_path, resources=size, models=models, seeds=[0, 1])) for size in sizes]
+    assert sorted(ids(found)) == sorted(chain.from_iterable(alone)) and len(set(ids(found))) == 12
+    assert ids(trials(tmp_path, models=models, seeds=[0, 1])) == alone[0], "what is unsaid is one process"
+
+
+def test_a_batch_for_each_process_is_the_same_trial_as_the_batch_that_it_makes(tmp_path: Path) -> None:
+    sizes = [{"processes_per_node": n} for n in (1, 2, 4)]
+    measure = ["throughput"]
+    weak = trials(tmp_path, recipe={"batch_size_per_process": 32}, resources=sizes, measure=measure)
+    assert [trial.recipe.global_batch_size for trial in weak] == [32, 64, 128]
+    assert {trial.recipe.batch_size_per_process for trial in weak} == {None}
+    assert {trial.recipe.optimizer.lr for trial in weak} == {0.001}, "no learning rate is scaled"
+    said = [
+        trials(tmp_path, recipe={"global_batch_size": 32 * n}, resources={"processes_per_node": n}, measure=measure)[0]
+        for n in (1, 2, 4)
+    ]
+    assert ids(weak) == ids(said)
+
+
+def test_strong_and_weak_scaling_share_the_trial_in_which_their_batches_meet(tmp_path: Path) -> None:
+    recipe = [{"name": "strong", "global_batch_size": 128}, {"name": "weak", "batch_size_per_process": 64}]
+    changes = dict(recipe=recipe, resources=[{}, {"processes_per_node": 2}], measure=["throughput"])
+    found = trials(tmp_path, **changes)
+    points = [(trial.recipe.name, trial.world_size, trial.recipe.global_batch_size) for trial in found]
+    assert sorted(points) == [("strong", 1, 128), ("strong", 2, 128), ("weak", 1, 64)]
+    assert "recipe.1 gives the same trials as recipe.0" in refusal(
+        tmp_path, **changes | {"resources": {"processes_per_node": 2}}
+    )
+
+
+def test_the_uppermost_recipe_says_the_batch_in_either_way(tmp_path: Path) -> None:
+    def batches(below: dict[str, Any], above: dict[str, Any]) -> list[int]:
+        found = trials(
+            tmp_path,
+            models=[model(recipe=above)],
+            recipe=below,
+            resources=[{}, {"processes_per_node": 2}],
+            measure=["throughput"],
+        )
+        return [trial.recipe.global_batch_size for trial in found]
+
+    assert batches({"global_batch_size": 512}, {"batch_size_per_process": 8}) == [8, 16]
+    assert batches({"batch_size_per_process": 8}, {"global_batch_size": 512}) == [512, 512]
+    assert batches({"batch_size_per_process": 8}, {"epochs": 3}) == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(), "batch_size_per_process lets the batch grow with the processes while the learning rate stays"),
+        (
+            dict(recipe={"batch_size_per_process": 9, "gradient_accumulation": 2}, measure="throughput"),
+            "9 is not a multiple of 2 (accumulation steps)",
+        ),
+        (
+            dict(recipe={"batch_size_per_process": 8}, measure="throughput", resources={"nodes": 500_000}),
+            "makes a batch of 4,000,000; at most 1,000,000 are trained",
+        ),
+    ],
+    ids=str,
+)
+def test_a_batch_for_each_process_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    message = refusal(tmp_path, **{"recipe": {"batch_size_per_process": 8}} | changes)
+    assert said in message and message.startswith(f"{tmp_path}/s.yaml:7: ") and "\n" not in message
+
+
+def test_a_cluster_s_resources_are_those_of_a_suite_that_says_nothing(tmp_path: Path) -> None:
+    def sizes(**changes: Any) -> list[tuple[int, int]]:
+        trials(tmp_path, **changes)
+        found = load(str(tmp_path / "s.yaml"), (), {"nodes": 2, "processes_per_node": 4})[1]
+        return [(trial.nodes, trial.processes_per_node) for trial in found]
+
+    assert sizes() == [(2, 4)]
+    assert sizes(resources=[{}, {"processes_per_node": 2}]) == [(1, 1), (1, 2)]
+
+
+def test_one_of_several_resources_is_set_by_its_place(tmp_path: Path) -> None:
+    sizes = [{}, {"processes_per_node": 2}]
+    found = trials(tmp_path, "resources.1.processes_per_node=8", resources=sizes)
+    assert [trial.world_size for trial in found] == [1, 8]
+    with pytest.raises(RequestError, match=r"resources is a list: write resources\.0 to 1"):
+        trials(tmp_path, "resources.processes_per_node=8", resources=sizes)
+
+
+def test_resources_are_counted_among_the_axes(tmp_path: Path) -> None:
+    sizes = [{"processes_per_node": n} for n in range(1, 301)]
+    assert "120,000 trials (400 seeds × 300 resources) are planned" in refusal(
+        tmp_path, seeds=list(range(400)), resources=sizes
+    )

@@ -21,9 +21,9 @@ from mixbench.record import (
     Layer,
     Record,
     Status,
-    ThroughputSamples,
     read_record,
 )
+from mixbench.samples import ThroughputSamples
 from mixbench.seal import is_untouched, sealed
 from mixbench.trial import Measure
 from tests.fake_runs import ENVIRONMENT, damaged
@@ -33,7 +33,9 @@ CONTRACT = (
     "suite,trial_id,status,model,label,family,dataset,image_size,seed,params,macs,flops,macs_ptflops,activations,recipe,"
     "top1,top5,test_loss,train_loss,epochs,train_seconds,train_samples_per_sec,train_batch_size,infer_samples_per_sec,"
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
-    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run"
+    "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run,"
+    "infer_step_ms_p5,infer_step_cv,train_step_ms_p50,train_step_ms_p5,train_step_ms_p95,train_step_cv,timed_steps,"
+    "device_memory_bytes,infer_joules_per_image"
 )
 
 
@@ -55,10 +57,13 @@ def test_throughput_is_the_batch_of_all_processes_over_the_median_step(record: R
     samples = ThroughputSamples(
         infer_step_ms=[4.0, 2.0, 9.0], train_step_ms=[10.0, 30.0, 20.0, 40.0], warmup=1, interleaved_with=0
     )
-    record.add_throughput(samples, peak_memory_bytes=None)
+    record.add_throughput(samples)
     assert record.infer_samples_per_sec == pytest.approx(1000 * 8 * 2 / 4)
     assert record.train_samples_per_sec == pytest.approx(1000 * 70 / 25)
     assert record.infer_step_ms_p50 == 4 and record.infer_step_ms_p95 == pytest.approx(8.5)
+    assert record.infer_step_ms_p5 == pytest.approx(2.2) and record.timed_steps == 4
+    assert record.infer_step_cv == pytest.approx(13**0.5 / 5)
+    assert record.train_step_ms_p5 == pytest.approx(11.5) and record.train_step_ms_p95 == pytest.approx(38.5)
 
 
 def test_a_wider_measure_keeps_the_parts_there_are_and_says_its_batch_sizes(tmp_path: Path) -> None:
@@ -81,8 +86,16 @@ def measured(record: Record) -> Record:
     record.add_complexity(
         Complexity(params=3, macs=5, macs_ptflops=6, activations=7, layers=[layer], uncounted=["sin"])
     )
-    samples = ThroughputSamples(infer_step_ms=[4.0, 2.0], train_step_ms=[10.0, 30.0], warmup=1, interleaved_with=2)
-    record.add_throughput(samples, peak_memory_bytes=12_345)
+    samples = ThroughputSamples(
+        infer_step_ms=[4.0, 2.0],
+        train_step_ms=[10.0, 30.0],
+        warmup=1,
+        interleaved_with=2,
+        peak_memory_bytes=12_345,
+        device_memory_bytes=23_456,
+        joules_per_image=0.25,
+    )
+    record.add_throughput(samples)
     curve = Curve(epochs=[epoch(1, 96.0), epoch(2, 95.0)], best_top1_optimistic=96.0, best_epoch=1, test_images=360)
     record.add_accuracy(curve)
     record.details.environment = {

@@ -105,13 +105,13 @@ def test_packing_keeps_every_trial_once_and_in_order_and_no_job_is_overfull(
 
 
 def test_trials_that_need_the_same_are_one_array_which_is_split_where_it_is_too_long(tmp_path: Path) -> None:
-    trials = plan_trials(tmp_path, models=[SMALL["mixer"]], seeds=list(range(10)), measure=["complexity"])
-    wide = [trial.model_copy(update={"nodes": 2, "id": f"wide-{trial.id}"}) for trial in trials]
+    sizes, seeds = [{"nodes": 1}, {"nodes": 2}], list(range(10))
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"]], seeds=seeds, resources=sizes, measure=["complexity"])
     profile = Profile(time=30, trials_per_job=2)
-    made = list(arrays([*trials, *wide], profile, 4))
+    made = list(arrays(trials, profile, 4))
     assert [(array.nodes, len(array.jobs)) for array in made] == [(1, 4), (1, 1), (2, 4), (2, 1)]
     held = [trial_id for array in made for job in array.jobs for trial_id in job]
-    assert sorted(held) == sorted(trial.id for trial in [*trials, *wide])
+    assert sorted(held) == sorted(trial.id for trial in trials) and len(held) == 20
     assert len({array.name for array in made}) == 4
     assert all(re.fullmatch(r"mixbench-small-[0-9a-f]{8}", array.name) for array in made)
 

@@ -75,7 +75,10 @@ def ids(path: str, *assignments: str) -> list[str]:
         ("seeds: -1", "seeds: it must be at least 0, not -1"),
         ("measure: accurcy", 'measure: "accurcy" is not one of complexity, throughput, accuracy'),
         ("precision: [fp32, fp8]", 'precision.1: "fp8" is not one of fp32, tf32, bf16, amp-bf16'),
-        ("throughput: {batch_sizes: [0]}", "throughput.batch_sizes.0: it must be at least 1"),
+        (
+            "throughput: {batch_sizes: [0]}",
+            "throughput.batch_sizes.0: a whole number from 1 to 1,000,000, or max, is wanted",
+        ),
         ("resources: {nods: 1}", "resources: unknown key 'nods' (did you mean nodes?)"),
         # models
         ("models: [{label: x}]", "models.0: key 'name' is missing"),

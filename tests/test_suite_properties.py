@@ -57,7 +57,7 @@ def length(suite: dict[str, Any], key: str) -> int:
 @settings(max_examples=120)
 def test_a_good_suite_plans_each_point_of_it_once(folder: Path, suite: dict[str, Any]) -> None:
     trials = plan_of(folder, written(suite))
-    axes = ("models", "datasets", "seeds", "recipe", "precision", "memory_format", "compile")
+    axes = ("models", "datasets", "seeds", "recipe", "resources", "precision", "memory_format", "compile")
     expected = prod(length(suite, axis) for axis in axes) * length(suite.get("throughput", {}), "batch_sizes")
     assert len(trials) == expected
     assert len({trial.id.casefold() for trial in trials}) == expected, "also where file systems ignore case"

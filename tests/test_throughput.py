@@ -1,15 +1,22 @@
 """Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mixbench.measure import throughput
+from mixbench.measure import largest, throughput
+from mixbench.measure import subject as subject_module
+from mixbench.measure.subject import Pools, Subject
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
+from mixbench.record import Record
 from mixbench.registry import load_plugin
+from mixbench.samples import Conditions, ThroughputSamples
 from mixbench.trial import Trial
 from mixbench.world import World
 from tests.trials import SMALL, plan_trials
@@ -24,18 +31,20 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
     touched: list[str] = []
     outcomes = list(measure(trials, world, lambda trial, done, total: touched.append(trial.id), never))
     a, b = (trial.id for trial in trials)
-    assert touched == [a, b] + [a, b] * (1 + 3), "building each, then warm-up and three rounds"
-    for (trial, samples, peak_memory), planned in zip(outcomes, trials, strict=True):
-        assert trial.id == planned.id and peak_memory is None, "a CPU's memory is not attributed to a trial"
+    assert touched == [a, b] + [a, b] * (2 + 3), "building each, then warm-up and three rounds"
+    for (trial, samples), planned in zip(outcomes, trials, strict=True):
+        assert trial.id == planned.id and samples.peak_memory_bytes is None, (
+            "a CPU's memory is not attributed to a trial"
+        )
         assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 3
-        assert samples.warmup == 1 and samples.interleaved_with == 1
+        assert samples.warmup == 2 and samples.interleaved_with == 1
         assert min(samples.infer_step_ms + samples.train_step_ms) > 0
 
 
 def test_a_step_is_timed_at_the_trials_own_batch_sizes(tmp_path: Path, world: World) -> None:
     recipe = {"epochs": 1, "global_batch_size": 24, "gradient_accumulation": 2, "optimizer": {"lr": 0.001}}
     [trial] = plan_trials(tmp_path, recipe=recipe, throughput={"batch_sizes": [5]})
-    subject = throughput.Subject(trial, world)
+    subject = Subject(trial, world, Pools(world))
     seen: list[tuple[bool, int]] = []
     subject.engine.module.register_forward_hook(
         lambda module, inputs, _: seen.append((module.training, len(inputs[0])))
@@ -59,7 +68,7 @@ def test_a_trial_that_fails_is_reported_and_the_others_are_measured(tmp_path: Pa
         measure(trials, world, lambda *_: None, lambda trial, error: failures.append((trial.label, str(error))))
     )
     assert failures == [("raises", "a tensor of the wrong size <b>&")]
-    assert [trial.id for trial, _, _ in outcomes] == [trials[1].id]
+    assert [trial.id for trial, _ in outcomes] == [trials[1].id]
     assert len(outcomes[0][1].infer_step_ms) == 3
 
 
@@ -69,17 +78,18 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
     plugin = Path(__file__).with_name("faulty.py")
     load_plugin(plugin)
     models = [SMALL["mixer"], "tires", SMALL["convmixer"]]
-    first, tired, last = plan_trials(tmp_path, models=models, plugins=[str(plugin)])
+    protocol = {"batch_sizes": [8], "warmup": 0, "repeats": 4}
+    first, tired, last = plan_trials(tmp_path, models=models, plugins=[str(plugin)], throughput=protocol)
     touched: list[str] = []
     failures: list[tuple[str, str]] = []
     closed: list[str] = []
-    close = throughput.Subject.close
+    close = Subject.close
 
-    def noting_close(subject: throughput.Subject) -> None:
+    def noting_close(subject: Subject) -> None:
         closed.append(subject.trial.id)
         close(subject)
 
-    monkeypatch.setattr(throughput.Subject, "close", noting_close)
+    monkeypatch.setattr(Subject, "close", noting_close)
     outcomes = list(
         measure(
             [first, tired, last],
@@ -90,37 +100,172 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
     )
     assert failures == [(tired.id, "too tired for a third step")]
     everyone, rest = [first.id, tired.id, last.id], [first.id, last.id]
-    assert touched == everyone * 3 + rest * 2, "building each, warm-up, the first round, two without the tired one"
-    assert [trial.id for trial, _, _ in outcomes] == rest
-    for _, samples, _ in outcomes:
-        assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 3 and samples.interleaved_with == 1
+    assert touched == everyone * 3 + rest * 2, "building each, two rounds, two without the tired one"
+    assert [trial.id for trial, _ in outcomes] == rest
+    for _, samples in outcomes:
+        assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 4 and samples.interleaved_with == 1
     assert closed == [tired.id, *rest]
 
 
+Clock = Callable[[Trial, str, int], float]
+
+
+@pytest.fixture
+def under_a_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
+    """A clock that moves in a trial's steps only: by what a function of trial, kind and the step's number says."""
+
+    def use(milliseconds: Clock) -> None:
+        seconds = 1000.0
+        calls: dict[tuple[str, str], int] = {}
+
+        def taking(kind: str) -> Callable[[Subject], None]:
+            def act(subject: Subject) -> None:
+                nonlocal seconds
+                key = (kind, subject.trial.id)
+                calls[key] = calls.get(key, 0) + 1
+                seconds += milliseconds(subject.trial, kind, calls[key]) / 1000
+
+            return act
+
+        monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: seconds))
+        monkeypatch.setattr(Subject, "infer", taking("inference"))
+        monkeypatch.setattr(Subject, "train", taking("training"))
+
+    return use
+
+
 def test_a_sample_is_the_milliseconds_of_its_own_action_alone(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, world: World, under_a_clock: Callable[[Clock], None]
 ) -> None:
-    """The clock moves in the actions only, each time by another amount."""
-    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
-    seconds = 1000.0
-    calls: dict[tuple[str, str], int] = {}
+    protocol = {"batch_sizes": [8], "warmup": 0, "repeats": 3}
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]], throughput=protocol)
+    under_a_clock(lambda trial, kind, call: call * (1 + trials.index(trial)) * (10 if kind == "training" else 1))
+    (_, one), (_, other) = measure(trials, world, lambda *_: None, never)
+    # the first call of each is the building's
+    assert one.infer_step_ms == pytest.approx([2, 3, 4]) and one.train_step_ms == pytest.approx([20, 30, 40])
+    assert other.infer_step_ms == pytest.approx([4, 6, 8]) and other.train_step_ms == pytest.approx([40, 60, 80])
 
-    def taking(action: str, unit: float) -> Callable[[throughput.Subject], None]:
-        def act(subject: throughput.Subject) -> None:
-            nonlocal seconds
-            key = (action, subject.trial.id)
-            calls[key] = calls.get(key, 0) + 1
-            seconds += unit * calls[key] * (1 + trials.index(subject.trial))
 
-        return act
+def test_it_is_warm_when_the_medians_of_every_trial_have_agreed(
+    tmp_path: Path, world: World, under_a_clock: Callable[[Clock], None]
+) -> None:
+    protocol = {"batch_sizes": [8], "warmup": 3, "warmup_cap": 40, "repeats": 2}
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]], throughput=protocol)
+    slow = trials[1].id
 
-    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: seconds))
-    monkeypatch.setattr(throughput.Subject, "infer", taking("infer", 0.001))
-    monkeypatch.setattr(throughput.Subject, "train", taking("train", 0.01))
-    (_, one, _), (_, other, _) = measure(trials, world, lambda *_: None, never)
-    # the first two calls of each are the building's and the warm-up's
-    assert one.infer_step_ms == pytest.approx([3, 4, 5]) and one.train_step_ms == pytest.approx([30, 40, 50])
-    assert other.infer_step_ms == pytest.approx([6, 8, 10]) and other.train_step_ms == pytest.approx([60, 80, 100])
+    def falling(trial: Trial, kind: str, call: int) -> float:
+        """10 ms once it is warm: one from the start, the other after 8 steps of training."""
+        return 10 + (max(0, 9 - call) if trial.id == slow and kind == "training" else 0)
+
+    under_a_clock(falling)
+    for _, samples in measure(trials, world, lambda *_: None, never):
+        assert samples.train_step_ms == pytest.approx([10, 10])
+        assert samples.settled and samples.flags == flags_of(samples.conditions)
+        # of the calls 2, 3 … are the rounds': the medians of six of them are the same from 8 + 1 + 4 on
+        assert samples.warmup == 12
+
+
+def test_a_warm_up_that_finds_no_rest_ends_at_its_cap_and_is_flagged(
+    tmp_path: Path, world: World, under_a_clock: Callable[[Clock], None]
+) -> None:
+    protocol = {"batch_sizes": [8], "warmup": 3, "warmup_cap": 11, "repeats": 2}
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]], throughput=protocol)
+    under_a_clock(lambda trial, kind, call: 1.1**call if trial is trials[0] else 5.0)
+    (_, restless), (_, calm) = measure(trials, world, lambda *_: None, never)
+    assert not restless.settled and calm.settled and restless.warmup == calm.warmup == 11
+    assert "speed still moved after 11 steps of warm-up" in restless.flags
+
+
+def flags_of(conditions: Conditions | None) -> list[str]:
+    """What the machine that the tests run on is flagged for just now."""
+    return ThroughputSamples(
+        infer_step_ms=[], train_step_ms=[], warmup=0, interleaved_with=0, conditions=conditions
+    ).flags
+
+
+@pytest.mark.parametrize(
+    ("times", "window", "agrees"),
+    [
+        ([10, 10.2], 1, True),
+        ([10, 10.21], 1, False),
+        ([10.3, 10], 1, False),
+        ([99, 10, 10, 50, 10, 10, 1], 3, True),  # medians, of the last six
+        ([10, 10, 10], 2, False),
+        ([1, 1, 1, 2, 2, 2], 3, False),
+    ],
+)
+def test_medians_agree_within_two_percent(times: list[float], window: int, agrees: bool) -> None:
+    assert throughput.agree(times, window) is agrees
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
+    memory_format: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject_module, "cache_bytes", lambda device: 3 * 32 * 32 * 4 * 50)
+    small, large, other = plan_trials(
+        tmp_path,
+        models=[SMALL["mixer"], SMALL["splitmixer"]],
+        memory_format=[memory_format],
+        datasets=["cifar10"],
+        throughput={"batch_sizes": [30, 64], "warmup": 0},
+    )[:3]
+    pools = Pools(world)
+    subject = Subject(small, world, pools)
+    assert len(subject.pool) == 100, "two caches of 50 images"
+    assert pools.images(large, 64) is subject.pool and pools.images(other, 30) is subject.pool
+    subject.at = 0
+    batches = [subject.batch(30) for _ in range(4)]
+    assert torch.equal(torch.cat(batches[:3]), subject.pool[:90]) and torch.equal(batches[3], batches[0])
+    layout = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
+    assert batches[1].is_contiguous(memory_format=layout)
+    assert abs(subject.pool.mean()) < 0.05 and abs(subject.pool.std() - 1) < 0.05
+    subject.close()
+    assert len(pools.images(small, 130)) == 130
+
+
+def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world: World) -> None:
+    plugin = Path(__file__).with_name("faulty.py")
+    load_plugin(plugin)
+    trials = plan_trials(tmp_path, models=["hoards", SMALL["mixer"]], plugins=[str(plugin)])
+    (_, hoards), (_, fine) = measure(trials, world, lambda *_: None, never)
+    assert hoards.out_of_memory == ["training at batch 70"] and hoards.train_step_ms == []
+    assert len(hoards.infer_step_ms) == len(fine.infer_step_ms) == len(fine.train_step_ms) == 3
+    record = Record.pending(trials[0])
+    record.add_throughput(hoards)
+    assert record.train_samples_per_sec is None and record.infer_samples_per_sec
+    assert "out of memory: training at batch 70" in record.flags
+    assert "throughput" not in record.missing(trials[0].measure), "it is known, and not tried again"
+
+
+@given(st.integers(1, 300_000))
+def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
+    tried: list[int] = []
+
+    def fits(count: int) -> bool:
+        tried.append(count)
+        return count <= room
+
+    found = largest._largest(fits)
+    assert found <= room and (room - found) <= max(0, found / 32)
+    assert len(tried) <= 26
+
+
+def test_max_is_what_fits_in_memory(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(largest, "CPU_BYTES", 128 << 20)
+    [trial, one] = plan_trials(tmp_path, throughput={"batch_sizes": ["max", 8], "warmup": 0, "repeats": 1})
+    assert trial.infer_batch_size == "max" and Record.pending(trial).infer_batch_size is None
+    assert [len(lot) for lot in groups([one, trial, one], {trial.id: 1, one.id: 1})] == [1, 1, 1]
+    [(_, samples)] = measure([trial], world, lambda *_: None, never)
+    # an image and its patches: 16 patches of 16 channels, of 4 bytes, several of them at once
+    assert samples.infer_batch_size and 1_000 < samples.infer_batch_size < (128 << 20) / (64 * 4 + 16 * 16 * 4)
+    record = Record.pending(trial)
+    record.add_throughput(samples)
+    assert record.infer_batch_size == samples.infer_batch_size
+    step = samples.infer_step_ms[0]
+    assert record.infer_samples_per_sec == pytest.approx(1000 * samples.infer_batch_size / step)
+    tight = resource.getrlimit(resource.RLIMIT_AS)
+    assert tight[0] == resource.RLIM_INFINITY, "the limit is gone"
 
 
 def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def write_suite(folder: Path, **keys: Any) -> Path:
         "models": [SMALL["mixer"]],
         "datasets": ["digits"],
         "recipe": RECIPE,
-        "throughput": {"batch_sizes": [8], "warmup": 1, "repeats": 3},
+        "throughput": {"batch_sizes": [8], "warmup": 1, "warmup_cap": 2, "repeats": 3},
     }
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(data | keys), encoding="utf-8")

@@ -10,14 +10,15 @@ from mixbench.report.curves import curves
 from mixbench.report.drawing import Drawing, Scene
 from mixbench.report.names import looks, names
 from mixbench.report.prices import PRICES
-from mixbench.report.scaling import batches, speed_up
+from mixbench.report.scaling import batches
 from mixbench.report.scatter import published, scatter
+from mixbench.report.speedup import strong, weak
 from mixbench.report.strips import strips
 from mixbench.report.svg import STYLE
 from mixbench.results import Tables
 from mixbench.trial import file_name
 
-REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batches, speed_up]
+REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batches, strong, weak]
 
 
 def figures(tables: Tables) -> list[Drawing]:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from mixbench.content import content
 from mixbench.report import numbers, page
 from mixbench.report.board import board, row_keys
+from mixbench.report.communication import communication
 from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
 from mixbench.report.findings import findings
@@ -33,6 +34,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         findings=findings(tables),
         board=board(tables),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
+        communication=communication(tables),
         models=models(tables),
         anchors=anchors(tables),
         keys=row_keys(tables.groups),

@@ -1,0 +1,82 @@
+"""The largest batch that memory holds, by trying."""
+
+import gc
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from mixbench.measure.subject import give_back_memory
+from mixbench.memory import out_of_memory
+from mixbench.train import as_input, autocast, build_model
+from mixbench.trial import Trial
+from mixbench.world import World
+
+CPU_BYTES = 1 << 30
+"""Taken for a device's memory on a CPU, whose own has no edge that one could go up to and come back from."""
+MOST = 1 << 20
+FINENESS = 32
+
+
+def largest_batch(trial: Trial, world: World) -> int:
+    """The most images of one inference step on every rank, within 1/32; collective.
+
+    Each attempt begins with an allocator that holds nothing.  Raises the error of one image where even that finds no
+    room.
+    """
+    model = build_model(trial, world).eval()
+    if trial.precision == "bf16":
+        model = model.bfloat16()
+    shape = (trial.data.channels, trial.data.image_size, trial.data.image_size)
+
+    @torch.no_grad()
+    def infer(count: int) -> None:
+        images = as_input(torch.randn(count, *shape, device=world.device), trial)
+        with autocast(trial, world):
+            model(images)
+        if world.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return _largest(lambda count: _fits(infer, count, world))
+
+
+def _largest(fits: Callable[[int], bool]) -> int:
+    """Up by doubling, then between the last that fitted and the first that did not."""
+    good = 1
+    while good < MOST and fits(2 * good):
+        good *= 2
+    bad = 2 * good
+    while bad - good > max(1, good // FINENESS):
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
+    gc.collect()
+    give_back_memory(world)
+    failed = False
+    try:
+        with _limited(world):
+            infer(count)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        failed = True
+    return not world.any(failed)
+
+
+@contextmanager
+def _limited(world: World) -> Iterator[None]:
+    """On a CPU: no more address space than CPU_BYTES above what this process has."""
+    if world.device.type == "cuda":
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + CPU_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -1,0 +1,137 @@
+"""A trial's model under the clock, and the images that it is given."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from mixbench.memory import out_of_memory
+from mixbench.train import as_input, build_model, make_engine, train_step
+from mixbench.trial import Trial
+from mixbench.world import World
+
+Kind = Literal["inference", "training"]
+POOL_CACHES = 2
+MOST_CACHE_BYTES = 128 << 20
+"""Of a cache that is told to be larger, inputs fill no more: it is shared with other cores."""
+
+
+class Pools:
+    """Random images of normalised images' statistics, that trials of one shape share, with labels.
+
+    Each holds more bytes than the device's last cache, so that a batch that comes round again is no longer in it.
+    """
+
+    def __init__(self, world: World):
+        self.device = world.device
+        self.bytes = POOL_CACHES * min(cache_bytes(world.device), MOST_CACHE_BYTES)
+        self._made: dict[tuple[object, ...], torch.Tensor] = {}
+
+    def images(self, trial: Trial, batch: int) -> torch.Tensor:
+        """N C H W in the trial's type and memory format, N at least `batch`."""
+        dataset = trial.data
+        shape = (dataset.channels, dataset.image_size, dataset.image_size)
+        one = as_input(torch.zeros(1, *shape), trial)
+        count = max(batch, -(-self.bytes // one.nbytes))
+        key = (shape, one.dtype, trial.memory_format)
+        if key not in self._made or len(self._made[key]) < count:
+            generator = torch.Generator(self.device).manual_seed(0)
+            made = torch.randn(count, *shape, generator=generator, device=self.device)
+            self._made[key] = as_input(made, trial)
+        return self._made[key]
+
+
+def cache_bytes(device: torch.device) -> int:
+    """The device's last cache: a GPU's L2, a processor's largest."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    sizes = [0]
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text(encoding="ascii").strip()
+        sizes.append(int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]])
+    return max(sizes) or 32 << 20
+
+
+class Subject:
+    """Inference on its own, training through DeepSpeed's engine: `times` holds each one's milliseconds a step.
+
+    A first step of each is taken at once, in which kernels are chosen and compiled.  What finds no room in memory is
+    noted in `out_of_memory` (by a single process; several raise), and not tried again.
+    """
+
+    def __init__(self, trial: Trial, world: World, pools: Pools, infer_batch: int | None = None):
+        self.trial, self.world = trial, world
+        self.pieces = trial.recipe.gradient_accumulation
+        self.infer_batch = infer_batch or int(trial.infer_batch_size)
+        self.train_batch = trial.recipe.global_batch_size // (world.size * self.pieces)
+        self.pool = pools.images(trial, max(self.infer_batch, self.train_batch))
+        self.at = 0
+        generator = torch.Generator(world.device).manual_seed(trial.seed)
+        classes = trial.data.classes
+        self.labels = torch.randint(classes, (self.train_batch,), generator=generator, device=world.device)
+        self.times: dict[Kind, list[float]] = {"inference": [], "training": []}
+        self.out_of_memory: dict[Kind, str] = {}
+        self.peak_memory: int | None = None
+        others = allocated(world)
+        self.engine = make_engine(build_model(trial, world), trial, world)
+        for kind in self.times:
+            self.attempt(kind, partial(self.step, kind))
+        self.resident = allocated(world) - others  # weights, gradients, optimizer's state
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """What there is room for."""
+        return [kind for kind in self.times if kind not in self.out_of_memory]
+
+    def attempt(self, kind: Kind, action: Callable[[], None]) -> None:
+        """Take a step of that kind, or note that there is no room for it."""
+        try:
+            action()
+        except Exception as error:
+            if self.world.size > 1 or not out_of_memory(error):
+                raise
+            batch = self.infer_batch if kind == "inference" else self.train_batch
+            self.out_of_memory[kind] = f"{kind} at batch {batch:,}"
+        if kind in self.out_of_memory:  # and the error, which holds what it had taken, is gone
+            self.times[kind].clear()
+            self.engine.zero_grad()
+            give_back_memory(self.world)
+
+    def step(self, kind: Kind) -> None:
+        if kind == "inference":
+            self.infer()
+        else:
+            self.train()
+
+    def batch(self, size: int) -> torch.Tensor:
+        """The next images of the pool."""
+        if self.at + size > len(self.pool):
+            self.at = 0
+        self.at += size
+        return self.pool[self.at - size : self.at]
+
+    def infer(self) -> None:
+        self.engine.eval()
+        with torch.no_grad():
+            self.engine(self.batch(self.infer_batch))
+
+    def train(self) -> None:
+        self.engine.train()
+        for _ in range(self.pieces):
+            train_step(self.engine, self.trial, self.batch(self.train_batch), self.labels)
+
+    def close(self) -> None:
+        self.engine.destroy()
+
+
+def allocated(world: World) -> int:
+    """Bytes that tensors hold on the GPU; 0 on a CPU, whose memory is not attributed to trials."""
+    return torch.cuda.memory_allocated() if world.device.type == "cuda" else 0
+
+
+def give_back_memory(world: World) -> None:
+    """What the allocator keeps for later, so that the next attempt finds all that is free in one piece."""
+    if world.device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,85 @@
+"""A/A: a model measured twice, interleaved with others, and how far the two figures are apart.
+
+Run with: python tests/benchmarks/same.py.  Ten runs of the throughput protocol on three models, each twice (seeds 0 and
+1); they should agree within 8 % on a CPU, 3 % on a GPU.  Exits with 1 where they don't.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from mixbench.environment import device_name
+from mixbench.measure.throughput import measure
+from mixbench.record import Record
+from mixbench.suite import load
+from mixbench.terminal import console, print_table
+from mixbench.trial import Trial
+from mixbench.world import connect
+
+RUNS = 10
+SUITE = """
+name: same
+models:
+  - {name: splitmixer_i_256_8, label: SplitMixer-I 64/4, dim: 64, depth: 4}
+  - {name: convmixer_256_8, label: ConvMixer 64/4, dim: 64, depth: 4}
+  - {name: mixer_nano4, label: MLP-Mixer nano/4}
+datasets: cifar10
+seeds: [0, 1]
+measure: [complexity, throughput]
+recipe: {global_batch_size: 64, optimizer: {name: adamw, lr: 0.001}}
+throughput: {batch_sizes: [64], warmup: 5, warmup_cap: 50, repeats: 30}
+"""
+
+
+def raise_it(trial: Trial, error: Exception) -> None:
+    raise error
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "same.yaml"
+        file.write_text(SUITE, encoding="utf-8")
+        _, trials = load(str(file))
+        world = connect(Path(folder) / "meeting.json")
+        apart: dict[tuple[str, str], list[float]] = {}
+        told: list[str] = []
+        for _ in range(RUNS):
+            pairs: dict[str, list[Record]] = {}
+            for trial, samples in measure(trials, world, lambda *_: None, raise_it):
+                record = Record.pending(trial)
+                record.add_throughput(samples)
+                pairs.setdefault(record.label, []).append(record)
+                told += record.flags
+            for label, (a, b) in pairs.items():
+                for kind in ("infer", "train"):
+                    ours, theirs = (getattr(each, f"{kind}_samples_per_sec") for each in (a, b))
+                    apart.setdefault((label, kind), []).append(100 * (ours / theirs - 1))
+    bound = 3 if torch.cuda.is_available() else 8
+    rows = [
+        {
+            "model": label,
+            "step": kind,
+            "apart, median %": f"{median(map(abs, values)):.2f}",
+            "lowest %": f"{min(values):+.2f}",
+            "highest %": f"{max(values):+.2f}",
+        }
+        for (label, kind), values in apart.items()
+    ]
+    to = console()
+    print_table(rows, to)
+    worst = max(abs(value) for values in apart.values() for value in values)
+    to.print(
+        f"{RUNS} runs on {device_name()}, torch {torch.__version__}: at most {worst:.2f} % apart, {bound} % allowed"
+    )
+    for flag in sorted(set(told)):
+        to.print(f"flagged {told.count(flag)} times of {6 * RUNS}: {flag}")
+    return int(worst > bound)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What processes say to each other, measured by two real ones: bytes as DeepSpeed sends them, times of their own."""
+
+import pytest
+
+from mixbench.launch import launch
+from mixbench.record import Record
+from mixbench.run import Run
+from mixbench.samples import Communication
+from mixbench.suite import load
+from tests.trials import SMALL, write_suite
+
+RECIPES = [{"name": f"zero{stage}", "global_batch_size": 16, "zero_stage": stage} for stage in (0, 2)]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Record]:
+    """By the recipe's name and the number of processes: with ZeRO and without, alone and by two."""
+    folder = tmp_path_factory.mktemp("two")
+    path = write_suite(
+        folder,
+        models=[SMALL["splitmixer"]],
+        recipe=RECIPES,
+        resources=[{"processes_per_node": 1}, {"processes_per_node": 2}],
+        measure=["complexity", "throughput"],
+        throughput={"batch_sizes": [8], "warmup": 1, "repeats": 5},
+    )
+    suite, trials = load(str(path))
+    run = Run(folder / "run")
+    run.write_plan(suite.text, trials)
+    found = {}
+    for outcome in launch(trials, "local", run):
+        record = run.record(outcome.trial.id)
+        assert record is not None and record.status == "done", record and record.error
+        found[record.recipe, record.world_size] = record
+    return found
+
+
+def of(record: Record) -> Communication:
+    assert record.details.throughput is not None and record.details.throughput.communication is not None
+    return record.details.throughput.communication
+
+
+def test_one_process_says_nothing_to_itself(records: dict[tuple[str, int], Record]) -> None:
+    for recipe in RECIPES:
+        part = records[str(recipe["name"]), 1].details.throughput
+        assert part is not None and part.communication is None
+
+
+def test_a_step_sends_the_gradients_once(records: dict[tuple[str, int], Record]) -> None:
+    record = records["zero0", 2]
+    assert record.params is not None
+    assert of(record).gradient_bytes == 4 * record.params
+    assert of(record).step_bytes == {"all_reduce": 4 * record.params}
+
+
+def test_zero_sends_the_weights_too(records: dict[tuple[str, int], Record]) -> None:
+    sent, gradients = of(records["zero2", 2]).step_bytes, of(records["zero0", 2]).gradient_bytes
+    assert of(records["zero2", 2]).gradient_bytes == gradients
+    assert gradients <= sent["all_reduce"] <= gradients + 64
+    assert gradients / 2 <= sent["all_gather_into_tensor"] <= gradients / 2 + 64, "each of two has half of them"
+
+
+def test_every_repeat_of_both_sizes_is_kept(records: dict[tuple[str, int], Record]) -> None:
+    found = of(records["zero0", 2])
+    assert len(found.allreduce_ms) == len(found.latency_ms) == 5 and found.single_bytes == 4
+    assert min(found.allreduce_ms + found.latency_ms) > 0
+    assert len(set(found.allreduce_ms)) > 1
