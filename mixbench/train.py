@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
+from mixbench.average import follow
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
@@ -23,13 +24,6 @@ from mixbench.world import World
 
 AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
-    """The exponential moving average of a model's weights and buffers, None where the recipe wants none."""
-    if not trial.recipe.ema:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(trial.recipe.ema), use_buffers=True)
 
 
 def build_model(trial: Trial, world: World) -> nn.Module:
@@ -62,7 +56,30 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
             config=deepspeed_config(trial.recipe, trial.precision, world.size),
             dist_init_required=False,
         )
+    _spare(engine, trial, world)
     return engine
+
+
+def _spare(engine: Any, trial: Trial, world: World) -> None:
+    """Leave out of a step what DeepSpeed does for nothing, a dozen small kernels or a wait for the device at a time.
+
+    Its clipping copies two numbers to the device, and waits; a lone process sends itself all gradients.  With ZeRO and
+    in bf16 it is DeepSpeed's own optimizers that do both.
+    """
+    if trial.recipe.zero_stage or trial.precision == "bf16":
+        return
+    weights, largest = list(engine.module.parameters()), trial.recipe.clip_grad_norm
+    engine.clip_fp32_gradients = lambda: nn.utils.clip_grad_norm_(weights, largest, foreach=True)
+    engine.zero_grad = engine.optimizer.zero_grad
+    if world.size == 1:
+        engine.buffered_allreduce_fallback = lambda **_: _fill_gradients(weights)
+
+
+def _fill_gradients(weights: list[nn.Parameter]) -> None:
+    """Zeros for weights that no gradient came to, as they have them where several processes exchange them."""
+    for weight in weights:
+        if weight.grad is None and weight.requires_grad:
+            weight.grad = torch.zeros_like(weight)
 
 
 def import_deepspeed() -> Any:
@@ -99,6 +116,7 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
         "data_types": {"buffer_dtype": "bf16" if precision == "bf16" else None},
         "torch_autocast": {"enabled": precision in AUTOCAST, "dtype": AUTOCAST.get(precision, "bfloat16")},
         "steps_per_print": None,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the device twice a step
     }
 
 
@@ -107,9 +125,9 @@ def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimize
     groups = _decayed_groups(model, options)
     shared: dict[str, Any] = dict(lr=options.lr, weight_decay=options.weight_decay)
     if options.name == "sgd":
-        return torch.optim.SGD(groups, **shared, momentum=options.momentum, nesterov=options.nesterov)
+        return torch.optim.SGD(groups, **shared, momentum=options.momentum, nesterov=options.nesterov, fused=True)
     if options.name == "adamw":
-        return torch.optim.AdamW(groups, **shared, betas=options.betas, eps=options.eps)
+        return torch.optim.AdamW(groups, **shared, betas=options.betas, eps=options.eps, fused=True)
     import timm.optim
 
     if options.name == "lamb":
@@ -191,7 +209,7 @@ def train_epoch(
             continue
         position.step += 1
         if average is not None:
-            average.update_parameters(engine.module)
+            follow(average, engine.module)
         if checkpoints is not None and checkpoints.due(step := rates.before + position.step):
             losses.check()
             position.seconds = time.perf_counter() - began

@@ -1,6 +1,7 @@
 """Training through DeepSpeed: the same result at any world size, the schedules, the recipe's way to DeepSpeed."""
 
 import math
+import resource
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mixbench.average import follow, make_average
 from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
@@ -21,7 +23,6 @@ from mixbench.train import (
     build_model,
     deepspeed_config,
     lr_share,
-    make_average,
     make_engine,
     make_optimizer,
     train_step,
@@ -119,6 +120,35 @@ def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
                     buffer.copy_(kept[name])
         optimizer.step()
     return model.state_dict()
+
+
+def test_a_cpu_keeps_the_memory_that_a_step_gives_back_for_the_next(world: World) -> None:
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(64 * 2**18)  # 64 MiB, 16,384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    if world.device.type == "cpu":
+        assert min(faults() for _ in range(10)) < 1000
+
+
+class OneIdle(torch.nn.Module):
+    """Of its two weights, one is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = torch.nn.Linear(64, 10), torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.used(images.flatten(1))
+
+
+def test_a_lone_process_decays_a_weight_without_gradient_as_several_do(tmp_path: Path, world: World) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"optimizer": {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}})
+    engine = make_engine(OneIdle(), trial, world)
+    for _ in range(2):
+        train_step(engine, trial, torch.randn(70, 1, 8, 8), torch.arange(70) % 10)
+    assert engine.module.idle.item() == pytest.approx(0.95**2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
@@ -247,15 +277,19 @@ def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
     [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], recipe=RECIPE | {"ema": 0.75})
     torch.manual_seed(0)
     model = create_model(trial.model, **trial.arguments)
-    average = make_average(model, trial)
-    assert average is not None
+    average, torchs = make_average(model, trial), make_average(model, trial)
+    assert average is not None and torchs is not None
     expected: dict[str, torch.Tensor] = {}
     for step in range(3):
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.randn(value.shape))
                 expected[name] = 0.75 * expected[name] + 0.25 * value if step else value.clone()
-        average.update_parameters(model)
+            else:
+                value.add_(7 * step)  # BatchNorm's count of batches
+        follow(average, model)
+        torchs.update_parameters(model)
+        assert largest_difference(average.state_dict(), torchs.state_dict()) == 0
     averaged = average.module.state_dict()
     assert largest_difference({name: averaged[name] for name in expected}, expected) < 1e-6
     assert make_average(model, trial.model_copy(update={"recipe": Recipe()})) is None

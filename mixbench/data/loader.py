@@ -12,6 +12,9 @@ from mixbench.data.split import Part
 from mixbench.data.store import Images
 from mixbench.trial import Augment
 
+LOT_VALUES = 512 * 3 * 32 * 32
+"""How many of an image's values are augmented at once, where a batch has fewer: 512 images of CIFAR's size."""
+
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
     """The order of an epoch's samples: a function of seed and epoch only, never of the world size."""
@@ -62,27 +65,63 @@ class TrainLoader:
 
         Where images are mixed, targets B classes (float, each row's sum is 1) stand in place of the labels.
         """
+        return beside(self._batches(seed, epoch, pieces, start), self.device)
+
+    def _batches(self, seed: int, epoch: int, pieces: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         images = len(self.data.labels)
         order, draws = epoch_order(images, seed, epoch), Draws(images, self.on_device, seed, epoch)
         boxes = {"box": CropBox(self.cropped_when_read, seed, epoch)} if self.cropped_when_read else {}
         spans = [span for step in range(start, self.steps(pieces)) for span in self._spans(step, pieces)]
         loaded = [with_partners(span, images) if draws.mixes else span for span in spans]
-        batches = self.data.batches((order[wide.start : wide.stop] for wide in loaded), self.device, **boxes)
-        for span, wide, batch in zip(spans, loaded, batches, strict=True):
-            index = order[wide.start : wide.stop]
-            batch = self.normalize(draws.apply(batch, index, self.dataset.image_size))
-            batch, labels = draws.erase(batch, index), self.data.labels[index.to(self.device)]
+        lots = self._lots([order[wide.start : wide.stop] for wide in loaded])
+        read = self.data.batches((torch.cat(lot) for lot in lots), self.device, **boxes)
+        made = (each for lot, batch in zip(lots, read, strict=True) for each in self._augmented(batch, lot, draws))
+        for span, wide, (batch, labels, index) in zip(spans, loaded, made, strict=True):
             if draws.mixes:
                 partner = partners(wide, images) - wide.start
                 batch, labels = draws.mix(batch, labels, index, partner, self.dataset.classes)
             own = slice(span.start - wide.start, span.stop - wide.start)
             yield batch[own], labels[own]
 
+    def _augmented(self, images: Tensor, lot: list[Tensor], draws: Draws) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each of a lot's batches, normalised, with its labels and its samples' indices."""
+        index, sizes = torch.cat(lot), [len(each) for each in lot]
+        images = self.normalize(draws.apply(images, index, self.dataset.image_size))
+        images, labels = draws.erase(images, index), self.data.labels[index.to(self.device)]
+        return zip(images.split(sizes), labels.split(sizes), lot, strict=True)
+
+    def _lots(self, batches: list[Tensor]) -> list[list[Tensor]]:
+        """Batches that are augmented together: what is done to a few images alike costs nearly what one costs."""
+        values = self.dataset.channels * self.dataset.image_size**2 * max(map(len, batches), default=1)
+        size = max(1, LOT_VALUES // values)
+        return [batches[at : at + size] for at in range(0, len(batches), size)]
+
     def _spans(self, step: int, pieces: int) -> list[range]:
         """Positions in the epoch's order of this rank's pieces of a global batch."""
         start = step * self.global_batch_size
         shard = cut(range(start, start + self.batch_size(step)), self.world_size)[self.rank]
         return cut(shard, pieces)
+
+
+def beside(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches.  A GPU makes them on a stream of their own, while it still trains on those before.
+
+    Augmenting copies numbers from the host and waits for them: on the training's stream it would wait for that too.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    making, training = torch.cuda.Stream(device, priority=-1), torch.cuda.current_stream(device)
+    making.wait_stream(training)  # images and labels may still be on their way
+    while True:
+        with torch.cuda.stream(making):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        training.wait_stream(making)
+        for part in batch:
+            part.record_stream(training)
+        yield batch
 
 
 def cut(span: range, parts: int) -> list[range]:

@@ -1,0 +1,33 @@
+"""The exponential moving average of a model's weights, which is evaluated in their place where a recipe asks for it."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mixbench.trial import Trial
+
+
+def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
+    """The average of a model's weights and buffers, None where the recipe wants none."""
+    if not trial.recipe.ema:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(trial.recipe.ema), use_buffers=True)
+
+
+@torch.no_grad()
+def follow(average: AveragedModel, model: nn.Module) -> None:
+    """AveragedModel.update_parameters to the bit, which at each step copies its counter to the device, and waits."""
+    ours, theirs = _values(average.module), _values(model)
+    if not average.n_averaged.item():  # it lies on the host
+        torch._foreach_copy_(ours, theirs)
+    else:
+        assert average.multi_avg_fn is not None
+        for floats in (True, False):
+            which = [place for place, value in enumerate(ours) if value.is_floating_point() == floats]
+            if which:
+                average.multi_avg_fn([ours[at] for at in which], [theirs[at] for at in which], average.n_averaged)
+    average.n_averaged += 1
+
+
+def _values(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

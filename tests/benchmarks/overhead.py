@@ -1,0 +1,126 @@
+"""What evaluating and saving cost beside the training itself, and what memory the process takes.
+
+Run with: python tests/benchmarks/overhead.py [ROUNDS], 9 unless told.  The first trial of fashion_mnist_short.yaml on a
+tenth of Fashion-MNIST: a round trains an epoch, evaluates and saves a checkpoint, each timed.  From a round's times
+follows what share of a trial of ten minutes is not training, with an evaluation after each epoch and a checkpoint every
+ten minutes, as is usual; a checkpoint's time is all of its writing, syncing and reading back.
+"""
+
+import math
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from mixbench.checkpoint import Checkpoints, Position
+from mixbench.data import store
+from mixbench.data.loader import TrainLoader
+from mixbench.environment import environment
+from mixbench.measure.accuracy import evaluate
+from mixbench.run import Run
+from mixbench.suite import load
+from mixbench.train import build_model, make_engine, train_epoch, train_step
+from mixbench.trial import Checkpointing, Trial
+from mixbench.world import World, connect
+
+TRIAL_SECONDS, PART, GIB = 600, 10, 2**30
+
+
+def tenth(images: store.Images) -> store.Images:
+    return store.Images(images.images[::PART], images.labels[::PART])
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()  # an epoch's loss, the scores, what is written: each ends with numbers on the host
+    return time.perf_counter() - began
+
+
+def shares(training: float, evaluating: float, saving: float) -> tuple[float, float]:
+    """Of a trial of ten minutes, in %: all evaluations, all checkpoints; times of a tenth of an epoch's images."""
+    saved = math.floor(TRIAL_SECONDS / (60 * Checkpointing().minutes)) * saving
+    return 100 * evaluating / (training + evaluating) * (1 - saved / TRIAL_SECONDS), 100 * saved / TRIAL_SECONDS
+
+
+def kept_for_backward(engine: Any, trial: Trial, loader: TrainLoader) -> int:
+    """Bytes of the activations that a step keeps, each storage once."""
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        train_step(engine, trial, *next(loader.epoch(trial.seed, 0)))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in engine.module.parameters()}
+    return sum(size for pointer, size in sizes.items() if pointer not in weights)
+
+
+def measured(trial: Trial, data: store.Splits, world: World, run: Run, rounds: int) -> tuple[list[list[float]], int]:
+    """The times of training, evaluating and saving in each round; the bytes of a step's activations."""
+    train, test = tenth(data.train), tenth(data.test)
+    engine = make_engine(build_model(trial, world), trial, world)
+    loader = TrainLoader(train, trial.data, trial.recipe.augment, trial.recipe.global_batch_size, 0, 1)
+    checkpoints = Checkpoints(run, trial, world)
+    times: list[list[float]] = []
+    for step in range(rounds + 1):
+        position = Position()
+        each: list[Callable[[], Any]] = [
+            lambda position=position: train_epoch(engine, trial, loader, world, position),  # type: ignore[misc]
+            lambda: evaluate(engine, trial, test, world),
+            lambda position=position, step=step: checkpoints.save(engine, None, position, step + 1),  # type: ignore[misc]
+        ]
+        times.append([seconds(action) for action in each])
+    return times[1:], kept_for_backward(engine, trial, loader)  # the first warms up
+
+
+def main(rounds: int = 9) -> None:
+    trial = load("fashion_mnist_short")[1][0]
+    with tempfile.TemporaryDirectory() as folder:
+        world, run = connect(Path(folder) / "meeting.json"), Run(Path(folder) / "run")
+        run.write_plan("name: overhead\n", [trial])
+        data = store.load(trial.data).on(world.device)
+        times, activations = measured(trial, data, world, run, rounds)
+    here = environment()
+    versions = f"torch {here.torch_version}, deepspeed {here.deepspeed_version}"
+    title = f"{trial.label}, {here.device}, {here.threads} threads, {versions}"
+    table = Table("what", "median", "quartiles", "target", "met", title=title)
+    for name, column in zip(("training", "evaluating", "saving"), zip(*times, strict=True), strict=True):
+        table.add_row(f"{name}, s", *row(list(column), 3))
+    of_rounds = [shares(*each) for each in times]
+    table.add_row("evaluating, % of 10 min", *row([evaluating for evaluating, _ in of_rounds], 2))
+    table.add_row("saving, % of 10 min", *row([saving for _, saving in of_rounds], 2))
+    both = [sum(each) for each in of_rounds]
+    table.add_row("both", *row(both, 2), "< 3 %", "yes" if statistics.median(both) < 3 else "no")
+    if not torch.cuda.is_available():
+        images = data.train.nbytes + data.test.nbytes
+        model = activations + 16 * sum(math.prod(p.shape) for p in build_model(trial, world).parameters())
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        rest = (peak - images - model) / GIB
+        table.add_row("peak memory, GiB", f"{peak / GIB:.2f}")
+        table.add_row("… less dataset and model", f"{rest:.2f}", "", "< 1 GiB", "yes" if rest < 1 else "no")
+        table.caption = (
+            f"dataset {images / GIB:.3f} GiB; weights, gradients, moments, a step's activations {model / GIB:.3f} GiB"
+        )
+    Console(width=120).print(table)
+
+
+def row(values: list[float], digits: int) -> tuple[str, str]:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.{digits}f}", f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

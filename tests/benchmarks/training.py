@@ -1,0 +1,266 @@
+"""The training loop against two rivals: the bare step on one batch, and the usual way with PIL images and a DataLoader.
+
+Run with: python tests/benchmarks/training.py [BATCH [ROUNDS]], 64 images and 15 rounds unless told.  SplitMixer-I 256/8
+and 64/4 at 32×32 on the real Fashion-MNIST, trained by the CIFAR suite's recipe; fp32 on a CPU, amp-fp16 on a GPU.
+
+The three take turns, a block of steps each, and a round gives one ratio of each rival.  Who is not at turn rests: the
+DataLoader's workers are stopped (SIGSTOP) when their block ends, so that they neither prefetch for free nor disturb the
+others, and go on with what they had ready: time is cut out of one steady run, its start-up left out.  Beside the ratio
+of the times stands that of the processor's seconds, the workers' included, which busy neighbours hardly change.
+"""
+
+import multiprocessing
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose, Normalize, RandAugment, RandomHorizontalFlip, ToTensor
+from torchvision.transforms import functional as TF
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from mixbench.checkpoint import Position
+from mixbench.data import store
+from mixbench.data.datasets import find_dataset
+from mixbench.data.loader import TrainLoader
+from mixbench.environment import environment, installed
+from mixbench.suite import load
+from mixbench.train import as_input, build_model, make_engine, make_optimizer, train_epoch
+from mixbench.trial import Trial
+from mixbench.world import World, connect
+
+Steps = Callable[[int], None]
+"""Trains so many steps."""
+
+MODELS = {"SplitMixer-I 256/8": (), "SplitMixer-I 64/4": ("models.0.dim=64", "models.0.depth=4")}
+BARE, USUAL = "(a) bare step", "(b) DataLoader, PIL"
+TARGETS = {
+    ("cpu", "SplitMixer-I 256/8", BARE): 0.95,
+    ("cpu", "SplitMixer-I 64/4", USUAL): 1.2,
+    ("cuda", "SplitMixer-I 256/8", BARE): 0.9,
+    ("cuda", "SplitMixer-I 256/8", USUAL): 5.0,
+    ("cuda", "SplitMixer-I 64/4", USUAL): 5.0,
+}
+BLOCK_SECONDS = 1.5
+WORKERS = 2
+
+
+def fashion_at_cifars_size() -> store.Images:
+    whole = store.load(find_dataset("fashion_mnist")).train
+    larger = TF.resize(whole.images, [32, 32], antialias=True)
+    return store.Images(larger.expand(-1, 3, -1, -1).contiguous(), whole.labels)
+
+
+def plan(model: str, batch: int, world: World) -> Trial:
+    precision = "amp-fp16" if world.device.type == "cuda" else "fp32"
+    settings = (f"recipe.global_batch_size={batch}", f"precision={precision}", *MODELS[model])
+    _, trials = load("cifar", settings)
+    return next(trial for trial in trials if trial.label == "SplitMixer-I" and trial.dataset == "cifar10")
+
+
+class InBlocks(TrainLoader):
+    """What it calls an epoch is the next `block` batches of epochs without end."""
+
+    def __init__(self, images: store.Images, trial: Trial, world: World):
+        recipe = trial.recipe
+        batch, place = recipe.global_batch_size, (world.rank, world.size)
+        super().__init__(images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
+        self.block = 0
+        self.without_end = (batch for epoch in count() for batch in TrainLoader.epoch(self, trial.seed, epoch))
+
+    def epoch(self, *_: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(self.without_end, self.block)
+
+
+def ours(trial: Trial, images: store.Images, world: World) -> Steps:
+    """mixbench's own way, as a run trains."""
+    engine = make_engine(build_model(trial, world), trial, world)
+    loader = InBlocks(images.on(world.device, whole=True), trial, world)
+    done = 0
+
+    def steps(number: int) -> None:
+        nonlocal done
+        loader.block = number
+        train_epoch(engine, trial, loader, world, Position(step=done % loader.steps()))
+        done += number
+
+    return steps
+
+
+def bare(trial: Trial, images: store.Images, world: World) -> Steps:
+    """Forward, backward, clip, step in plain PyTorch, on one batch that already lies on the device."""
+    step = plain_step(build_model(trial, world), make_optimizer, trial, world)
+    some = images.images[: trial.recipe.global_batch_size].to(world.device)
+    batch, labels = as_input(some / 128 - 1, trial), images.labels[: len(some)].to(world.device)
+
+    def steps(number: int) -> None:
+        for _ in range(number):
+            step(batch, labels)
+
+    return steps
+
+
+class PILImages(Dataset):
+    """As torchvision's CIFAR10 has it, which keeps its images as an array B H W C."""
+
+    def __init__(self, images: store.Images, transform: Compose):
+        self.images, self.labels = images.images.permute(0, 2, 3, 1).contiguous().numpy(), images.labels.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def usual(trial: Trial, images: store.Images, world: World) -> Steps:
+    """As SplitMixer's authors train: PIL images, two workers, torch's AdamW as it comes, the loss read at each step."""
+    options, rand = trial.recipe.optimizer, trial.recipe.augment.randaugment
+    assert rand is not None
+
+    def adamw(_: Any, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+
+    step = plain_step(build_model(trial, world), adamw, trial, world)
+    augment = Compose(
+        [
+            RandomHorizontalFlip(),
+            RandAugment(num_ops=rand.num_ops, magnitude=rand.magnitude),
+            ToTensor(),
+            Normalize(trial.data.mean, trial.data.std),
+        ]
+    )
+    data = PILImages(images, augment)
+    loader = DataLoader(data, trial.recipe.global_batch_size, shuffle=True, num_workers=WORKERS)
+    without_end = (batch for _ in count() for batch in loader)
+    total = 0.0
+
+    def steps(number: int) -> None:
+        nonlocal total
+        _to_workers(signal.SIGCONT)
+        for batch, labels in islice(without_end, number):
+            total += step(batch.to(world.device), labels.to(world.device)).item()
+        _to_workers(signal.SIGSTOP)
+
+    return steps
+
+
+def _to_workers(what: signal.Signals) -> None:
+    for process in multiprocessing.active_children():
+        assert process.pid
+        os.kill(process.pid, what)
+
+
+def plain_step(model: nn.Module, optimizer_of: Any, trial: Trial, world: World) -> Callable[[Tensor, Tensor], Tensor]:
+    optimizer = optimizer_of(trial.recipe.optimizer, model)
+    on_gpu = world.device.type == "cuda"
+    scaler = torch.amp.GradScaler(world.device.type, enabled=on_gpu)
+    model.train()
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        with torch.autocast(world.device.type, torch.float16, enabled=on_gpu):
+            loss = F.cross_entropy(model(images), labels)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), trial.recipe.clip_grad_norm)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.detach()
+
+    return step
+
+
+def spent(steps: Steps, number: int) -> tuple[float, float]:
+    """Seconds of so many steps, the device's work included: by the clock, and the processor's, children's included."""
+    before = time.perf_counter(), _processor_seconds()
+    steps(number)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - before[0], _processor_seconds() - before[1]
+
+
+def _processor_seconds() -> float:
+    children = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    return time.process_time() + sum(each.user + each.system for each in children)
+
+
+def race(rivals: dict[str, Steps], rounds: int) -> tuple[int, dict[str, list[tuple[float, float]]]]:
+    """The steps of a block, and what each rival spent on each."""
+    for steps in rivals.values():
+        steps(3)
+    block = max(2, round(BLOCK_SECONDS / (spent(next(iter(rivals.values())), 3)[0] / 3)))
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
+    names = list(rivals)
+    for round_ in range(rounds):
+        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            taken[name].append(spent(rivals[name], block))
+    return block, taken
+
+
+def over(theirs: list[float], mine: list[float]) -> tuple[float, str]:
+    """The median of a ratio of each round, and the quartiles."""
+    low, middle, high = statistics.quantiles([their / my for their, my in zip(theirs, mine, strict=True)], n=4)
+    return middle, f"{low:.3f}–{high:.3f}"
+
+
+def rows(model: str, batch: int, rounds: int, images: store.Images, world: World) -> Iterator[list[str]]:
+    """The table's, one for each rival of ours."""
+    trial, device = plan(model, batch, world), world.device.type
+    makers = {"ours": ours, BARE: bare, USUAL: usual}
+    block, taken = race({name: make(trial, images, world) for name, make in makers.items()}, rounds)
+    _to_workers(signal.SIGCONT)  # to their end
+    clock, processor = ({name: [each[kind] for each in spans] for name, spans in taken.items()} for kind in (0, 1))
+    speeds = {name: f"{block * batch / statistics.median(times):,.0f}" for name, times in clock.items()}
+    for rival in (BARE, USUAL):
+        ratio, spread = over(clock[rival], clock["ours"])
+        by_processor = "{:.3f} ({})".format(*over(processor[rival], processor["ours"]))
+        target = TARGETS.get((device, model, rival), 0.0)
+        told = [f"≥ {target}", "yes" if ratio >= target else "no"] if target else ["", ""]
+        yield [
+            f"{model}, {trial.precision}",
+            rival,
+            speeds["ours"],
+            speeds[rival],
+            f"{ratio:.3f}",
+            spread,
+            *told,
+            by_processor,
+        ]
+
+
+def main(batch: int = 64, rounds: int = 15) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = connect(Path(folder) / "meeting.json")
+    images, here = fashion_at_cifars_size(), environment()
+    table = Table(
+        title=f"Training, batch {batch}, {here.device}, {here.threads} threads, torch {here.torch_version}, deepspeed "
+        f"{here.deepspeed_version}, torchvision {installed('torchvision')}",
+        caption=f"ours over the rival's speed in each of {rounds} rounds: median, quartiles",
+    )
+    for head in ("model", "rival", "ours, images/s", "rival's", "ratio", "quartiles", "target", "met", "processor's"):
+        table.add_column(head)
+    for model in MODELS:
+        for row in rows(model, batch, rounds, images, world):
+            table.add_row(*row)
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
