@@ -16,12 +16,16 @@ from mixbench.summary import Group, SummaryRow
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly."""
+    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly.
+
+    `reachable`: a keyboard stops here, as `hover` says what stands nowhere else in the table.
+    """
 
     shown: str
     value: float | str | None = None
     spread: str = ""
     hover: str = ""
+    reachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,11 +167,13 @@ def _seeds(line: Line) -> Cell:
 
 def _macs(line: Line) -> Cell:
     row = line.row
+    if row.macs is None:
+        return Cell(numbers.DASH)
     hover = f"{numbers.exact(row.macs)}: multiply–accumulates of convolutions and matrix products, for one image"
     if row.macs_published is not None:
         ours = f", ours {numbers.count(row.macs_as_published)} by it" if row.macs_as_published is not None else ""
         hover += f"; published {numbers.count(row.macs_published)} by the convention “{row.macs_convention}”{ours}"
-    return Cell(numbers.count(row.macs), row.macs, hover=hover if row.macs is not None else "")
+    return Cell(numbers.count(row.macs), row.macs, hover=hover, reachable=row.macs_published is not None)
 
 
 def _macs_published(line: Line) -> Cell:
