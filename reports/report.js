@@ -92,6 +92,7 @@ function leaderboard(table, controls) {
   // Accuracy by difference, prices by ratio; rows of another dataset cannot be compared.
   function compare() {
     const base = rows.find(({ row }) => row.dataset.row === fields.base.value);
+    document.getElementById("versus").hidden = !base;
     for (const line of rows) {
       line.row.classList.toggle("baseline", line === base);
       line.cells.forEach((cell, at) => {
@@ -115,7 +116,11 @@ function leaderboard(table, controls) {
     if (line.row.dataset.dataset !== base.row.dataset.dataset || ours === null || theirs === null) {
       return { value: "", text: "–" };
     }
-    if (kind === "points") return { value: ours - theirs, text: signed(ours - theirs) };
+    if (kind === "points") {
+      const tested = JSON.parse(line.row.dataset.versus ?? "{}")[base.row.dataset.row];
+      const digits = Math.min(...[line, base].map((each) => decimals(plain(each.shown[at][0]))));
+      return { value: ours - theirs, text: tested ?? signed(ours - theirs, digits) };
+    }
     return theirs ? { value: ours / theirs, text: `× ${significant(ours / theirs)}` } : { value: "", text: "–" };
   }
 
@@ -315,9 +320,13 @@ function plain(element) {
   return element.textContent.replace(/\s+/g, " ").trim();
 }
 
-function signed(number) {
-  const text = Math.abs(number).toFixed(2);
-  return Number(text) === 0 ? "0.00" : (number < 0 ? "−" : "+") + text;
+function decimals(text) {
+  return text.match(/^\d+\.?(\d*)/)?.[1].length ?? 0;
+}
+
+function signed(number, digits) {
+  const text = Math.abs(number).toFixed(digits);
+  return Number(text) === 0 ? text : (number < 0 ? "−" : "+") + text;
 }
 
 function significant(number) {

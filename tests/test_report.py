@@ -144,7 +144,7 @@ def test_leaderboard_is_sorted_and_shows_interval_and_published(tmp_path: Path) 
         "Trainingtime": "43 min 41 s",
         "Memorypeak": "1.50 GiB",
         "Publishedtop-1, %": "93.91",
-        "Differencepoints": "+3.59",
+        "Differencepoints": "+4",
         "Agreeswith the paper": "not MACs",  # the record's one invented layer does not add up to them
         "Source": "[1]",
         "Publishedparams": "280,000",

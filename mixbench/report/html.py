@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from mixbench.content import content
 from mixbench.report import numbers, page
-from mixbench.report.board import board, row_keys
+from mixbench.report.board import MOST_BASELINES, board, row_keys
 from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
 from mixbench.report.findings import findings
@@ -39,6 +39,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         places=page.environments(tables.records),
         origins=page.origins(tables),
         looks=looks(tables.records),
+        most_baselines=MOST_BASELINES,
     )  # fmt: skip
 
 

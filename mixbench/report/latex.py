@@ -49,7 +49,7 @@ def _table(board: Board) -> str:
             "",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(board.dataset)}. {escape(NOTE)}}}",
+            rf"\caption{{{escape(board.images)}. {escape(NOTE)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
             r"\toprule",
             rows[0],

@@ -1,5 +1,6 @@
 """What a row is called among its neighbours, and the colour and marker of its family, the same in every figure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixbench.record import Record
@@ -45,6 +46,16 @@ def looks(records: list[Record]) -> dict[str, Look]:
     return {family: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, family in enumerate(families)}
 
 
+def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """The rows that can be set against each other, by what they were tested on, in the suite's order of datasets."""
+    found: dict[str, list[Group]] = {}
+    for dataset in dict.fromkeys(group.row.dataset for group in groups):
+        for group in groups:
+            if group.row.dataset == dataset:
+                found.setdefault(group.row.images, []).append(group)
+    return found
+
+
 def settings(groups: list[Group]) -> list[list[str]]:
     """For each row what sets it apart from its neighbours but its label: the settings that vary among them."""
     facts = [_facts(group) for group in groups]
@@ -77,5 +88,6 @@ def _facts(group: Group) -> dict[str, str]:
         "infer_batch_size": f"batch {trial.infer_batch_size}",
         "layout": f"{row.nodes} × {trial.processes_per_node} processes",
         "device": row.device,
+        "split": f"{row.split} split",
         "run": row.run,
     }

@@ -5,6 +5,12 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mixbench.statistics import plus_minus, supported
+
+if TYPE_CHECKING:
+    from mixbench.summary import SummaryRow
 
 DASH = "–"
 MINUS = "−"
@@ -48,6 +54,16 @@ def fixed(value: float | None, digits: int = 2) -> str:
 def signs(text: str) -> str:
     """Typographic minus signs for the hyphens that Python prints."""
     return text.replace("-", MINUS)
+
+
+def percent(row: "SummaryRow") -> str:
+    """A row's mean top-1 with its 95 % interval: "94.30 ± 0.32", "94.30" of a single seed."""
+    return DASH if row.top1_mean is None else signs(plus_minus(row.top1_mean, row.top1_ci95))
+
+
+def apart(row: "SummaryRow") -> str:
+    """Ours - published, to the digits that our interval supports: "−0.01", "−20"."""
+    return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.top1_ci95, sign="+"))
 
 
 def many(n: int, noun: str) -> str:
@@ -172,5 +188,5 @@ def _significant(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value) * 1.0005)))
+    digits = max(0, 2 - math.floor(math.log10(abs(value)) + math.log10(1.0005)))
     return f"{value:,.{digits}f}"

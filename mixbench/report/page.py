@@ -90,6 +90,7 @@ def missing(tables: Tables) -> list[str]:
     counts, groups = tables.counts, tables.groups
     short = [group for group in groups if group.row.n_seeds < seeds(group) and _wants_accuracy(group)]
     single = [group for group in groups if group.row.n_seeds == 1]
+    held_out = sum(group.row.split == "val" for group in groups)
     unplanned = sum(NOT_IN_PLAN in record.flags for record in tables.records)
     sentences = [
         (not tables.records, "This run has no trials yet."),
@@ -98,6 +99,11 @@ def missing(tables: Tables) -> list[str]:
         (counts["pending"], f"{numbers.many(counts['pending'], 'trial')} not run yet."),
         (short, f"{numbers.many(len(short), 'row')} of the leaderboard with fewer seeds than planned."),
         (single, f"{numbers.many(len(single), 'row')} with a single seed: no spread can be given."),
+        (
+            held_out,
+            f"{numbers.many(held_out, 'row')} tested on a validation split, a part of the training set: set against "
+            "each other alone, never against rows tested on the test set, nor against published figures.",
+        ),
         (
             unplanned,
             f"{numbers.many(unplanned, 'trial')} no longer in the plan: shown under Models, not in the leaderboard.",

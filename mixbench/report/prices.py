@@ -77,8 +77,9 @@ PRICES = [
 
 
 def front(groups: Sequence[Group], price: Price) -> list[Group]:
-    """The Pareto-optimal rows of one dataset, the cheapest first: none other is as accurate at that price, and better
-    in one of the two.  Equals stay together.
+    """The Pareto-optimal rows of those tested on the same images, the cheapest first.
+
+    None other is as accurate at that price, and better in one of the two.  Equals stay together.
     """
     priced = [(value, group) for group in groups if (value := price.of(group)) and group.row.top1_mean is not None]
     sign = 1 if price.lower_is_better else -1

@@ -22,6 +22,9 @@ from mixbench.report.svg import INK, Mark
 from mixbench.summary import Group, SummaryRow
 
 LOG_FROM = 8  # a log axis where the largest value is this many times the smallest
+BAR_ROOM = 0.6  # of the means' range, that bars may take beyond it
+CUT = " The widest go on beyond the edge."
+BARS = "Bars: the 95 % interval of the mean over seeds, as in the leaderboard."
 MOST_LABELS = 16  # points named in one figure; the others say their names when pointed at
 LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned there
     (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
@@ -58,12 +61,15 @@ def scatter(scene: Scene, price: Price) -> Drawing | None:
     best = front([point.group for point in points], price)
     stairs = _draw_front(axes, best, price)
     _draw_points(axes, points, scene)
+    means = [point.top1 for point in points]
+    ends = [end for point in points for end in _bar(point, means)]
+    axes.set_ylim(*_with_room(min(ends), max(ends)))
     _price_axis(axes, [point.x for point in points], price)
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
     notes = ["Better is up and to the left." if price.lower_is_better else "Better is up and to the right."]
     notes.append("Dashed: the Pareto front.")
-    if any(point.row.top1_std is not None for point in points):
-        notes.append("Bars: one standard deviation over seeds.")
+    if any(point.row.top1_ci95 is not None for point in points):
+        notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
     if _label_points(figure, axes, points, stairs) < len(points):
         notes.append("Point at a mark to read its name.")
     hover = [
@@ -85,9 +91,9 @@ def published(scene: Scene) -> Drawing | None:
         return None
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
-    ends = [value for point in points for value in (point.x, point.top1)]
-    room = max(max(ends) - min(ends), 0.5) * 0.1
-    limits = (min(ends) - room, max(ends) + room)
+    means = [value for point in points for value in (point.x, point.top1)]
+    ends = [*means, *(end for point in points for end in _bar(point, means))]
+    limits = _with_room(min(ends), max(ends))
     axes.plot(limits, limits, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.5)
     _draw_points(axes, points, scene)
     axes.set(xlim=limits, ylim=limits, xlabel="published top-1 (%)", ylabel="our top-1 (%)")
@@ -98,18 +104,38 @@ def published(scene: Scene) -> Drawing | None:
     hover = [
         Mark(
             f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} %, "
-            f"difference {numbers.signed(point.row.top1_delta)}",
+            f"difference {numbers.apart(point.row)}",
             point.key,
         )
         for point in points
     ]
-    notes = ["On the dashed line both agree; above it ours is better. Bars: one standard deviation over seeds."]
+    notes = ["On the dashed line both agree; above it ours is better."]
+    if any(point.row.top1_ci95 is not None for point in points):
+        notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
     return drawing(figure, scene, "published", "figures", "ours against published", notes, {"points": hover})
 
 
 def accuracy(row: SummaryRow) -> str:
-    spread = f" ± {numbers.fixed(row.top1_std)}" if row.top1_std is not None else ""
-    return f"{numbers.fixed(row.top1_mean)}{spread} % ({seeds(row)})"
+    """With its 95 % interval, as everywhere."""
+    return f"{numbers.percent(row)} % ({seeds(row)})"
+
+
+def _bar(point: Point, means: Sequence[float]) -> tuple[float, float]:
+    """The ends of a point's bar, as far as a figure shows them: bars of two seeds may be wider than all else."""
+    room = BAR_ROOM * max(max(means) - min(means), 1.0)
+    low, high = max(0.0, min(means) - room), min(100.0, max(means) + room)
+    width = point.row.top1_ci95 or 0.0
+    return max(low, point.top1 - width), min(high, point.top1 + width)
+
+
+def _is_cut(point: Point, means: Sequence[float]) -> bool:
+    low, high = _bar(point, means)
+    return high - low < 2 * (point.row.top1_ci95 or 0.0)
+
+
+def _with_room(low: float, high: float) -> tuple[float, float]:
+    room = max(high - low, 0.5) * 0.08
+    return low - room, high + room
 
 
 def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> list[tuple[float, float]]:
@@ -129,9 +155,9 @@ def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
     families, look = families_of([point.group for point in points], scene.look), scene.look
     for family in families:
         spread = [
-            (point.x, point.top1, point.row.top1_std)
+            (point.x, point.top1, point.row.top1_ci95)
             for point in points
-            if point.row.family == family and point.row.top1_std is not None
+            if point.row.family == family and point.row.top1_ci95 is not None
         ]
         if spread:
             xs, ys, errors = zip(*spread, strict=True)
@@ -162,7 +188,7 @@ def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
         axes.xaxis.set_major_locator(FixedLocator(inside))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.12)
     axes.set_xlabel(label)
 
 
@@ -174,7 +200,7 @@ def _label_points(
     `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
     """
     settle(figure)
-    spans = [(point.x, point.top1 + sign * (point.row.top1_std or 0.0)) for point in points for sign in (-1, 0, 1)]
+    spans = [(point.x, point.top1 + sign * (point.row.top1_ci95 or 0.0)) for point in points for sign in (-1, 0, 1)]
     low, spot, high = axes.transData.transform(spans).reshape(-1, 3, 2).swapaxes(0, 1)
     taken = np.concatenate([np.hstack([spot - 5, spot + 5]), np.hstack([low - 1, high + 1])])  # x0 y0 x1 y1
     if len(lines) > 1:
