@@ -182,7 +182,8 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     multiple=True,
     metavar="METRIC:CHANGE",
     help="Exit with 1 where RUN_B is worse by more than this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
-    "(points), peak_memory_bytes:+10%.  May be given several times.",
+    "(points), peak_memory_bytes:+10%; or lacks a value that RUN_A has, of a trial that failed or is not planned.  "
+    "May be given several times.",
 )
 @json_option
 def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:

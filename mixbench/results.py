@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DAMAGED = "damaged record"
+NEWER = "record of a newer mixbench"
 FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
 
 
@@ -89,7 +90,8 @@ def collect(run: Run) -> Collected:
             damaged += problems
             if record is None:
                 continue
-            flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
+            damage_flags = dict.fromkeys(NEWER if damage.NEWER in text else DAMAGED for text in problems)
+            flags = [*record.flags, *damage_flags, *_warnings(record)]
             if trial_id not in planned:
                 flags.append(NOT_IN_PLAN)
             record.flags = list(dict.fromkeys(flags))

@@ -65,10 +65,12 @@ class Session:
         `detach`: return when the jobs are submitted; the last of them writes the report.
 
         Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
-        process runs them; Taken where another one took the run over, as this one showed no sign of life.
+        process runs them or a newer mixbench did; Taken where another one took the run over, as this one showed no sign
+        of life.
         """
         self._check_cluster()
         todo = self.unfinished()
+        damage.refuse_newer(self.run, todo)
         if "accuracy" in self.suite.measure:
             data = dict.fromkeys(trial.data for trial in todo)
             require(data)
