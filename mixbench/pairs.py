@@ -278,13 +278,13 @@ def _rows(records: Iterable[Record]) -> Rows:
 
 def _point(trial: Trial) -> Point:
     kept = trial.model_dump(mode="json", exclude=_NO_IDENTITY) | {"images": trial.data.contents}
-    return tuple((key.removeprefix("arguments."), value) for key, value in _leaves(kept) if key != "recipe.name")
+    return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inside in value.items():
-            yield from _leaves(inside, f"{path}.{key}" if path else key)
+            yield from leaves(inside, f"{path}.{key}" if path else key)
     else:
         yield path, cut(str(value))
 

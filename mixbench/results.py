@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from mixbench import damage
+from mixbench.commands import Command, commands
 from mixbench.errors import RequestError
 from mixbench.record import COLUMNS, Record, Status
 from mixbench.run import Run
@@ -54,6 +55,7 @@ class Source:
     suite: str
     suite_text: str
     counts: dict[Status, int]
+    commands: list[Command]
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def tables(*runs: Run) -> Tables:
         record.model_copy(update={"run": name}) for name, collected in found.items() for record in collected.records
     ]
     sources = [
-        Source(name, each.records[0].suite if each.records else name, _text(run), each.counts)
+        Source(name, each.records[0].suite if each.records else name, _text(run), each.counts, commands(run))
         for (name, each), run in zip(found.items(), runs, strict=True)
     ]
     one = len(runs) == 1

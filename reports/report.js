@@ -3,6 +3,7 @@
 // keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures' marks to the rows.  Without it the page is whole.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
+const MOST_PRINTED = 200; // folded parts
 const table = document.getElementById("board");
 const controls = document.getElementById("controls");
 if (table) leaderboard(table, controls);
@@ -313,6 +314,14 @@ function figures(tip) {
     if (target instanceof HTMLDetailsElement) target.open = true;
   };
   window.addEventListener("hashchange", unfold);
+  // Paper cannot be unfolded.  Of very many models only those that are open are printed.
+  const folded = [...document.querySelectorAll("main details:not(.menu)")];
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = folded.length <= MOST_PRINTED ? folded.filter((each) => !each.open) : [];
+    for (const each of opened) each.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
   unfold();
 }
 

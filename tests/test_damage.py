@@ -1,6 +1,7 @@
 """Damaged files in a run folder: named and counted by whoever reads, set aside by the next run, never used."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from random import Random
 import pytest
 
 from mixbench import damage
+from mixbench.commands import commands
 from mixbench.disk import set_aside
 from mixbench.errors import RequestError
 from mixbench.report import write
@@ -103,6 +105,8 @@ def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_aga
     path = run.record_file(run.planned()[0])
     later = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 9, "status": "as never before"}
     path.write_text(sealed(json.dumps({key: later[key] for key in later if "sha256" not in key})), encoding="utf-8")
+    [given] = commands(run)
+    assert given.line == shlex.join(["mixbench", *command[3:]])
     before = files(run.folder)
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2 and str(path) in refused.stderr and "Traceback" not in refused.stderr

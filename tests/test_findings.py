@@ -108,6 +108,17 @@ def test_a_validation_split_is_a_ranking_of_its_own(tmp_path: Path) -> None:
     assert markdown(of).count("## cifar10") == 2
 
 
+def test_speeds_of_several_devices_are_not_set_against_each_other(tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("splitmixer_i_256_8", "convmixer_256_8", "mixer_s_4", "resmlp_s12_4")]
+    records = [done(each, 90.0 + i, device="H100" if i < 2 else "EPYC") for i, each in enumerate(trials)]
+    (of,) = findings(tables(write_run(tmp_path, trials, records)))
+    titles = [title for title in said(of) if "throughput" in title]
+    assert titles == [f"Best for {kind} throughput on {device}" for kind in ("inference", "training")
+                      for device in ("EPYC", "H100")]  # fmt: skip
+    assert "splitmixer_i" not in said(of)["Best for inference throughput on EPYC"]
+    assert "Best for parameters" in said(of)
+
+
 def test_a_deviation_from_the_paper_is_pointed_out_and_agreement_is_counted(tmp_path: Path) -> None:
     points = said(found(tmp_path, {"splitmixer_i_256_8": [90.0], "splitmixer_ii_256_8": [92.3]}))
     assert points["Against the papers"].startswith(

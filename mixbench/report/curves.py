@@ -61,7 +61,7 @@ def curves(scene: Scene) -> Drawing | None:
         panel.fill_between(near.epochs, near.low, near.high, color=colour, alpha=0.35, linewidth=0)
         dot = "o" if len(near.epochs) == 1 else None  # a line needs two epochs
         panel.plot(near.epochs, near.mean, color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
-        panel.set_title(numbers.short(name, 30), fontsize=8)
+        panel.set_title(numbers.middle(name, 30), fontsize=8)
         panel.text(0.98, 0.06, numbers.percent(row), transform=panel.transAxes, ha="right", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)

@@ -70,16 +70,25 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
     points = [("Best accuracy", _best(ranked, tested, refs))]
     if len(ranked) > 1:
         points.append(("Real differences", _differences(ranked, tested, refs)))
-        points += [
-            (f"Best for {price.plain}", _efficient(front(groups, price), price, refs))
-            for price in PRICES
-            if price.name in ("params", "macs", "throughput", "training")
-            and sum(price.of(group) is not None for group in ranked) > 1
-        ]
+        for price in PRICES:
+            if price.name in ("params", "macs", "throughput", "training"):
+                points += [
+                    (f"Best for {price.plain}{where}", _efficient(front(some, price), price, refs))
+                    for where, some in _measured_alike(ranked, price)
+                    if sum(price.of(group) is not None for group in some) > 1
+                ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
     pairs = [Pair(refs[id(each.first)], refs[id(each.second)], each) for each in tested]
     return Findings(images, points, pairs)
+
+
+def _measured_alike(groups: list[Group], price: Price) -> list[tuple[str, list[Group]]]:
+    """The rows that can be set against each other at this price: of each device its own, where there are several."""
+    devices = list(dict.fromkeys(group.row.device for group in groups)) if price.of_device else []
+    if len(devices) < 2:
+        return [("", groups)]
+    return [(f" on {device}", [group for group in groups if group.row.device == device]) for device in devices]
 
 
 def _descending(group: Group) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixbench.pairs import leaves
 from mixbench.record import Record
 from mixbench.summary import Group, SummaryRow
 
@@ -34,6 +35,9 @@ _MARKERS = [
 ]  # 11 of them: colour and marker together repeat after 110 families
 
 
+MOST_APART = 3  # keys of a recipe that are named beside it
+
+
 @dataclass(frozen=True)
 class Look:
     colour: str
@@ -58,7 +62,7 @@ def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 def settings(groups: list[Group]) -> list[list[str]]:
     """For each row what sets it apart from its neighbours but its label: the settings that vary among them."""
-    facts = [_facts(group) for group in groups]
+    facts = [_facts(group) | {"recipe": recipe} for group, recipe in zip(groups, _recipes(groups), strict=True)]
     varying = [name for name in (facts[0] if facts else {}) if len({fact[name] for fact in facts} - {""}) > 1]
     labels = [group.row.label for group in groups]
     return [
@@ -77,11 +81,25 @@ def seeds(row: SummaryRow) -> str:
     return "single seed" if row.n_seeds == 1 else f"{row.n_seeds} seeds"
 
 
+def _recipes(groups: list[Group]) -> list[str]:
+    """Each row's recipe by its name, and by what sets it apart from one of the same name that its label stands with."""
+    alike: dict[tuple[str, str], list[dict[str, str]]] = {}
+    recipes = [dict(leaves(group.records[0].details.trial.recipe.model_dump(mode="json"))) for group in groups]
+    for group, recipe in zip(groups, recipes, strict=True):
+        alike.setdefault((group.row.label, recipe["name"]), []).append(recipe)
+    said = []
+    for group, recipe in zip(groups, recipes, strict=True):
+        others = alike[group.row.label, recipe["name"]]
+        apart = [f"{key} {text}" for key, text in recipe.items() if any(other.get(key) != text for other in others)]
+        said.append(", ".join([f"recipe {recipe['name']}", *apart[:MOST_APART]]))
+    return said
+
+
 def _facts(group: Group) -> dict[str, str]:
     row, trial = group.row, group.records[0].details.trial
     return {
         "image_size": f"{row.image_size} px",
-        "recipe": f"recipe {trial.recipe.name}",
+        "recipe": "",
         "precision": row.precision,
         "memory_format": row.memory_format,
         "compiled": "compiled" if row.compiled else "not compiled",

@@ -38,6 +38,15 @@ def short(value: object, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def ends(value: object, head: int = 1000, tail: int = 3000) -> str:
+    """A long text's beginning and end, where most is said; what lies between is counted."""
+    whole = text(value)
+    left_out = len(whole) - head - tail
+    if left_out <= 0:
+        return whole
+    return f"{whole[:head]}\n… {left_out:,} characters left out …\n{whole[-tail:]}"
+
+
 def exact(value: float | None) -> str:
     """Every digit, thousands separated: 65,219,072."""
     return DASH if value is None else f"{value:,}"
@@ -109,7 +118,7 @@ def span_tick(seconds: float) -> str:
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:,.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
 def p_value(value: float | None) -> str:
@@ -138,6 +147,18 @@ def size(value: int | None) -> str:
         if value >= unit:
             return f"{_significant(value / unit)} {name}"
     return f"{value} B"
+
+
+def size_tick(value: float) -> str:
+    """A round size of an axis: 2 GiB, not 2.00 GiB."""
+    number, _, unit = size(round(value)).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+def middle(value: object, limit: int) -> str:
+    """One line of at most `limit` characters, whose end is kept too: names may differ there alone."""
+    line = short(value, 10_000)
+    return line if len(line) <= limit else f"{line[: limit // 2 - 1]}…{line[-(limit - limit // 2) :]}"
 
 
 def step(milliseconds: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mixbench.commands import Command
 from mixbench.record import Environment, Record
 from mixbench.report import numbers
 from mixbench.report.board import common_flags, seeds
@@ -66,11 +67,14 @@ def device_hours(records: list[Record]) -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """One run of a report: its suite's text, and the command that runs the same again, given that as suite.yaml."""
+    """One run of a report: its suite's text, the command that runs the same again, given that as suite.yaml, and the
+    commands that were given.
+    """
 
     name: str
     suite_text: str
     command: str
+    given: list[Command]
 
 
 def origins(tables: Tables) -> list[Origin]:
@@ -81,7 +85,7 @@ def origins(tables: Tables) -> list[Origin]:
         command = "mixbench run suite.yaml --out again"
         if commits:  # the one that most was measured with
             command = f"git checkout {commits[0]} && uv run {command}"
-        found.append(Origin(source.name, source.suite_text, command))
+        found.append(Origin(source.name, source.suite_text, command, source.commands))
     return found
 
 
