@@ -96,7 +96,7 @@ def ticks(axes: Axes) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "changes", "shown"),
     [
-        ("memory", [{"peak_memory_bytes": int(gib * 2**30)} for gib in (1.5, 1.6, 1.65)], ["1.5 GiB", "1.6 GiB"]),
+        ("memory", [{"peak_memory_bytes": int(gib * 2**30)} for gib in (1.5, 1.6, 1.65)], ["1.4 GiB", "1.6 GiB"]),
         ("memory", [{"peak_memory_bytes": 2**exponent} for exponent in (20, 22, 24)], ["2 MiB", "8 MiB"]),
         ("time", [{"train_seconds": seconds} for seconds in (0.02, 0.2, 0.7)], ["50 ms", "0.2 s", "0.5 s"]),
         ("time", [{"train_seconds": seconds} for seconds in (70.0, 80.0, 100.0)], ["1.2 min", "1.6 min"]),
