@@ -40,7 +40,7 @@ class Pair:
     def verdict(self) -> str:
         difference = self.comparison.difference
         if self.comparison.significant is None:
-            return difference.note or "not comparable"
+            return difference.note.removeprefix("not comparable: ") or "not comparable"
         return "significant" if self.comparison.significant else "not significant"
 
 

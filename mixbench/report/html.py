@@ -18,7 +18,7 @@ from mixbench.report.models import anchors, models
 from mixbench.report.names import looks
 from mixbench.results import Tables
 
-LONG_NAME = 16  # a place to break costs a browser time, which a table of a thousand rows feels
+LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 

@@ -129,7 +129,7 @@ def _bar(point: Point, means: Sequence[float]) -> tuple[float, float]:
 
 def _is_cut(point: Point, means: Sequence[float]) -> bool:
     low, high = _bar(point, means)
-    return high - low < 2 * (point.row.top1_ci95 or 0.0)
+    return high - low < 2 * (point.row.top1_ci95 or 0.0) - 1e-9
 
 
 def _with_room(low: float, high: float) -> tuple[float, float]:
