@@ -3,6 +3,7 @@
 // keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures' marks to the rows.  Without it the page is whole.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
+const FIRST = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
 const MOST_PRINTED = 200; // folded parts
 const table = document.getElementById("board");
 const controls = document.getElementById("controls");
@@ -23,7 +24,7 @@ function leaderboard(table, controls) {
   const fields = controls.elements; // controls.dataset would be its data-* where there is no such field
   let sort = { column: "", ascending: true };
   let order = rows;
-  let most = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+  let most = FIRST;
   const more = document.createElement("button");
   more.type = "button";
   more.className = "more";
@@ -51,15 +52,16 @@ function leaderboard(table, controls) {
         return sign * (typeof x === "string" ? collator.compare(x, y) : x - y);
       });
     }
-    filterRows();
+    filterRows(Math.min(most, FIRST));
     body.replaceChildren(...order.map((line) => line.row));
+    if (most > FIRST) requestAnimationFrame(() => setTimeout(filterRows)); // the rest once the first are on the screen
     heads.forEach((head, index) => {
       if (index === at) head.setAttribute("aria-sort", sort.ascending ? "ascending" : "descending");
       else head.removeAttribute("aria-sort");
     });
   }
 
-  function filterRows() {
+  function filterRows(limit = most) {
     const words = fields.text.value.toLowerCase().split(/\s+/).filter(Boolean);
     const family = fields.family?.value;
     const dataset = fields.dataset?.value;
@@ -69,7 +71,7 @@ function leaderboard(table, controls) {
         && words.every((word) => text.includes(word));
       row.hidden = !fits;
       count += fits;
-      row.classList.toggle("later", fits && count > most);
+      row.classList.toggle("later", fits && count > limit);
     }
     more.hidden = count <= most;
     more.textContent = `Show all ${count.toLocaleString("en")} rows`;

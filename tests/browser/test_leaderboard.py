@@ -250,3 +250,7 @@ def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(context: 
     page.get_by_label("Find").fill("")
     page.get_by_role("button", name="Show all 210 rows").click()
     assert len(names(page)) == 210 and not page.locator(".more").is_visible()
+    sort_by(page, "params")
+    expect(page.locator(ROWS)).to_have_count(210)
+    assert names(page) == [f"model_{index:03}" for index in reversed(range(210))]
+    assert not page.locator(".more").is_visible()
