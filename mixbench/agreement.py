@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from mixbench.published import Convention, PublishedFigure
 from mixbench.record import Complexity, Layer
-from mixbench.statistics import Interval
+from mixbench.statistics import Interval, supported
 
 TOP1_TOLERANCE = 0.5
 """Percentage points: two standard errors of 94 % on 10,000 test images are 0.47.  A wider interval of ours counts."""
@@ -25,7 +25,8 @@ class Agreement:
 
     `difference` is ours - published.  `agrees`: counts, rounded, are the printed digits; top1 is within `tolerance`.
     None where there is nothing to compare; `why` says so then, and where known, what makes a figure disagree.
-    `comparable`: it is an exact figure of what we measure too, whether or not ours is there yet.
+    `comparable`: it is an exact figure of what we measure too, whether or not ours is there yet.  `half_width`: of the
+    95 % interval of our top1.
     """
 
     figure: PublishedFigure
@@ -34,6 +35,7 @@ class Agreement:
     why: str = ""
     tolerance: float | None = None
     comparable: bool = True
+    half_width: float | None = None
 
     @property
     def published(self) -> float:
@@ -46,8 +48,13 @@ class Agreement:
 
     @property
     def ours_as_printed(self) -> str:
-        """Ours in the source's unit and to its decimals."""
-        return "" if self.ours is None else str(_rounded(self.ours, self.figure))
+        """Ours in the source's unit and to its decimals, or fewer where our interval supports no more."""
+        if self.ours is None:
+            return ""
+        rounded = _rounded(self.ours, self.figure)
+        if self.half_width is None:
+            return str(rounded)
+        return supported(self.ours, self.half_width, -int(rounded.as_tuple().exponent))
 
 
 def agreement(
@@ -126,11 +133,13 @@ def _accuracy(figure: PublishedFigure, top1: Interval, not_comparable: str) -> A
     if not_comparable:
         return Agreement(figure, None, None, not_comparable, comparable=False)
     if figure.qualifier:
-        return Agreement(figure, top1.mean, None, _qualified(figure), comparable=False)
+        why = _qualified(figure)
+        return Agreement(figure, top1.mean, None, why, comparable=False, half_width=top1.half_width)
     if top1.mean is None:
         return Agreement(figure, None, None, "not measured")
     tolerance = max(TOP1_TOLERANCE, top1.half_width or 0.0)
-    return Agreement(figure, top1.mean, abs(top1.mean - figure.value) <= tolerance, tolerance=tolerance)
+    agrees = abs(top1.mean - figure.value) <= tolerance
+    return Agreement(figure, top1.mean, agrees, tolerance=tolerance, half_width=top1.half_width)
 
 
 def _qualified(figure: PublishedFigure) -> str:

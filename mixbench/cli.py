@@ -73,7 +73,8 @@ def run(
     outlive_readers()
     heed_stops()
     try:
-        counts = session.run_all(quiet=as_json, detach=detach)
+        typed = click.get_current_context().find_root().obj
+        counts = session.run_all(quiet=as_json, detach=detach, typed=typed)
     except (KeyboardInterrupt, Taken):
         click.echo(session.how_to_go_on(), err=True)
         sys.exit(EXIT_INTERRUPTED)
@@ -165,12 +166,17 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     from mixbench.run import Run
 
     found = [Run(folder) for folder in runs]
+    for each in found:
+        each.planned()  # before any is written, is each a run's folder
     if out and Run(out).plan_file.exists():
         raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
     forms = forms or DEFAULT
     together = [(found, out)] if out else [([run], None) for run in found]
     written = [path for some, folder in together for path in write(*some, out=folder, forms=forms)]
-    click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+    if not written:
+        click.echo(f"mixbench: no trial is done yet, so {', '.join(forms)} has nothing to write", err=True)
+    if written or as_json:
+        click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
 
 
 @cli.command()
@@ -182,7 +188,8 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     multiple=True,
     metavar="METRIC:CHANGE",
     help="Exit with 1 where RUN_B is worse by more than this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
-    "(points), peak_memory_bytes:+10%.  May be given several times.",
+    "(points), peak_memory_bytes:+10%; or lacks a value that RUN_A has, of a trial that failed or is not planned.  "
+    "May be given several times.",
 )
 @json_option
 def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:
@@ -271,7 +278,7 @@ def main() -> None:
     """The entry point: a wrong request is one message and exit code 2, never a traceback."""
     make_usable()
     try:
-        cli(prog_name="mixbench", standalone_mode=False)
+        cli(prog_name="mixbench", standalone_mode=False, obj=sys.argv[1:])
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_REQUEST)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mixbench.limits import crossed, parse
+from mixbench.limits import Limit, checked, crossed, parse
 from mixbench.pairs import METRICS, MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.run import Run
 from mixbench.status import varied
@@ -20,7 +20,14 @@ def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> 
     found = side_by_side(a, b)
     broken = crossed(found, wanted)
     if as_json:
-        click.echo(json.dumps({"a": str(a.folder), "b": str(b.folder)} | _facts(found) | {"crossed": broken}, indent=1))
+        click.echo(
+            json.dumps(
+                {"a": str(a.folder), "b": str(b.folder)}
+                | _facts(found)
+                | {"crossed": broken, "checked": {each.text: checked(found, each) for each in wanted}},
+                indent=1,
+            )
+        )
         return not broken
     to = console()
     _print_same(found, a, b)
@@ -30,8 +37,16 @@ def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> 
     for line in broken:
         click.echo(f"crossed: {line}")
     if wanted and not broken:
-        click.echo(f"within {'the limit' if len(wanted) == 1 else f'all {len(wanted)} limits'}")
+        click.echo(_within(found, wanted))
     return not broken
+
+
+def _within(found: SideBySide, limits: list[Limit]) -> str:
+    """With how many of the trials could be checked, where it is not all."""
+    total = len(found.pairs)
+    partly = [f"{n} of {total} trials for {each.text}" for each in limits if (n := checked(found, each)) < total]
+    kept = "the limit" if len(limits) == 1 else f"all {len(limits)} limits"
+    return f"within {kept}" + (f", as far as it could be checked: {'; '.join(partly)}" if partly else "")
 
 
 def _print_same(found: SideBySide, a: Run, b: Run) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mixbench.world import World
 
 PROGRESS_SECONDS = 0.5
+TRACE_END = 10_000  # characters of a traceback's beginning and end
 NO_TF32 = "no TF32 on a CPU: plain fp32"
 
 
@@ -146,7 +147,12 @@ def words(error: BaseException) -> tuple[str, str]:
     said = f"{type(error).__name__}: {error}"
     if where := out_of_memory(error):
         said = f"out of memory on the {where}: {error}"
-    return said, "".join(traceback.format_exception(error))
+    return said, _ends("".join(traceback.format_exception(error)))
+
+
+def _ends(trace: str) -> str:
+    """Of a long one where it began and where it ended: a record is no log."""
+    return trace if len(trace) <= 2 * TRACE_END else f"{trace[:TRACE_END]}\n…\n{trace[-TRACE_END:]}"
 
 
 def timestamp() -> str:

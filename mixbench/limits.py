@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from mixbench.errors import RequestError, cut
-from mixbench.pairs import METRICS, Change, Metric, SideBySide
+from mixbench.pairs import METRICS, Change, Metric, SideBySide, value
 
 _WRITTEN = re.compile(r"(?P<sign>[+-])(?P<size>\d+(?:\.\d+)?)(?P<percent>%?)")
 _ROUNDING = 1e-9
@@ -50,18 +50,28 @@ def parse(text: str) -> Limit:
 
 
 def crossed(found: SideBySide, limits: list[Limit]) -> list[str]:
-    """A line for each limit and cell that it is crossed in; a value that only A has crosses every limit.
+    """A line for each limit and cell that it is crossed in.
+
+    A value that only A has crosses every limit, be it that the trial failed in B or that B does not plan it.
 
     Raises RequestError for a limit that nothing could be checked by: a check that checks nothing must not pass.
     """
     lines = []
     for limit in limits:
         changes = [(cell, change) for cell in found.cells for change in cell.changes if change.metric is limit.metric]
-        if not any(change.a.n or change.lost for _, change in changes):
+        lost = any(change.lost for _, change in changes)
+        if not lost and not checked(found, limit):
             why = "the devices are not the same" if found.devices and limit.metric.of_device else "run A has no value"
             raise RequestError(f"--fail-below {limit.text!r} has nothing to check: {why}")
         for cell, change in changes:
             if limit.is_crossed_by(change):
                 lines.append(f"{limit.text}: {cell.name}: {change.to_all_digits}")
             lines += [f"{limit.text}: {pair.a.trial_id}: {pair.why_lost(limit.metric)}" for pair in change.lost]
+        dropped = [record for record in found.dropped if value(record, limit.metric) is not None]
+        lines += [f"{limit.text}: {record.trial_id}: not planned in B" for record in dropped]
     return lines
+
+
+def checked(found: SideBySide, limit: Limit) -> int:
+    """How many of the trials could be held to the limit: those that both runs have a value of."""
+    return sum(change.a.n for cell in found.cells for change in cell.changes if change.metric is limit.metric)

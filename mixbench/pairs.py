@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mixbench.errors import RequestError, cut
+from mixbench.errors import RequestError, cut, printable
 from mixbench.record import Record
 from mixbench.results import DAMAGED, Collected, collect
 from mixbench.run import Run
@@ -68,12 +68,12 @@ class Pair:
         """None where the trial is not done, the value is no number, or that of another device."""
         if metric.of_device and not self.same_device:
             return None, None
-        return _value(self.a, metric), _value(self.b, metric)
+        return value(self.a, metric), value(self.b, metric)
 
     def why_lost(self, metric: Metric) -> str:
         """Of a value that only A has."""
         if self.b.status == "failed":
-            return f"failed in B: {cut(self.b.error)}"
+            return f"failed in B: {cut(printable(' '.join(self.b.error.split())))}"
         if self.b.status != "done":
             return f"{self.b.status} in B" + (f" ({DAMAGED})" if DAMAGED in self.b.flags else "")
         value = getattr(self.b, metric.column)
@@ -135,19 +135,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """`differences` says of each trial that only one run has how it differs from the other's, or that it has none.
-
-    `conditions` says under what the common trials were measured differently.
+    """`dropped`: what A alone plans.  `differences` says of each trial that only one run has how it differs from the
+    other's, or that it has none.  `conditions` says under what the common trials were measured differently.
     """
 
     pairs: list[Pair]
     cells: list[Cell]
-    only_a: list[str]
+    dropped: list[Record]
     only_b: list[str]
     differences: list[str]
     conditions: list[str]
     devices: list[tuple[str, str]]
     damaged: list[str]
+
+    @property
+    def only_a(self) -> list[str]:
+        return [record.trial_id for record in self.dropped]
 
 
 def side_by_side(a: Run, b: Run) -> SideBySide:
@@ -162,7 +165,7 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
     return SideBySide(
         pairs=pairs,
         cells=_cells(pairs),
-        only_a=[trial_id for trial_id in ours if trial_id not in theirs],
+        dropped=[record for trial_id, record in ours.items() if trial_id not in theirs],
         only_b=[trial_id for trial_id in theirs if trial_id not in ours],
         differences=differences,
         conditions=_conditions(pairs),
@@ -180,9 +183,10 @@ def _device(record: Record) -> str:
     return where.device if where else record.device
 
 
-def _value(record: Record, metric: Metric) -> float | None:
-    value = getattr(record, metric.column) if record.status == "done" else None
-    return value if value is not None and math.isfinite(value) else None
+def value(record: Record, metric: Metric) -> float | None:
+    """None where the trial is not done, or the value is no number."""
+    found = getattr(record, metric.column) if record.status == "done" else None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _cells(pairs: list[Pair]) -> list[Cell]:
@@ -274,13 +278,13 @@ def _rows(records: Iterable[Record]) -> Rows:
 
 def _point(trial: Trial) -> Point:
     kept = trial.model_dump(mode="json", exclude=_NO_IDENTITY) | {"images": trial.data.contents}
-    return tuple((key.removeprefix("arguments."), value) for key, value in _leaves(kept) if key != "recipe.name")
+    return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inside in value.items():
-            yield from _leaves(inside, f"{path}.{key}" if path else key)
+            yield from leaves(inside, f"{path}.{key}" if path else key)
     else:
         yield path, cut(str(value))
 

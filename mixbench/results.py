@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from mixbench import damage
+from mixbench.commands import Command, commands
 from mixbench.errors import RequestError
 from mixbench.record import COLUMNS, Record, Status
 from mixbench.run import Run
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DAMAGED = "damaged record"
+NEWER = "record of a newer mixbench"
 FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
 
 
@@ -53,6 +55,7 @@ class Source:
     suite: str
     suite_text: str
     counts: dict[Status, int]
+    commands: list[Command]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def collect(run: Run) -> Collected:
             damaged += problems
             if record is None:
                 continue
-            flags = [*record.flags, *([DAMAGED] if problems else []), *_warnings(record)]
+            damage_flags = dict.fromkeys(NEWER if damage.NEWER in text else DAMAGED for text in problems)
+            flags = [*record.flags, *damage_flags, *_warnings(record)]
             if trial_id not in planned:
                 flags.append(NOT_IN_PLAN)
             record.flags = list(dict.fromkeys(flags))
@@ -119,7 +123,7 @@ def tables(*runs: Run) -> Tables:
         record.model_copy(update={"run": name}) for name, collected in found.items() for record in collected.records
     ]
     sources = [
-        Source(name, each.records[0].suite if each.records else name, _text(run), each.counts)
+        Source(name, each.records[0].suite if each.records else name, _text(run), each.counts, commands(run))
         for (name, each), run in zip(found.items(), runs, strict=True)
     ]
     one = len(runs) == 1

@@ -1,7 +1,7 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
 suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, checkpoint/, weights.safetensors}
-lock/  jobs/  results.csv  summary.csv  report.html  figures/  report.md
+commands.jsonl  lock/  jobs/  results.csv  summary.csv  report.html  figures/  report.md
 """
 
 import json

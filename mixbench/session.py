@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -13,7 +13,9 @@ from rich.console import Console
 
 from mixbench import damage
 from mixbench.claim import claimed, holder
+from mixbench.commands import note
 from mixbench.data.files import nearest_there, require
+from mixbench.desk import timestamp
 from mixbench.errors import RequestError, nearest
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
@@ -59,16 +61,19 @@ class Session:
         """The chosen trials without a good record."""
         return [trial for trial in self.chosen if not self.run.is_done(trial)]
 
-    def run_all(self, quiet: bool = False, detach: bool = False) -> dict[str, int]:
+    def run_all(self, quiet: bool = False, detach: bool = False, typed: Sequence[str] | None = None) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
 
-        `detach`: return when the jobs are submitted; the last of them writes the report.
+        `detach`: return when the jobs are submitted; the last of them writes the report.  `typed`: the words of the
+        command line, for the run's records.
 
         Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
-        process runs them; Taken where another one took the run over, as this one showed no sign of life.
+        process runs them or a newer mixbench did; Taken where another one took the run over, as this one showed no sign
+        of life.
         """
         self._check_cluster()
         todo = self.unfinished()
+        damage.refuse_newer(self.run, todo)
         if "accuracy" in self.suite.measure:
             data = dict.fromkeys(trial.data for trial in todo)
             require(data)
@@ -82,6 +87,8 @@ class Session:
             self.run = replace(self.run, claim=claim)
             if not open_jobs(self.run):  # which write, too
                 self.run.sweep()
+            if typed is not None:
+                note(self.run, typed, timestamp())
             end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
             unwritten = self._run_unfinished(out, detach)
             return self._counts(collect(self.run).records) if detach else self._report(out, unwritten)

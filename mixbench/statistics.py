@@ -96,13 +96,17 @@ def interval(values: Iterable[float | None]) -> Interval:
     return Interval(n, fmean(finite), std, _quantile(n - 1) * std / math.sqrt(n), left_out)
 
 
-def comparisons(groups: Sequence["Group"], baseline: "Group | None" = None) -> list[Comparison]:
-    """The top-1 of every pair of rows that were tested on the same images, or of each row against a baseline.
+def comparisons(groups: Sequence["Group"]) -> list[Comparison]:
+    """The top-1 of every pair of rows that were tested on the same images."""
+    return compared(combinations(groups, 2))
 
-    Holm's correction is over the pairs returned: ask for those that are shown.
+
+def compared(pairs: Iterable[tuple["Group", "Group"]]) -> list[Comparison]:
+    """The top-1 of these pairs, as far as both were tested on the same images.
+
+    Holm's correction is over the pairs returned: ask for those that are shown together.
     """
-    pairs = [(baseline, group) for group in groups if group is not baseline] if baseline else combinations(groups, 2)
-    alike = [(one, other) for one, other in pairs if _images(one) == _images(other)]
+    alike = [(one, other) for one, other in pairs if one.row.images == other.row.images]
     samples = {id(group): _top1(group) for pair in alike for group in pair}
     found = [difference(samples[id(one)], samples[id(other)]) for one, other in alike]
     tested = holm([each.p for each in found])
@@ -160,6 +164,11 @@ def plus_minus(value: float, half_width: float | None, most: int = DECIMALS, sig
     return f"{text} ± <{10.0**-place:.{place}f}" if half_width and float(width) == 0 else f"{text} ± {width}"
 
 
+def supported(value: float, half_width: float | None, most: int = DECIMALS, sign: Literal["", "+"] = "") -> str:
+    """A value to the digits that the half-width supports, without it: "94.1", "-20"."""
+    return plus_minus(value, half_width, most, sign).partition(" ± ")[0]
+
+
 def _place(half_width: float | None, most: int) -> int:
     """The last digit shown, as round() takes it: -1 for the tens."""
     if half_width is None or not math.isfinite(half_width) or half_width <= 0:
@@ -168,10 +177,6 @@ def _place(half_width: float | None, most: int) -> int:
     first = float(digits)
     kept = 1 if 3.55 <= first < 9.5 else 2
     return min(most, kept - 1 - int(exponent) - (first >= 9.5))
-
-
-def _images(group: "Group") -> tuple[str, str]:
-    return group.row.dataset, group.records[0].details.trial.recipe.split
 
 
 def _top1(group: "Group") -> list[tuple[int, float]]:

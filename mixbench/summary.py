@@ -29,10 +29,10 @@ class SummaryRow(BaseModel):
     top1_* in percent: the mean over the done trials' last epochs, their sample standard deviation (n - 1) and the
     half-width of the 95 % t-interval, both empty for a single seed.  *_published as the source states it, in
     parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the
-    trials.  peak_memory_bytes: the largest.  pareto: no other row of the dataset is at least as good in top1_mean,
-    macs and params, and better in one.  top1_agrees: within half a point of the published, or within top1_ci95.
-    *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.  published_note: why
-    they do not, where that is known.
+    trials.  peak_memory_bytes: the largest.  pareto: no other row tested on the same images is at least as good in
+    top1_mean, macs and params, and better in one.  top1_agrees: within half a point of the published, or within
+    top1_ci95.  *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.
+    published_note: why they do not, where that is known.
     """
 
     model: str  # the registry's name, overrides in brackets
@@ -63,7 +63,7 @@ class SummaryRow(BaseModel):
     infer_samples_per_sec: float | None = None  # images: the median over the seeds
     train_samples_per_sec: float | None = None  # images: the median over the seeds
     peak_memory_bytes: int | None = None  # the largest over the seeds
-    pareto: bool | None = None  # no row of the dataset is better in top-1, MACs and params
+    pareto: bool | None = None  # no row tested on the same images is better in top-1, MACs and params
     top1_source: str = ""  # where top1_published stands
     top1_agrees: bool | None = None  # within half a point of the published, or within top1_ci95
     params_as_published: int | None = None  # ours, counted as the source counts
@@ -72,6 +72,12 @@ class SummaryRow(BaseModel):
     macs_agrees: bool | None = None  # to the digits that the source prints
     published_note: str = ""  # why they do not agree, where that is known
     run: str = ""  # the run folder's name
+    split: str = "test"  # of the dataset, that it was tested on; val is a part of the training set
+
+    @property
+    def images(self) -> str:
+        """What it was tested on, in words: accuracies on other images are not set against these."""
+        return self.dataset if self.split == "test" else f"{self.dataset} (validation split)"
 
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
@@ -118,6 +124,7 @@ def _group(records: list[Record], device: str) -> Group:
             "train_batch_size": _first(record.train_batch_size for record in records),
             "infer_batch_size": _first(record.infer_batch_size for record in records),
             "device": device,
+            "split": first.details.trial.recipe.split,
             "n_seeds": top1.n,
             "top1_mean": top1.mean,
             "top1_std": top1.std,
@@ -175,11 +182,11 @@ def _said(agreements: list["Agreement"]) -> dict[str, Any]:
 
 
 def _mark_pareto(rows: list[SummaryRow]) -> None:
-    by_dataset: dict[str, list[tuple[SummaryRow, tuple[float, int, int]]]] = {}
+    by_images: dict[str, list[tuple[SummaryRow, tuple[float, int, int]]]] = {}
     for row in rows:
         if row.top1_mean is not None and row.macs is not None and row.params is not None:
-            by_dataset.setdefault(row.dataset, []).append((row, (-row.top1_mean, row.macs, row.params)))
-    for members in by_dataset.values():
+            by_images.setdefault(row.images, []).append((row, (-row.top1_mean, row.macs, row.params)))
+    for members in by_images.values():
         front: list[tuple[float, int, int]] = []
         for costs in sorted({costs for _, costs in members}):  # only what comes before can beat what comes after
             if not any(all(theirs <= own for theirs, own in zip(best, costs, strict=True)) for best in front):

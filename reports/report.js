@@ -1,7 +1,10 @@
 "use strict";
 // The page's only script.  It sorts and filters the leaderboard, sets it against a baseline, copies what is shown,
-// keeps the view in the URL's fragment, and ties the figures' marks to the rows.  Without it the page is whole.
+// keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures' marks to the rows.  Without it the page is whole.
 
+const collator = new Intl.Collator(undefined, { numeric: true });
+const FIRST = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+const MOST_PRINTED = 200; // folded parts
 const table = document.getElementById("board");
 const controls = document.getElementById("controls");
 if (table) leaderboard(table, controls);
@@ -18,9 +21,10 @@ function leaderboard(table, controls) {
     return { row, cells, shown, values, text: row.textContent.toLowerCase(), relative: [] };
   });
   const shown = document.getElementById("shown");
+  const fields = controls.elements; // controls.dataset would be its data-* where there is no such field
   let sort = { column: "", ascending: true };
   let order = rows;
-  let most = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+  let most = FIRST;
   const more = document.createElement("button");
   more.type = "button";
   more.className = "more";
@@ -48,25 +52,26 @@ function leaderboard(table, controls) {
         return sign * (typeof x === "string" ? collator.compare(x, y) : x - y);
       });
     }
-    filterRows();
+    filterRows(Math.min(most, FIRST));
     body.replaceChildren(...order.map((line) => line.row));
+    if (most > FIRST) requestAnimationFrame(() => setTimeout(filterRows)); // the rest once the first are on the screen
     heads.forEach((head, index) => {
       if (index === at) head.setAttribute("aria-sort", sort.ascending ? "ascending" : "descending");
       else head.removeAttribute("aria-sort");
     });
   }
 
-  function filterRows() {
-    const words = controls.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const family = controls.family?.value;
-    const dataset = controls.dataset?.value;
+  function filterRows(limit = most) {
+    const words = fields.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const family = fields.family?.value;
+    const dataset = fields.dataset?.value;
     let count = 0;
     for (const { row, text } of order) {
       const fits = (!family || row.dataset.family === family) && (!dataset || row.dataset.dataset === dataset)
         && words.every((word) => text.includes(word));
       row.hidden = !fits;
       count += fits;
-      row.classList.toggle("later", fits && count > most);
+      row.classList.toggle("later", fits && count > limit);
     }
     more.hidden = count <= most;
     more.textContent = `Show all ${count.toLocaleString("en")} rows`;
@@ -89,7 +94,8 @@ function leaderboard(table, controls) {
 
   // Accuracy by difference, prices by ratio; rows of another dataset cannot be compared.
   function compare() {
-    const base = rows.find(({ row }) => row.dataset.row === controls.base.value);
+    const base = rows.find(({ row }) => row.dataset.row === fields.base.value);
+    document.getElementById("versus").hidden = !base;
     for (const line of rows) {
       line.row.classList.toggle("baseline", line === base);
       line.cells.forEach((cell, at) => {
@@ -113,14 +119,18 @@ function leaderboard(table, controls) {
     if (line.row.dataset.dataset !== base.row.dataset.dataset || ours === null || theirs === null) {
       return { value: "", text: "–" };
     }
-    if (kind === "points") return { value: ours - theirs, text: signed(ours - theirs) };
+    if (kind === "points") {
+      const tested = JSON.parse(line.row.dataset.versus ?? "{}")[base.row.dataset.row];
+      const digits = Math.min(...[line, base].map((each) => decimals(plain(each.shown[at][0]))));
+      return { value: ours - theirs, text: tested ?? signed(ours - theirs, digits) };
+    }
     return theirs ? { value: ours / theirs, text: `× ${significant(ours / theirs)}` } : { value: "", text: "–" };
   }
 
   // The rows and columns that are shown, as texts; for CSV the numbers behind them.
   function cellsShown(exact) {
     const columns = heads.flatMap((head, at) => (head.hidden ? [] : [at]));
-    const base = rows.find(({ row }) => row.dataset.row === controls.base.value);
+    const base = rows.find(({ row }) => row.dataset.row === fields.base.value);
     const title = (at) => {
       const { column, kind } = heads[at].dataset;
       if (!exact) return heads[at].dataset.title;
@@ -156,34 +166,33 @@ function leaderboard(table, controls) {
     shown.textContent = `${count} ${count === 1 ? "row" : "rows"} copied`;
   }
 
-  // The view as the URL's fragment, so that a link shows the same; only what differs from the page as it opens.
-  function remember() {
+  // The view as part of the URL's fragment, so that a link shows the same; only what differs from the page as it opens.
+  function remember(place = "leaderboard") {
     const view = new URLSearchParams();
     if (sort.column) view.set("sort", (sort.ascending ? "" : "-") + sort.column);
     for (const name of ["text", "family", "dataset", "base"]) {
-      if (controls[name]?.value) view.set(name, controls[name].value);
+      if (fields[name]?.value) view.set(name, fields[name].value);
     }
     const chosen = chosenColumns();
     const usual = chosen.length === standard.length - 1 && chosen.every((name) => standard.includes(name));
     if (!usual) view.set("columns", chosen.join(","));
-    const fragment = view.size ? `#leaderboard?${view}` : "#leaderboard";
-    if (view.size || location.hash.startsWith("#leaderboard?")) history.replaceState(null, "", fragment);
+    if (view.size || location.hash.includes("?")) history.replaceState(null, "", `#${place}${view.size ? `?${view}` : ""}`);
   }
 
   function restore() {
-    if (!location.hash.startsWith("#leaderboard?")) return false;
-    const view = new URLSearchParams(location.hash.slice("#leaderboard?".length));
+    const [place, said] = address();
+    if (said === undefined) return void remember(place); // a link within the page: the view stays with it
+    const view = new URLSearchParams(said);
     const column = view.get("sort") ?? "";
     sort = { column: column.replace(/^-/, ""), ascending: !column.startsWith("-") };
     for (const name of ["text", "family", "dataset", "base"]) {
-      if (controls[name]) controls[name].value = view.get(name) ?? "";
-      if (controls[name]?.selectedIndex === -1) controls[name].value = ""; // no such family any more
+      if (fields[name]) fields[name].value = view.get(name) ?? "";
+      if (fields[name]?.selectedIndex === -1) fields[name].value = ""; // no such family any more
     }
     const columns = view.get("columns")?.split(",") ?? standard;
     for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
     for (const step of [sortRows, hideColumns, compare]) step();
-    document.getElementById("leaderboard").scrollIntoView();
-    return true;
+    document.getElementById(place)?.scrollIntoView({ behavior: "instant" });
   }
 
   for (const head of heads) {
@@ -207,19 +216,32 @@ function leaderboard(table, controls) {
   controls.querySelector(".copy").addEventListener("click", (event) => {
     if (event.target.value) copy(event.target.value);
   });
+  const menu = controls.querySelector(".menu");
   document.addEventListener("click", (event) => {
-    const menu = controls.querySelector(".menu");
     if (menu.open && !menu.contains(event.target)) menu.open = false;
   });
+  menu.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+  });
   document.addEventListener("keydown", (event) => {
-    const menu = controls.querySelector(".menu");
     if (event.key !== "Escape" || !menu.open) return;
     menu.open = false;
     menu.querySelector("summary").focus();
   });
   window.addEventListener("hashchange", restore);
   controls.hidden = false;
-  if (!restore()) filterRows();
+  filterRows();
+  restore();
+}
+
+// The place in the page that the URL's fragment names, and the leaderboard's view, if it holds one.
+function address() {
+  const [place, ...view] = location.hash.slice(1).split("?");
+  try {
+    return [decodeURIComponent(place), view.length ? view.join("?") : undefined];
+  } catch {
+    return ["", undefined]; // a link that was cut short
+  }
 }
 
 // A mark that is pointed at or has the focus says its name, and lights its row; a row lights its marks.
@@ -235,7 +257,8 @@ function figures(tip) {
     }
   }
   let lit = "";
-  let mark = null;
+  let mark = null; // what the tip speaks of
+  let tapped = null;
 
   function light(element) {
     const key = element?.dataset.row ?? "";
@@ -245,9 +268,13 @@ function figures(tip) {
       document.body.classList.toggle("lighting", key !== "");
       lit = key;
     }
-    mark = element instanceof SVGElement ? element : null;
+    say(element instanceof SVGElement ? element : null);
+  }
+
+  function say(element) {
+    mark = element;
     tip.hidden = !mark;
-    tip.textContent = mark?.getAttribute("aria-label") ?? "";
+    tip.textContent = mark?.getAttribute("aria-label") ?? mark?.title ?? "";
     if (mark) place();
   }
 
@@ -263,62 +290,88 @@ function figures(tip) {
   }
   document.addEventListener("scroll", () => { if (mark) place(); }, { passive: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") light(null); });
-  // A mark leads to its row, or to the model where the row is filtered out; the view in the fragment stays.
+  // What a cell says when it is pointed at, it says to a keyboard and a finger too.
+  document.addEventListener("focusin", (event) => { if (event.target.matches("td[title]")) say(event.target); });
+  // A mark leads to its row, or to the model where the row is filtered out; a finger reads its name first.
   document.addEventListener("click", (event) => {
+    const touched = event.pointerType === "touch";
+    const cell = event.target.closest?.("td[title]");
+    if (touched && cell) return say(cell);
     const link = event.target.closest?.("a[data-row]");
     const row = link && document.getElementById(`row-${link.dataset.row}`);
     if (!row) return;
     event.preventDefault();
-    row.hidden = false;
+    if (touched && link instanceof SVGElement && tapped !== link) {
+      tapped = link;
+      return light(link);
+    }
+    if (row.hidden) return void (location.hash = row.querySelector("a").hash);
     row.classList.remove("later");
     row.scrollIntoView({ block: "center" });
     row.querySelector("a").focus({ preventScroll: true });
   });
   // A link into a folded model unfolds it.
   const unfold = () => {
-    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(address()[0]);
     if (target instanceof HTMLDetailsElement) target.open = true;
   };
   window.addEventListener("hashchange", unfold);
+  // Paper cannot be unfolded.  Of very many models only those that are open are printed.
+  const folded = [...document.querySelectorAll("main details:not(.menu)")];
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = folded.length <= MOST_PRINTED ? folded.filter((each) => !each.open) : [];
+    for (const each of opened) each.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
   unfold();
 }
-
-const collator = new Intl.Collator(undefined, { numeric: true });
 
 function plain(element) {
   return element.textContent.replace(/\s+/g, " ").trim();
 }
 
-function signed(number) {
-  const text = Math.abs(number).toFixed(2);
-  return Number(text) === 0 ? "0.00" : (number < 0 ? "−" : "+") + text;
+function decimals(text) {
+  return text.match(/^\d+\.?(\d*)/)?.[1].length ?? 0;
+}
+
+function signed(number, digits) {
+  const text = Math.abs(number).toFixed(digits);
+  return Number(text) === 0 ? text : (number < 0 ? "−" : "+") + text;
 }
 
 function significant(number) {
   return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 }
 
-// A spreadsheet would run text that begins like a formula; numbers stay numbers.
+// A spreadsheet would run text that begins like a formula (mixbench/report/csv.py); numbers stay numbers.
 function csv(lines, numeric) {
+  const formula = /^(?:[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−])/;
   const cell = (text, at) => {
     const number = numeric[at] && text !== "" && !Number.isNaN(Number(text));
-    const safe = !number && /^[=+\-@\t\r]/.test(text) ? `'${text}` : String(text);
+    const safe = !number && formula.test(text) ? `'${text}` : String(text);
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return lines.map((line) => line.map(cell).join(",") + "\n").join("");
 }
 
+// As mixbench/report/markdown.py: no markup, no HTML, no entity, no link.
 function markdown([head, ...lines], numeric) {
-  const row = (cells) => `| ${cells.map((cell) => cell.replace(/[\\|<>*_`[\]]/g, "\\$&")).join(" | ")} |\n`;
+  const escape = (cell) => cell.replace(/[\\`*[\]<>|~&$@]/g, "\\$&")
+    .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\_").replace(/(?<=:)\/(?=\/)|(?<=www)\./gi, "\\$&");
+  const row = (cells) => `| ${cells.map(escape).join(" | ")} |\n`;
   return row(head) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + lines.map(row).join("");
 }
 
+// As mixbench/report/latex.py.
 function latex([head, ...lines], numeric) {
   const special = {
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "×": "$\\times$",
-    "−": "$-$", "–": "--", "◆": "$\\diamond$", "<": "\\textless{}", ">": "\\textgreater{}",
+    "−": "$-$", "–": "--", "◆": "$\\diamond$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
+    "\"": "\\textquotedbl{}", "`": "\\textasciigrave{}", "'": "\\textquotesingle{}", "·": "$\\cdot$", "…": "\\dots{}",
+    "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?", "-": "-{}",
   };
-  const escape = (cell) => cell.replace(/[\\~^±×−–◆<>]|[&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
+  const escape = (cell) => cell.replace(/-(?=-)|[\\~^±×−–◆<>|"`'·…[\]*\ufffd&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
   const row = (cells) => `${cells.map(escape).join(" & ")} \\\\\n`;
   const columns = numeric.map((right) => (right ? "r" : "l")).join("");
   return `\\begin{tabular}{${columns}}\n\\toprule\n${row(head)}\\midrule\n${lines.map(row).join("")}\\bottomrule\n\\end{tabular}\n`;

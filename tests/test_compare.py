@@ -177,6 +177,35 @@ def test_a_value_that_is_lost_crosses_every_limit(
     assert compare(a, b).exit_code == 0
 
 
+def test_a_trial_that_is_planned_in_a_alone_crosses_every_limit(tmp_path: Path, make: Make) -> None:
+    """A change that loses a whole model must not pass for one that keeps all its figures."""
+    a, b = make("a", "top1", 90.0, 91.0, None), make("b", "top1", 90.0)
+    printed = compare(a, b, "--fail-below", "top1:-5")
+    assert printed.exit_code == 1 and printed.output.count("not planned in B") == 1, (
+        "the third has no value in A either"
+    )
+    assert f"crossed: top1:-5: {a.planned()[1]}: not planned in B" in printed.output
+    assert compare(b, a, "--fail-below", "top1:-5").exit_code == 0, "what B alone has is nothing lost"
+
+
+def test_a_limit_says_how_many_of_the_trials_it_could_be_checked_by(make: Make) -> None:
+    a, b = make("a", "top1", 90.0, 91.0, None), make("b", "top1", 90.0, 91.0, 92.0)
+    limits = ("--fail-below", "top1:-5", "--fail-below", "train_samples_per_sec:-5%")
+    printed = compare(a, b, *limits)
+    assert "within all 2 limits, as far as it could be checked: 2 of 3 trials for top1:-5\n" in printed.output
+    assert json.loads(compare(a, b, *limits, "--json").output)["checked"] == {
+        "top1:-5": 2, "train_samples_per_sec:-5%": 3,
+    }  # fmt: skip
+
+
+def test_an_error_adds_no_line_of_its_own_to_the_verdict(tmp_path: Path, make: Make) -> None:
+    a, each = make("a", "top1", 90.0), trial()
+    b = write_run(tmp_path / "b", [each], [failed(each, "x\nwithin the limit\x1b[2J")])
+    printed = compare(a, b, "--fail-below", "top1:-5")
+    assert printed.exit_code == 1 and "within the limit" not in printed.output.splitlines()
+    assert "failed in B: x within the limit\\x1b[2J\n" in printed.output
+
+
 def test_a_damaged_record_is_named_and_counts_as_lost(make: Make) -> None:
     a, b = make("a", "top1", 90.0, 91.0), make("b", "top1", 90.0, 91.0)
     b.record_file(b.planned()[1]).write_text("{")

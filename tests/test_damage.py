@@ -1,5 +1,7 @@
 """Damaged files in a run folder: named and counted by whoever reads, set aside by the next run, never used."""
 
+import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +12,13 @@ from random import Random
 import pytest
 
 from mixbench import damage
+from mixbench.commands import commands
 from mixbench.disk import set_aside
 from mixbench.errors import RequestError
 from mixbench.report import write
-from mixbench.results import collect, tables
+from mixbench.results import NEWER, collect, tables
 from mixbench.run import Progress, Run
+from mixbench.seal import sealed
 from mixbench.session import Session
 from mixbench.suite import load
 from tests.fake_runs import damaged, done, trial, write_run
@@ -90,6 +94,31 @@ def test_what_lies_in_a_trials_folder_and_is_not_its_own_is_named_and_set_aside(
     again = collect(run)
     assert again.damaged == [] and again.set_aside == tables(run).set_aside == 1
     assert again.records[0].status == ("running" if name == "record.json" else "done")
+
+
+def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_again(tmp_path: Path) -> None:
+    """In a folder that two versions share, the older one must not throw away what the newer one measured."""
+    suite = write_suite(tmp_path, measure=["complexity"], seeds=[0, 1])
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(run.folder), "--cluster", "debug"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    path = run.record_file(run.planned()[0])
+    later = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 9, "status": "as never before"}
+    path.write_text(sealed(json.dumps({key: later[key] for key in later if "sha256" not in key})), encoding="utf-8")
+    [given] = commands(run)
+    assert given.line == shlex.join(["mixbench", *command[3:]])
+    before = files(run.folder)
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2 and str(path) in refused.stderr and "Traceback" not in refused.stderr
+    assert "written by a newer mixbench" in refused.stderr and "schema version 2" in refused.stderr
+    assert files(run.folder) == before
+    found = collect(run)
+    assert (found.records[0].status, found.records[0].flags[-1:]) == ("pending", [NEWER])
+    assert len(found.damaged) == 1 and damage.set_all_aside(run) == [] and path.exists()
+    other = [*command, "--only", f"seed={found.records[1].seed}"]
+    assert subprocess.run(other, capture_output=True).returncode == 0, "what is not asked of it goes on"
+    path.write_bytes(path.read_bytes().replace(b'"params"', b'"paramz"'))
+    assert damage.set_all_aside(run) == [path.with_name("record.json.damaged-1")], "a changed one is damaged"
 
 
 def test_a_file_in_place_of_a_trials_folder_is_set_aside(tmp_path: Path) -> None:

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from PIL import Image
 
+from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.figures import figures
 from mixbench.results import tables
+from mixbench.trial import Trial
 from tests.fake_runs import MODELS, RECIPE, done, full_run, trial, write_run
 from tests.test_report import EVIL
 
@@ -33,7 +38,7 @@ def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
     titles = [element.text or "" for element in ET.fromstring(drawing.svg).iter("{http://www.w3.org/2000/svg}title")]
     assert titles[0] == "cifar10: accuracy against parameters"
     assert [title.split(":")[0] for title in titles[1:]] == [name for name, *_ in MODELS]
-    assert titles[2] == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
+    assert titles[2] == "splitmixer_i_256_8: 93.8 ± 0.8 % (2 seeds), 275,834 parameters"
 
 
 def test_a_curve_of_one_epoch_is_a_point(tmp_path: Path) -> None:
@@ -75,6 +80,58 @@ def test_the_pareto_front_is_drawn_below_no_row(tmp_path: Path) -> None:
     xs, ys = np.asarray(stairs.get_xdata()), np.asarray(stairs.get_ydata())
     assert xs.tolist() == [175370, 275834, 594186]
     assert ys.tolist() == sorted(ys)
+
+
+def axes_of(folder: Path, name: str, trials: list[Trial], records: list[Record]) -> Axes:
+    (drawing,) = [each for each in figures(tables(write_run(folder, trials, records))) if each.name.endswith(name)]
+    return drawing.figure.axes[0]
+
+
+def ticks(axes: Axes) -> list[str]:
+    low, high = axes.get_xlim()
+    places = [place for place in axes.xaxis.get_major_locator()() if low <= place <= high]
+    return [axes.xaxis.get_major_formatter()(place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "shown"),
+    [
+        ("memory", [{"peak_memory_bytes": int(gib * 2**30)} for gib in (1.5, 1.6, 1.65)], ["1.4 GiB", "1.6 GiB"]),
+        ("memory", [{"peak_memory_bytes": 2**exponent} for exponent in (20, 22, 24)], ["2 MiB", "8 MiB"]),
+        ("time", [{"train_seconds": seconds} for seconds in (0.02, 0.2, 0.7)], ["50 ms", "0.2 s", "0.5 s"]),
+        ("time", [{"train_seconds": seconds} for seconds in (70.0, 80.0, 100.0)], ["1.2 min", "1.6 min"]),
+        ("params", [{"params": n} for n in (175_370, 275_834, 307_466)], ["200 k", "300 k"]),
+        ("params", [{"params": 175_370}] * 3, []),
+    ],
+)
+def test_prices_stand_on_a_log_axis_with_round_ticks(
+    tmp_path: Path, name: str, changes: list[dict[str, float]], shown: list[str]
+) -> None:
+    trials = [trial(f"model_{index}") for index in range(3)]
+    records = [done(each, 90.0 + i, **change) for i, (each, change) in enumerate(zip(trials, changes, strict=True))]
+    axes = axes_of(tmp_path, name, trials, records)
+    assert axes.get_xscale() == "log" and axes.get_xlabel().endswith("log scale")
+    assert set(shown) <= set(ticks(axes)), ticks(axes)
+    assert all(len(text) <= 7 for text in ticks(axes))
+
+
+def test_bars_are_the_95_percent_interval_and_lie_within_the_figure(tmp_path: Path) -> None:
+    trials = [trial(name, seed) for name in ("splitmixer_i_256_8", "splitmixer_ii_256_8") for seed in range(3)]
+    records = [done(each, (93.0 if "_ii_" in each.model else 90.0) + 0.3 * each.seed) for each in trials]
+    for name in ("published", "params"):
+        axes = axes_of(tmp_path / name, name, trials, records)
+        (bars,) = [each for each in axes.collections if isinstance(each, LineCollection)]
+        ends = sorted({round(float(y), 2) for segment in bars.get_segments() for _, y in segment})
+        assert ends == [89.55, 91.05, 92.55, 94.05], "0.3 · 4.303 / √3 = 0.745 about each mean"
+        low, high = axes.get_ylim()
+        assert low < 89.55 and high > 94.05
+
+
+def test_rows_of_several_devices_have_no_front_in_speed(tmp_path: Path) -> None:
+    trials = [trial(name) for name, *_ in MODELS[:3]]
+    records = [done(each, 90.0 + index, device=f"device {index % 2}") for index, each in enumerate(trials)]
+    fronts = {name: len(axes_of(tmp_path / name, name, trials, records).lines) for name in ("throughput", "params")}
+    assert fronts == {"throughput": 0, "params": 1}
 
 
 def test_every_figure_is_a_png_too(tmp_path: Path) -> None:

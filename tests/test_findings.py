@@ -7,12 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixbench.record import Layer
+from mixbench.report.board import board
+from mixbench.report.figures import figures
 from mixbench.report.findings import Findings, Sentence, findings
+from mixbench.report.markdown import markdown
 from mixbench.report.models import alike
+from mixbench.report.page import missing
 from mixbench.report.prices import PRICES, front
 from mixbench.results import tables
 from mixbench.summary import groups
-from tests.fake_runs import done, trial, write_run
+from tests.fake_runs import RECIPE, done, trial, write_run
 
 
 def found(folder: Path, top1: Mapping[str, Sequence[float]], **changes: object) -> Findings:
@@ -50,7 +54,7 @@ def test_the_same_means_with_more_spread_are_no_difference(tmp_path: Path) -> No
 def test_single_seeds_are_not_tested(tmp_path: Path) -> None:
     of = found(tmp_path, {"good": [95.0], "bad": [90.0]})
     assert said(of)["Real differences"].startswith("1 pair cannot be tested")
-    assert [pair.verdict for pair in of.pairs] == ["not comparable: a single seed and a single seed"]
+    assert [pair.verdict for pair in of.pairs] == ["a single seed and a single seed"]
 
 
 def test_only_the_most_accurate_are_paired(tmp_path: Path) -> None:
@@ -70,9 +74,49 @@ def test_a_price_names_who_is_not_beaten_at_it(tmp_path: Path) -> None:
     points = said(found(tmp_path, top1))
     assert points["Best for parameters"] == (
         "splitmixer_i_256_8 (275,834, 93.00 %), convmixer_256_8 (594,186, 94.00 %): "
-        "no other row is as accurate at as low a price."
+        "no other row's mean is as high at as low a price. "
+        "Whether the dearer of these is more accurate, these seeds cannot say."
     )
     assert points["Best for inference throughput"].startswith("splitmixer_i_256_8 (1,430 images/s, 93.00 %), conv")
+
+
+def test_a_price_says_which_step_is_more_than_the_seeds_spread_and_has_no_idle_digits(tmp_path: Path) -> None:
+    near = said(found(tmp_path / "near", {"convmixer_256_8": [13.0, 11.0], "splitmixer_i_256_8": [9.8, 12.1]}))
+    assert near["Best for parameters"] == (
+        "splitmixer_i_256_8 (275,834, 11 ± 15 %), convmixer_256_8 (594,186, 12 ± 13 %): "
+        "no other row's mean is as high at as low a price. "
+        "By these seeds none of them is significantly more accurate than the next cheaper one."
+    )
+    top1 = {"convmixer_256_8": [94.0, 94.1, 94.2], "splitmixer_i_256_8": [90.0, 90.2, 90.1]}
+    far = said(found(tmp_path / "far", top1 | {"splitmixer_ii_256_8": [90.0, 90.1, 90.1]}))
+    assert far["Best for parameters"].endswith("more accurate than the next cheaper one: convmixer_256_8.")
+
+
+def test_a_validation_split_is_a_ranking_of_its_own(tmp_path: Path) -> None:
+    """Tuning is judged on images that were left out of training, and is never the best of those tested."""
+    held_out = RECIPE.model_copy(update={"name": "tune", "split": "val"})
+    trials = [trial(seed=seed) for seed in (0, 1)] + [trial(seed=s, recipe=held_out, id=f"val-{s}") for s in (0, 1)]
+    records = [done(each, 99.0 if each.recipe.split == "val" else 93.0 + each.seed) for each in trials]
+    of = tables(write_run(tmp_path, trials, records))
+    assert [(each.row.split, each.row.pareto) for each in of.groups] == [("test", True), ("val", True)]
+    tested, tuned = findings(of)
+    assert (tested.images, tuned.images) == ("cifar10", "cifar10 (validation split)")
+    assert "reaches 94 ± 6 %" in said(tested)["Best accuracy"] and "99.00" in said(tuned)["Best accuracy"]
+    assert {each.title.split(":")[0] for each in figures(of)} == {"cifar10", "cifar10 (validation split)"}
+    assert [line.row.split for line in board(of).lines] == ["test", "val"]
+    assert "1 row tested on a validation split" in "".join(missing(of))
+    assert markdown(of).count("## cifar10") == 2
+
+
+def test_speeds_of_several_devices_are_not_set_against_each_other(tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("splitmixer_i_256_8", "convmixer_256_8", "mixer_s_4", "resmlp_s12_4")]
+    records = [done(each, 90.0 + i, device="H100" if i < 2 else "EPYC") for i, each in enumerate(trials)]
+    (of,) = findings(tables(write_run(tmp_path, trials, records)))
+    titles = [title for title in said(of) if "throughput" in title]
+    assert titles == [f"Best for {kind} throughput on {device}" for kind in ("inference", "training")
+                      for device in ("EPYC", "H100")]  # fmt: skip
+    assert "splitmixer_i" not in said(of)["Best for inference throughput on EPYC"]
+    assert "Best for parameters" in said(of)
 
 
 def test_a_deviation_from_the_paper_is_pointed_out_and_agreement_is_counted(tmp_path: Path) -> None:

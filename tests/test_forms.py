@@ -25,7 +25,7 @@ from mixbench.seal import sealed
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 HOSTILE = [
-    "=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "\ufeff=1", "--a--", "`code` ``", "a|b|c",
+    "=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "\ufeff=1", "--a---b", "`code` ``", "a|b|c",
     "**bold** _x_", "[x](javascript:alert(1))", "<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>",
     "# heading", "1. item", "- item", "$x^2$ ~~y~~ \\n", "http://x.y www.x.y a@b.c", r"\input{/etc/passwd}",
     "100 % & #1 {a}_b", "[2pt] \\\\ *", "שלום עולם", "مرحبا", "\u202etxt.exe", "m" * 300, "a\nb\x00\x1b[31mc",
@@ -54,7 +54,10 @@ def test_every_form_is_made_of_bad_records_and_of_none(form: str, tmp_path: Path
     run = hostile_run(tmp_path / "hostile")
     assert tables(run).counts["done"] == len(HOSTILE) + 2
     damaged = "\n".join(tables(run).damaged)
-    assert damaged.count("\n") == 3 and "schema version 9, this mixbench reads 2" in damaged
+    assert (
+        damaged.count("\n") == 3
+        and "schema version 9, this mixbench reads 2: written by a newer mixbench, and kept as it is" in damaged
+    )
     written = write(run, forms=[form])
     assert written and all(path.stat().st_size > 0 for path in written)
     empty = write_run(tmp_path / "empty", [], [])
@@ -125,9 +128,13 @@ def test_latex_holds_no_command_special_or_row_of_a_users(tmp_path: Path) -> Non
     assert len(rows) == len(HOSTILE) + 5
     for row in rows:
         assert row.endswith(r" \\") and len(re.findall(r"(?<!\\)&", row)) == 6, row
-        name = row.split(" & ")[0]
-        plain = re.sub(r"\\(?:[a-zA-Z]+\{\}|[{}$&#%_])|\$\\(?:pm|times|cdot)\$|\$-\$|\{[\[\]*]\}|-\{\}", "", name)
-        assert not re.search(r"[\\{}$#%_^~<>|\"`\[\]*&]|--", plain), row
+        assert unescaped(row.split(" & ")[0]) is None, row
+
+
+def unescaped(name: str) -> re.Match[str] | None:
+    """What LaTeX would not print as it stands."""
+    escapes = r"\\(?:[a-zA-Z]+\{\}|[{}$&#%_])|\$\\(?:pm|times|cdot)\$|\$-\$|\{[\[\*\]]\}|-\{\}"
+    return re.search(r"[\\{}$#%_^~<>|\"`\[\]*&]|--", re.sub(escapes, "", name))
 
 
 def test_latex_has_the_rows_of_markdown(tmp_path: Path) -> None:

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from mixbench.cli import cli
+from mixbench.commands import note
+from mixbench.errors import RequestError
 from mixbench.record import Details
 from mixbench.report import numbers, write
+from mixbench.report.board import board
 from mixbench.report.csv import csv
 from mixbench.report.html import html
 from mixbench.results import tables
 from mixbench.run import Progress, Run
-from tests.fake_runs import ENVIRONMENT, MODELS, done, failed, full_run, trial, write_run
+from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 FIGURES = ("params", "macs", "throughput", "time", "memory", "curves", "seeds", "published")
 EVIL = "<script>alert(1)</script>"
@@ -84,7 +89,9 @@ def partial_run(folder: Path) -> Run:
         trial("mixer_s_4", label="_hidden")
     ]
     error = "RuntimeError: </script><img src=x onerror=alert(2)>\n\x1b[31mred\x1b[0m \x00"
-    traceback = Details(trial=trials[1], traceback="Traceback <most recent>")
+    traceback = Details(
+        trial=trials[1], traceback="Traceback <most recent>" + "\n  File x, line 1" * 200 + "\nlast words"
+    )
     records = [done(trials[0], 93.0), failed(trials[1], error, details=traceback), done(trials[5], 91.0)]
     run = write_run(folder, trials, records, suite_text="name: x # </pre><script>alert(3)</script>\n")
     run.write_progress(trials[2].id, Progress(part="accuracy", updated_at=4e9))
@@ -144,7 +151,7 @@ def test_leaderboard_is_sorted_and_shows_interval_and_published(tmp_path: Path) 
         "Trainingtime": "43 min 41 s",
         "Memorypeak": "1.50 GiB",
         "Publishedtop-1, %": "93.91",
-        "Differencepoints": "+3.59",
+        "Differencepoints": "+4",
         "Agreeswith the paper": "not MACs",  # the record's one invented layer does not add up to them
         "Source": "[1]",
         "Publishedparams": "280,000",
@@ -249,7 +256,67 @@ def test_every_trial_is_listed_with_its_status(tmp_path: Path) -> None:
     listed = [line for line in page(partial_run(tmp_path)).rows("Trials") if len(line) > 1]
     assert [line[1] for line in listed] == ["done", "failed", "running", "pending", "pending", "done"]
     assert listed[4][-1] == "damaged record"
-    assert (listed[0][12], listed[0][13]) == ("bench-01", "2026-11-20 09:00 UTC")
+    assert listed[0][12:16] == ["bench-01", "2026-11-20 09:00 UTC", "2026-11-20 11:00 UTC", "2 h 00 min"]
+
+
+def test_recipes_of_one_name_are_told_apart_by_what_differs_in_them(tmp_path: Path) -> None:
+    longer = RECIPE.model_copy(update={"epochs": 50})
+    runs = []
+    for name, recipe in (("one", RECIPE), ("two", longer)):
+        trials = [trial(recipe=recipe), trial("mixer_s_4", recipe=RECIPE, id="same")]
+        runs.append(write_run(tmp_path / name, trials, [done(each, 93.0) for each in trials]))
+    names_ = [line.name for line in board(tables(*runs)).lines]
+    assert [name.count("epochs 50") for name in names_] == [0, 0, 1, 0], names_
+    assert "splitmixer_i_256_8 · recipe default, epochs 50 · two" in names_
+
+
+def test_a_report_leaves_no_figure_that_it_does_not_have_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    run = full_run(tmp_path)
+    folder = run.folder / "figures"
+    folder.mkdir()
+    for name in ("2-digits-params.svg", "2-digits-params.png", "my-own.svg", "3-notes.txt"):
+        (folder / name).write_text("old")
+    write(run, forms=["csv"])
+    assert len(list(folder.iterdir())) == 4
+    write(run)
+    assert {path.name for path in folder.iterdir() if path.read_bytes() == b"old"} == {"my-own.svg", "3-notes.txt"}
+
+
+def test_of_several_folders_one_that_is_no_run_is_refused_before_any_is_written(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run", seeds=1)
+    refused = CliRunner().invoke(cli, ["report", str(run.folder), str(tmp_path / "nope")])
+    assert isinstance(refused.exception, RequestError) and not (run.folder / "report.html").exists()
+
+
+def test_a_form_of_nothing_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [trial()], [])
+    said = CliRunner().invoke(cli, ["report", str(run.folder), "--format", "tensorboard"])
+    assert said.exit_code == 0 and "no trial is done yet" in said.output
+
+
+def test_a_failed_trial_shows_how_long_it_took(tmp_path: Path) -> None:
+    times = {"started_at": "2026-11-20T09:00:00+00:00", "finished_at": "2026-11-20T09:02:05+00:00"}
+    (line, why) = page(write_run(tmp_path, [trial()], [failed(trial(), "no", **times)])).rows("Trials")
+    assert line[15] == "2 min 05 s" and why == ["Why it failed: no"]
+
+
+def test_long_tracebacks_stand_once_and_leave_the_page_small(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in range(100)]
+    trace = "Traceback\n" + "  frame\n" * 2500 + "the last line"
+    records = [failed(each, "boom", details=Details(trial=each, traceback=trace)) for each in trials]
+    text = html(tables(write_run(tmp_path, trials, records)))
+    assert len(text.encode()) < 1_500_000 and text.count("the last line") == 100
+    assert "16,023 characters left out" in text
+
+
+def test_the_commands_that_were_given_stand_in_the_provenance(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [trial()], [done(trial(), 93.5)])
+    note(run, ["run", "cifar", "--only", "model=<b>*"], "2026-11-20T09:00:00+00:00")
+    (run.folder / "commands.jsonl").write_text((run.folder / "commands.jsonl").read_text() + "{damaged\n")
+    note(run, ["run", "cifar"], "2026-11-20T10:00:00+00:00")
+    first, second = page(run).rows("As it was run")
+    assert first[0] == "2026-11-20 09:00 UTC" and first[2] == "mixbench run cifar --only 'model=<b>*'"
+    assert second[2] == "mixbench run cifar"
 
 
 @pytest.mark.parametrize("trials", [[], [trial()]])
@@ -269,7 +336,7 @@ def test_counters_that_differ_by_more_than_five_percent_are_marked(tmp_path: Pat
     ]
     large, small = page(write_run(tmp_path, trials, records)).rows("Counts for one image")
     assert (small[3], small[-1]) == ("+4.00", "none")
-    assert (large[3], large[-1]) == ("+6.00", "none check")
+    assert (large[3], large[-1]) == ("+6.00 check", "none")
 
 
 def test_uncommitted_changes_are_pointed_out(tmp_path: Path) -> None:

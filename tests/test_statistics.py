@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from mixbench.statistics import Interval, comparisons, decimals, difference, holm, interval, plus_minus
+from mixbench.statistics import (
+    Interval,
+    compared,
+    comparisons,
+    decimals,
+    difference,
+    holm,
+    interval,
+    plus_minus,
+    supported,
+)
 from mixbench.summary import Group, groups
 from tests.fake_runs import RECIPE, done, trial
 
@@ -173,8 +183,8 @@ def test_pairs_of_rows_are_tested_on_common_seeds_and_corrected_together() -> No
 
 def test_a_baseline_is_compared_with_each_other_row_and_corrected_for_those_alone() -> None:
     a, b, c = rows(a=[90.0, 91.0, 92.0], b=[89.0, 90.1, 90.9], c=[90.2, 90.9, 92.1])
-    found = comparisons([a, b, c], baseline=b)
-    assert [(each.first, each.second) for each in found] == [(b, a), (b, c)]
+    found = compared((each, b) for each in (a, c))
+    assert [(each.first, each.second) for each in found] == [(a, b), (c, b)]
     assert [each.p_holm for each in found] == holm([each.difference.p for each in found])
 
 
@@ -225,6 +235,11 @@ def test_a_half_width_is_rounded_by_at_most_a_seventh_and_has_at_most_two_digits
     if "<" not in width and decimals(half_width, 9) <= most:
         assert abs(float(width) - half_width) <= half_width / 7
         assert len(str(int(width.replace(".", ""))).rstrip("0")) <= 2
+
+
+def test_a_value_alone_has_the_digits_of_its_interval_too() -> None:
+    assert [supported(-20.43, width, sign="+") for width in (8.1, 0.12, None)] == ["-20", "-20.43", "-20.43"]
+    assert supported(3.59, 6.35, sign="+") == "+4" and supported(0.2, 6.35, sign="+") == "0"
 
 
 def test_signs_are_shown_where_asked_and_nothing_is_minus_zero() -> None:

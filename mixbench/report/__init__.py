@@ -1,8 +1,9 @@
 """The report of a run in every form, made from whatever records there are."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mixbench.disk import write_atomically
@@ -10,6 +11,7 @@ from mixbench.report.csv import csv
 from mixbench.results import Tables, tables
 from mixbench.run import Run
 
+_FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
 DEFAULT = ("csv", "html", "markdown")
 Files = dict[str, str | bytes]
 """What a form consists of: contents by their name in the report's folder."""
@@ -21,13 +23,23 @@ def write(*runs: Run, out: Path | None = None, forms: Iterable[str] = DEFAULT) -
     `forms` are keys of FORMS.  Raises RequestError where one is no run folder or a form's library is missing, OSError
     where something cannot be written to.
     """
-    content = tables(*runs)
+    content, forms = tables(*runs), list(dict.fromkeys(forms))
     folder = out or runs[0].folder
     with _kept():
-        files = {folder / name: text for form in dict.fromkeys(forms) for name, text in FORMS[form](content).items()}
+        files = {folder / name: text for form in forms for name, text in FORMS[form](content).items()}
     for path, text in files.items():
         write_atomically(path, text)
+    if "html" in forms:
+        _remove_old_figures(folder / "figures", files)
     return list(files)
+
+
+def _remove_old_figures(folder: Path, written: Mapping[Path, object]) -> None:
+    """Those of an earlier report that this one no longer has; whatever else lies there is somebody's."""
+    for path in folder.glob("[0-9]*-*"):
+        if path not in written and _FIGURE.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager

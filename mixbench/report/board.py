@@ -6,27 +6,36 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixbench.report import numbers
-from mixbench.report.names import settings
+from mixbench.report.names import by_images, settings
 from mixbench.report.papers import Papers, papers
 from mixbench.report.prices import train_seconds
 from mixbench.results import Tables
-from mixbench.statistics import plus_minus
+from mixbench.statistics import compared
 from mixbench.summary import Group, SummaryRow
+
+MOST_BASELINES = 40  # rows tested on the same images, of which each can be the baseline of all others
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly."""
+    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly.
+
+    `reachable`: a keyboard stops here, as `hover` says what stands nowhere else in the table.
+    """
 
     shown: str
     value: float | str | None = None
     spread: str = ""
     hover: str = ""
+    reachable: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """`apart`: the settings that vary among the rows; `seeds`: planned, done or not; `source`: its number."""
+    """`apart`: the settings that vary among the rows; `seeds`: planned, done or not; `source`: its number.
+
+    `versus`: by a baseline's key, how its top-1 differs from that one's.
+    """
 
     key: str
     group: Group
@@ -34,6 +43,7 @@ class Line:
     seeds: int
     flags: list[str]
     source: int | None
+    versus: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -76,7 +86,7 @@ class Board:
     columns: list[Column]
     lines: list[Line]
     families: list[str]
-    datasets: list[str]
+    images: list[str]
     papers: Papers
 
 
@@ -86,9 +96,9 @@ def board(tables: Tables) -> Board:
     found = papers(tables.groups)
     keys = row_keys(tables.groups)
     lines = []
-    datasets = list(dict.fromkeys(group.row.dataset for group in tables.groups))
-    for dataset in datasets:
-        groups = [group for group in tables.groups if group.row.dataset == dataset]
+    together = by_images(tables.groups)
+    for groups in together.values():
+        versus = _versus(groups, keys)
         lines += sorted(
             (
                 Line(
@@ -98,6 +108,7 @@ def board(tables: Tables) -> Board:
                     seeds(group),
                     _flags(group, said),
                     found.number(group.row.top1_source),
+                    versus.get(id(group), {}),
                 )
                 for group, apart in zip(groups, settings(groups), strict=True)
             ),
@@ -107,12 +118,29 @@ def board(tables: Tables) -> Board:
     settings_ = [column for column in SETTINGS if len({column.cell(line).value for line in lines}) > 1]
     families = sorted({line.row.family for line in lines}, key=lambda family: (family.casefold(), family))
     return Board(
-        [*settings_[:1], *columns, *settings_[1:]] if len(datasets) > 1 else columns + settings_,
+        [*settings_[:1], *columns, *settings_[1:]] if len(together) > 1 else columns + settings_,
         lines,
         families,
-        datasets,
+        list(together),
         found,
     )
+
+
+def _versus(groups: Sequence[Group], keys: dict[int, str]) -> dict[int, dict[str, str]]:
+    """By a row's id() and a baseline's key: the difference, its interval, whether it is more than the seeds' spread.
+
+    Each baseline's rows are corrected for each other.  Empty of very many rows, as pairs are more by far.
+    """
+    found: dict[int, dict[str, str]] = {}
+    if len(groups) > MOST_BASELINES:
+        return found
+    for base in groups:
+        for each in compared((group, base) for group in groups if group is not base):
+            if each.difference.value is not None:
+                verdict = {True: "", False: " n.s.", None: " untested"}[each.significant]
+                text = numbers.signs(each.difference.text) + verdict
+                found.setdefault(id(each.first), {})[keys[id(base)]] = text
+    return found
 
 
 def row_keys(groups: Sequence[Group]) -> dict[int, str]:
@@ -148,7 +176,7 @@ def _top1(line: Line) -> Cell:
     row = line.row
     if row.top1_mean is None:
         return Cell(numbers.DASH)
-    shown, _, spread = numbers.signs(plus_minus(row.top1_mean, row.top1_ci95)).partition(" ± ")
+    shown, _, spread = numbers.percent(row).partition(" ± ")
     if row.n_seeds == 1:
         return Cell(shown, row.top1_mean, "one seed", "a single seed: no interval can be given")
     values = ", ".join(numbers.fixed(r.top1) for r in line.group.records if r.status == "done" and r.top1 is not None)
@@ -163,11 +191,13 @@ def _seeds(line: Line) -> Cell:
 
 def _macs(line: Line) -> Cell:
     row = line.row
+    if row.macs is None:
+        return Cell(numbers.DASH)
     hover = f"{numbers.exact(row.macs)}: multiply–accumulates of convolutions and matrix products, for one image"
     if row.macs_published is not None:
         ours = f", ours {numbers.count(row.macs_as_published)} by it" if row.macs_as_published is not None else ""
         hover += f"; published {numbers.count(row.macs_published)} by the convention “{row.macs_convention}”{ours}"
-    return Cell(numbers.count(row.macs), row.macs, hover=hover if row.macs is not None else "")
+    return Cell(numbers.count(row.macs), row.macs, hover=hover, reachable=row.macs_published is not None)
 
 
 def _macs_published(line: Line) -> Cell:
@@ -228,7 +258,7 @@ COLUMNS = [
         lambda x: Cell(numbers.fixed(x.row.top1_published), x.row.top1_published), "number",
     ),
     Column(
-        "delta", "Difference", "points", lambda x: _exact(x.row.top1_delta, numbers.signed(x.row.top1_delta)), "number",
+        "delta", "Difference", "points", lambda x: _exact(x.row.top1_delta, numbers.apart(x.row)), "number",
         note="ours − published",
     ),
     Column(
@@ -245,7 +275,7 @@ COLUMNS = [
 
 # Offered where they vary; but for the dataset they stand beside the model's name already.
 SETTINGS = [
-    Column("dataset", "Dataset", "", lambda x: _text(x.row.dataset), "text", "low"),
+    Column("dataset", "Dataset", "", lambda x: _text(x.row.images), "text", "low"),
     Column("run", "Run", "", lambda x: _text(x.row.run), "text", "low", False),
     Column("model", "Registry name", "", lambda x: _text(x.row.model), "text", "low", False),
     Column("size", "Image", "pixels", lambda x: Cell(str(x.row.image_size), x.row.image_size), "number", "low", False),

@@ -61,8 +61,8 @@ def curves(scene: Scene) -> Drawing | None:
         panel.fill_between(near.epochs, near.low, near.high, color=colour, alpha=0.35, linewidth=0)
         dot = "o" if len(near.epochs) == 1 else None  # a line needs two epochs
         panel.plot(near.epochs, near.mean, color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
-        panel.set_title(numbers.short(name, 30), fontsize=8)
-        panel.text(0.98, 0.06, numbers.fixed(row.top1_mean), transform=panel.transAxes, ha="right", fontsize=8)
+        panel.set_title(numbers.middle(name, 30), fontsize=8)
+        panel.text(0.98, 0.06, numbers.percent(row), transform=panel.transAxes, ha="right", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
     for panel in panels[len(shown) :]:
@@ -71,7 +71,8 @@ def curves(scene: Scene) -> Drawing | None:
     figure.supylabel("test top-1 (%)", fontsize=9)
     notes = [
         "Test accuracy after each epoch. Line: mean over seeds. Coloured band: lowest to highest seed. "
-        "Grey: the range of all models. The number is the last epoch's. Early epochs may lie below the axis."
+        "Grey: the range of all models. The number is the last epoch's mean "
+        "with its 95 % interval. Early epochs may lie below the axis."
     ]
     if len(found) > len(shown):
         notes.append(f"The best {len(shown)} of {len(found)} are shown.")

@@ -42,7 +42,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One dataset's rows with what every figure of them needs: names and keys in the order of `groups`."""
+    """The rows tested on the same images with what every figure of them needs: names and keys are in their order."""
 
     prefix: str
     groups: list[Group]
@@ -52,7 +52,7 @@ class Scene:
 
     @property
     def dataset(self) -> str:
-        return self.groups[0].row.dataset
+        return self.groups[0].row.images
 
     def rows(self) -> list[tuple[Group, str, str]]:
         return list(zip(self.groups, self.names, self.keys, strict=True))

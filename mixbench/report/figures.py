@@ -8,7 +8,7 @@ import matplotlib
 from mixbench.report.board import row_keys
 from mixbench.report.curves import curves
 from mixbench.report.drawing import Drawing, Scene
-from mixbench.report.names import looks, names
+from mixbench.report.names import by_images, looks, names
 from mixbench.report.prices import PRICES
 from mixbench.report.scaling import batches
 from mixbench.report.scatter import published, scatter
@@ -27,9 +27,8 @@ def figures(tables: Tables) -> list[Drawing]:
     drawings: list[Drawing | None] = []
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
-        for index, dataset in enumerate(dict.fromkeys(group.row.dataset for group in tables.groups), start=1):
-            groups = [group for group in tables.groups if group.row.dataset == dataset]
-            prefix = f"{index}-{file_name(dataset)[:60]}"
+        for index, (images, groups) in enumerate(by_images(tables.groups).items(), start=1):
+            prefix = f"{index}-{file_name(images)[:60]}"
             scene = Scene(prefix, groups, names(groups), [keys[id(group)] for group in groups], look)
             drawings += [scatter(scene, price) for price in PRICES if price.drawn]
             drawings += [draw(scene) for draw in REST]

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from mixbench.agreement import TOP1_TOLERANCE
+from mixbench.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.report import numbers
 from mixbench.report.board import row_keys
-from mixbench.report.names import names, seeds
+from mixbench.report.names import by_images, names, seeds
 from mixbench.report.prices import PRICES, Price, front
 from mixbench.results import Tables
-from mixbench.statistics import Comparison, comparisons, plus_minus
+from mixbench.statistics import Comparison, compared, comparisons, supported
 from mixbench.summary import Group
 
 MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
@@ -39,15 +40,15 @@ class Pair:
     def verdict(self) -> str:
         difference = self.comparison.difference
         if self.comparison.significant is None:
-            return difference.note or "not comparable"
+            return difference.note.removeprefix("not comparable: ") or "not comparable"
         return "significant" if self.comparison.significant else "not significant"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Of one dataset: a title and what is found under it; the pairs that were tested."""
+    """Of the rows tested on the same images: a title and what is found under it; the pairs that were tested."""
 
-    dataset: str
+    images: str
     points: list[tuple[str, Sentence]]
     pairs: list[Pair]
 
@@ -56,43 +57,50 @@ def findings(tables: Tables) -> list[Findings]:
     """In the suite's order of datasets, each that has an accuracy."""
     keys = row_keys(tables.groups)
     found = []
-    for dataset in dict.fromkeys(group.row.dataset for group in tables.groups):
-        groups = [group for group in tables.groups if group.row.dataset == dataset]
+    for images, groups in by_images(tables.groups).items():
         refs = {id(g): Ref(numbers.short(name, 60), keys[id(g)]) for g, name in zip(groups, names(groups), strict=True)}
         ranked = sorted((group for group in groups if group.row.top1_mean is not None), key=_descending)
         if ranked:
-            found.append(_of_dataset(dataset, groups, ranked, refs))
+            found.append(_of_images(images, groups, ranked, refs))
     return found
 
 
-def _of_dataset(dataset: str, groups: list[Group], ranked: list[Group], refs: dict[int, Ref]) -> Findings:
-    compared = comparisons(ranked[:MOST_COMPARED])
-    points = [("Best accuracy", _best(ranked, compared, refs))]
+def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict[int, Ref]) -> Findings:
+    tested = comparisons(ranked[:MOST_COMPARED])
+    points = [("Best accuracy", _best(ranked, tested, refs))]
     if len(ranked) > 1:
-        points.append(("Real differences", _differences(ranked, compared, refs)))
-        points += [
-            (f"Best for {price.plain}", _efficient(front(groups, price), price, refs))
-            for price in PRICES
-            if price.name in ("params", "macs", "throughput", "training")
-            and sum(price.of(group) is not None for group in ranked) > 1
-        ]
+        points.append(("Real differences", _differences(ranked, tested, refs)))
+        for price in PRICES:
+            if price.name in ("params", "macs", "throughput", "training"):
+                points += [
+                    (f"Best for {price.plain}{where}", _efficient(front(some, price), price, refs))
+                    for where, some in _measured_alike(ranked, price)
+                    if sum(price.of(group) is not None for group in some) > 1
+                ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
-    pairs = [Pair(refs[id(each.first)], refs[id(each.second)], each) for each in compared]
-    return Findings(dataset, points, pairs)
+    pairs = [Pair(refs[id(each.first)], refs[id(each.second)], each) for each in tested]
+    return Findings(images, points, pairs)
+
+
+def _measured_alike(groups: list[Group], price: Price) -> list[tuple[str, list[Group]]]:
+    """The rows that can be set against each other at this price: of each device its own, where there are several."""
+    devices = list(dict.fromkeys(group.row.device for group in groups)) if price.of_device else []
+    if len(devices) < 2:
+        return [("", groups)]
+    return [(f" on {device}", [group for group in groups if group.row.device == device]) for device in devices]
 
 
 def _descending(group: Group) -> float:
     return -(group.row.top1_mean or 0.0)
 
 
-def _best(ranked: list[Group], compared: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _best(ranked: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
     best = [group for group in ranked if group.row.top1_mean == ranked[0].row.top1_mean]
     row = best[0].row
-    accuracy = numbers.signs(plus_minus(row.top1_mean or 0.0, row.top1_ci95))
     verb = " reaches " if len(best) == 1 else " reach "
-    sentence = [*_listed(best, refs), f"{verb}{accuracy} %, the highest mean top-1 ({seeds(row)})."]
-    rivals = [other for each in compared if (other := _other(each, best[0])) and each.significant is False]
+    sentence = [*_listed(best, refs), f"{verb}{numbers.percent(row)} %, the highest mean top-1 ({seeds(row)})."]
+    rivals = [other for each in tested if (other := _other(each, best[0])) and each.significant is False]
     if rivals:
         sentence += [" Not distinguishable from ", *_listed(rivals, refs), " by these seeds."]
     return sentence
@@ -102,11 +110,11 @@ def _other(comparison: Comparison, group: Group) -> Group | None:
     return {id(comparison.first): comparison.second, id(comparison.second): comparison.first}.get(id(group))
 
 
-def _differences(ranked: list[Group], compared: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
     """How many pairs differ by more than the seeds' spread, and which; the rest is said not to."""
-    real = [each for each in compared if each.significant]
-    unsure = [each for each in compared if each.significant is False]
-    untested = len(compared) - len(real) - len(unsure)
+    real = [each for each in tested if each.significant]
+    unsure = [each for each in tested if each.significant is False]
+    untested = len(tested) - len(real) - len(unsure)
     whom = f"the {MOST_COMPARED} most accurate" if len(ranked) > MOST_COMPARED else f"these {len(ranked)}"
     sentence: Sentence = []
     if real or unsure:
@@ -138,11 +146,27 @@ def _efficient(best: list[Group], price: Price, refs: dict[int, Ref]) -> Sentenc
         sentence += [
             ", " if index else "",
             refs[id(group)],
-            f" ({price.brief(value)}, {numbers.fixed(group.row.top1_mean)} %)",
+            f" ({price.brief(value)}, {numbers.percent(group.row)} %)",
         ]
     left_out = len(best) - len(shown)
     rest = f", and {left_out} between the last two" if left_out else ""
-    return [*sentence, f"{rest}: no other row is as accurate {price.at_a_price}."]
+    return [*sentence, f"{rest}: no other row's mean is as high {price.at_a_price}.", *_steps(best, refs)]
+
+
+def _steps(best: list[Group], refs: dict[int, Ref]) -> Sentence:
+    """Whether a dearer row of a front is really more accurate than the one before it."""
+    dearer_first = sorted(best, key=_descending)
+    steps = compared(pairwise(dearer_first))
+    real = [each for each in steps if each.significant]
+    unsure = sum(each.significant is False for each in steps)
+    if not steps:
+        return []
+    if not real and not unsure:
+        return [" Whether the dearer of these is more accurate, these seeds cannot say."]
+    if not real:
+        return [" By these seeds none of them is significantly more accurate than the next cheaper one."]
+    sentence: Sentence = [" Significantly more accurate than the next cheaper one: "]
+    return [*sentence, *_listed([each.first for each in real], refs), "." if len(real) < len(steps) else " (all)."]
 
 
 def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
@@ -165,11 +189,15 @@ def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
             sentence.append(f"; {len(explained)} not, for reasons given with the published figures")
         unexplained = [(group, each) for group, each in far if not each.why]
         for index, (group, each) in enumerate(unexplained[:MOST_NAMED]):
-            by = f"{numbers.signed(each.difference)} points" if kind == "top1" else each.ours_as_printed
+            by = f"{_by(each)} points" if kind == "top1" else each.ours_as_printed
             against = "" if kind == "top1" else f" for {each.figure.printed}"
             sentence += [", " if index else "; not ", refs[id(group)], f" ({by}{against})"]
         sentence.append(f" and {len(unexplained) - MOST_NAMED} more." if len(unexplained) > MOST_NAMED else ".")
     return sentence
+
+
+def _by(each: Agreement) -> str:
+    return numbers.signs(supported(each.difference or 0.0, each.half_width, sign="+"))
 
 
 def _listed(groups: Sequence[Group], refs: dict[int, Ref]) -> Sentence:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from mixbench.content import content
 from mixbench.report import numbers, page
-from mixbench.report.board import board, row_keys
+from mixbench.report.board import MOST_BASELINES, board, row_keys
 from mixbench.report.communication import communication
 from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
@@ -19,7 +19,7 @@ from mixbench.report.models import anchors, models
 from mixbench.report.names import looks
 from mixbench.results import Tables
 
-LONG_NAME = 22  # a place to break costs a browser time, which a table of a thousand rows feels
+LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
@@ -27,10 +27,12 @@ SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     """The whole page.  `drawings` spares drawing the figures again where they are at hand."""
     drawings = figures(tables) if drawings is None else drawings
+    failures = [record for record in tables.records if record.status == "failed"]
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=page.head(tables),
-        failures=[record for record in tables.records if record.status == "failed"],
+        failures=failures,
+        failed_at={id(record): f"failure-{number}" for number, record in enumerate(failures, start=1)},
         findings=findings(tables),
         board=board(tables),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
@@ -41,6 +43,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         places=page.environments(tables.records),
         origins=page.origins(tables),
         looks=looks(tables.records),
+        most_baselines=MOST_BASELINES,
     )  # fmt: skip
 
 
@@ -55,7 +58,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        numbers.text, numbers.short, numbers.exact, numbers.fixed, numbers.signed, numbers.count, numbers.rate,
+        numbers.text, numbers.short, numbers.ends, numbers.exact, numbers.fixed, numbers.signed, numbers.count,
+        numbers.rate,
         numbers.size, numbers.duration, numbers.moment, numbers.signs, numbers.p_value,
     ):  # fmt: skip
         environment.filters[function.__name__] = function

@@ -38,8 +38,8 @@ def latex(tables: Tables) -> str:
 
 def escape(text: str) -> str:
     """One line of text that LaTeX sets as it is."""
-    line = _ANY_SPECIAL.sub(lambda found: _SPECIAL[found[0]], numbers.short(text, 1000).replace("--", "-\0-"))
-    return line.replace("\0", "{}")  # two hyphens would be a dash
+    apart = re.sub("-(?=-)", "-\0", numbers.short(text, 1000))  # two hyphens would be a dash
+    return _ANY_SPECIAL.sub(lambda found: _SPECIAL[found[0]], apart).replace("\0", "{}")
 
 
 def _table(board: Board) -> str:
@@ -49,7 +49,7 @@ def _table(board: Board) -> str:
             "",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(board.dataset)}. {escape(NOTE)}}}",
+            rf"\caption{{{escape(board.images)}. {escape(NOTE)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
             r"\toprule",
             rows[0],

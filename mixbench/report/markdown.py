@@ -19,7 +19,7 @@ def markdown(tables: Tables) -> str:
     parts = [f"# {escape(tables.suite)}", f"{'; '.join(facts)}."]
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in head.missing)] * bool(head.missing)
     for board in boards(tables):
-        parts += [f"## {escape(board.dataset)}", _table(board)]
+        parts += [f"## {escape(board.images)}", _table(board)]
     parts += [NOTE] * bool(tables.groups) + _failures(tables)
     return "\n\n".join(parts) + "\n"
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -25,8 +26,12 @@ class Counts:
     difference: float | None
 
     @property
+    def far(self) -> bool:
+        return self.difference is not None and abs(self.difference) > COUNTERS_AGREE
+
+    @property
     def disputed(self) -> bool:
-        return bool(self.uncounted) or (self.difference is not None and abs(self.difference) > COUNTERS_AGREE)
+        return bool(self.uncounted) or self.far
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,15 @@ class Ran:
         return ", ".join(dict.fromkeys(each.host for each in self.record.details.environment.values()))
 
     @property
+    def seconds(self) -> float | None:
+        """From its first start to its end, measured or not: with what a break in between took."""
+        try:
+            began, ended = (datetime.fromisoformat(text) for text in (self.record.started_at, self.record.finished_at))
+            return (ended - began).total_seconds()
+        except (ValueError, TypeError):  # not ended, or one of the two without its offset
+            return None
+
+    @property
     def spark(self) -> Markup:
         curve = self.record.details.curve
         return Markup(sketch.curve([epoch.top1 for epoch in curve.epochs], "top-1 by epoch") if curve else "")
@@ -78,6 +92,11 @@ class Model:
     counts: Counts | None
     layers: list[Layers]
     timings: list[Timings] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Its own in the page, as labels may be alike."""
+        return f"{self.anchor.removeprefix('model-')}: {self.record.label}"
 
     @property
     def arguments(self) -> dict[str, Any]:

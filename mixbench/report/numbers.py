@@ -5,6 +5,12 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mixbench.statistics import plus_minus, supported
+
+if TYPE_CHECKING:
+    from mixbench.summary import SummaryRow
 
 DASH = "–"
 MINUS = "−"
@@ -32,6 +38,15 @@ def short(value: object, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def ends(value: object, head: int = 1000, tail: int = 3000) -> str:
+    """A long text's beginning and end, where most is said; what lies between is counted."""
+    whole = text(value)
+    left_out = len(whole) - head - tail
+    if left_out <= 0:
+        return whole
+    return f"{whole[:head]}\n… {left_out:,} characters left out …\n{whole[-tail:]}"
+
+
 def exact(value: float | None) -> str:
     """Every digit, thousands separated: 65,219,072."""
     return DASH if value is None else f"{value:,}"
@@ -48,6 +63,16 @@ def fixed(value: float | None, digits: int = 2) -> str:
 def signs(text: str) -> str:
     """Typographic minus signs for the hyphens that Python prints."""
     return text.replace("-", MINUS)
+
+
+def percent(row: "SummaryRow") -> str:
+    """A row's mean top-1 with its 95 % interval: "94.30 ± 0.32", "94.30" of a single seed."""
+    return DASH if row.top1_mean is None else signs(plus_minus(row.top1_mean, row.top1_ci95))
+
+
+def apart(row: "SummaryRow") -> str:
+    """Ours - published, to the digits that our interval supports: "−0.01", "−20"."""
+    return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.top1_ci95, sign="+"))
 
 
 def many(n: int, noun: str) -> str:
@@ -93,7 +118,7 @@ def span_tick(seconds: float) -> str:
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:,.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
 def p_value(value: float | None) -> str:
@@ -122,6 +147,18 @@ def size(value: int | None) -> str:
         if value >= unit:
             return f"{_significant(value / unit)} {name}"
     return f"{value} B"
+
+
+def size_tick(value: float) -> str:
+    """A round size of an axis: 2 GiB, not 2.00 GiB."""
+    number, _, unit = size(round(value)).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+def middle(value: object, limit: int) -> str:
+    """One line of at most `limit` characters, whose end is kept too: names may differ there alone."""
+    line = short(value, 10_000)
+    return line if len(line) <= limit else f"{line[: limit // 2 - 1]}…{line[-(limit - limit // 2) :]}"
 
 
 def step(milliseconds: float) -> str:
@@ -172,5 +209,5 @@ def _significant(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value) * 1.0005)))
+    digits = max(0, 2 - math.floor(math.log10(abs(value)) + math.log10(1.0005)))
     return f"{value:,.{digits}f}"

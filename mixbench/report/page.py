@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mixbench.commands import Command
 from mixbench.record import Environment, Record
 from mixbench.report import numbers
 from mixbench.report.board import common_flags, seeds
@@ -66,11 +67,14 @@ def device_hours(records: list[Record]) -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """One run of a report: its suite's text, and the command that runs the same again, given that as suite.yaml."""
+    """One run of a report: its suite's text, the command that runs the same again, given that as suite.yaml, and the
+    commands that were given.
+    """
 
     name: str
     suite_text: str
     command: str
+    given: list[Command]
 
 
 def origins(tables: Tables) -> list[Origin]:
@@ -81,7 +85,7 @@ def origins(tables: Tables) -> list[Origin]:
         command = "mixbench run suite.yaml --out again"
         if commits:  # the one that most was measured with
             command = f"git checkout {commits[0]} && uv run {command}"
-        found.append(Origin(source.name, source.suite_text, command))
+        found.append(Origin(source.name, source.suite_text, command, source.commands))
     return found
 
 
@@ -90,6 +94,7 @@ def missing(tables: Tables) -> list[str]:
     counts, groups = tables.counts, tables.groups
     short = [group for group in groups if group.row.n_seeds < seeds(group) and _wants_accuracy(group)]
     single = [group for group in groups if group.row.n_seeds == 1]
+    held_out = sum(group.row.split == "val" for group in groups)
     unplanned = sum(NOT_IN_PLAN in record.flags for record in tables.records)
     sentences = [
         (not tables.records, "This run has no trials yet."),
@@ -98,6 +103,11 @@ def missing(tables: Tables) -> list[str]:
         (counts["pending"], f"{numbers.many(counts['pending'], 'trial')} not run yet."),
         (short, f"{numbers.many(len(short), 'row')} of the leaderboard with fewer seeds than planned."),
         (single, f"{numbers.many(len(single), 'row')} with a single seed: no spread can be given."),
+        (
+            held_out,
+            f"{numbers.many(held_out, 'row')} tested on a validation split, a part of the training set: set against "
+            "each other alone, never against rows tested on the test set, nor against published figures.",
+        ),
         (
             unplanned,
             f"{numbers.many(unplanned, 'trial')} no longer in the plan: shown under Models, not in the leaderboard.",

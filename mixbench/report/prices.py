@@ -22,6 +22,7 @@ class Price:
     shown: Callable[[float], str]
     tick: Callable[[float], str]
     drawn: bool = True
+    of_device: bool = False  # of rows of several devices there is no best
     round_values: tuple[float, ...] = ()  # for a log axis, where decimal ones are not round: 30 min, 2 GiB
     units: tuple[float, ...] = (1,)  # what values are written in, the smallest first: round multiples for an axis
 
@@ -46,7 +47,10 @@ def train_seconds(group: Group) -> float | None:
     return median(found) if found else None
 
 
-TIMES = (1, 2, 5, 10, 20, 30, *(60 * n for n in (1, 2, 5, 10, 20, 30)), *(3600 * n for n in (1, 2, 5, 10, 20, 50, 100)))
+TIMES = (
+    *(n / 1000 for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)), 1, 2, 5, 10, 20, 30,
+    *(60 * n for n in (1, 2, 5, 10, 20, 30)), *(3600 * n for n in (1, 2, 5, 10, 20, 50, 100)),
+)  # fmt: skip
 SIZES = tuple(2**exponent for exponent in range(20, 44))
 
 PRICES = [
@@ -57,28 +61,29 @@ PRICES = [
     Price("macs", "MACs", "MACs per image", "MACs", True, lambda group: group.row.macs, numbers.exact, numbers.tick),
     Price(
         "throughput", "Inference throughput", "inference throughput (images/s)", "images/s", False,
-        lambda group: group.row.infer_samples_per_sec, numbers.rate, numbers.rate_tick,
+        lambda group: group.row.infer_samples_per_sec, numbers.rate, numbers.rate_tick, of_device=True,
     ),
     Price(
         "training", "Training throughput", "training throughput (images/s)", "images/s", False,
-        lambda group: group.row.train_samples_per_sec, numbers.rate, numbers.rate_tick, drawn=False,
+        lambda group: group.row.train_samples_per_sec, numbers.rate, numbers.rate_tick, drawn=False, of_device=True,
     ),
     Price(
         "time", "Training time", "training time", "of training", True,
-        train_seconds, numbers.duration, numbers.span_tick, round_values=TIMES, units=(1, 60, 3600),
+        train_seconds, numbers.duration, numbers.span_tick, round_values=TIMES, units=(0.001, 1, 60, 3600),
+        of_device=True,
     ),
     Price(
         "memory", "Peak memory", "peak memory", "at the peak", True,
-        lambda group: group.row.peak_memory_bytes, lambda value: numbers.size(round(value)),
-        lambda value: numbers.size(round(value)), round_values=SIZES,
-        units=(1, 2**10, 2**20, 2**30),
+        lambda group: group.row.peak_memory_bytes, lambda value: numbers.size(round(value)), numbers.size_tick,
+        round_values=SIZES, units=(1, 2**10, 2**20, 2**30), of_device=True,
     ),
 ]  # fmt: skip
 
 
 def front(groups: Sequence[Group], price: Price) -> list[Group]:
-    """The Pareto-optimal rows of one dataset, the cheapest first: none other is as accurate at that price, and better
-    in one of the two.  Equals stay together.
+    """The Pareto-optimal rows of those tested on the same images, the cheapest first.
+
+    None other is as accurate at that price, and better in one of the two.  Equals stay together.
     """
     priced = [(value, group) for group in groups if (value := price.of(group)) and group.row.top1_mean is not None]
     sign = 1 if price.lower_is_better else -1

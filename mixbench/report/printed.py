@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mixbench.report import numbers
-from mixbench.report.names import names
+from mixbench.report.names import by_images, names
 from mixbench.results import Tables
-from mixbench.statistics import plus_minus
 from mixbench.summary import Group, SummaryRow
 
 NOTE = (
@@ -26,18 +25,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Board:
-    """One dataset's rows, the best first.  The first column holds names, from users; all others are numbers."""
+    """The rows tested on the same images, the best first.
 
-    dataset: str
+    The first column holds names, from users; all others are numbers.
+    """
+
+    images: str
     headings: list[str]
     rows: list[list[str]]
 
 
 COLUMNS = [
-    Column("Top-1 (%)", lambda row: _top1(row), lambda row: row.top1_mean is not None),
+    Column("Top-1 (%)", numbers.percent, lambda row: row.top1_mean is not None),
     Column("n", lambda row: str(row.n_seeds), lambda row: row.top1_mean is not None),
     Column("Published (%)", lambda row: numbers.fixed(row.top1_published), lambda row: row.top1_published is not None),
-    Column("Ours − published", lambda row: numbers.signed(row.top1_delta), lambda row: row.top1_delta is not None),
+    Column("Ours − published", numbers.apart, lambda row: row.top1_delta is not None),
     Column("Params", lambda row: numbers.count(row.params), lambda row: row.params is not None),
     Column("MACs", lambda row: numbers.count(row.macs), lambda row: row.macs is not None),
     Column(
@@ -55,22 +57,15 @@ COLUMNS = [
 
 def boards(tables: Tables) -> list[Board]:
     """A board for each dataset in the suite's order, with the columns that any of its rows has something for."""
-    by_dataset: dict[str, list[Group]] = {}
-    for group in tables.groups:
-        by_dataset.setdefault(group.row.dataset, []).append(group)
-    return [_board(dataset, groups) for dataset, groups in by_dataset.items()]
+    return [_board(images, groups) for images, groups in by_images(tables.groups).items()]
 
 
-def _board(dataset: str, groups: list[Group]) -> Board:
+def _board(images: str, groups: list[Group]) -> Board:
     columns = [column for column in COLUMNS if any(column.known(group.row) for group in groups)]
     best_first = sorted(zip(names(groups), groups, strict=True), key=lambda pair: _rank(pair[1].row))
     rows = [[name, *(column.cell(group.row) for column in columns)] for name, group in best_first]
-    return Board(dataset, ["Model", *(column.heading for column in columns)], rows)
+    return Board(images, ["Model", *(column.heading for column in columns)], rows)
 
 
 def _rank(row: SummaryRow) -> float:
     return -row.top1_mean if row.top1_mean is not None else float("inf")
-
-
-def _top1(row: SummaryRow) -> str:
-    return numbers.DASH if row.top1_mean is None else plus_minus(row.top1_mean, row.top1_ci95)

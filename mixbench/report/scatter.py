@@ -21,7 +21,10 @@ from mixbench.report.prices import Price, front
 from mixbench.report.svg import INK, Mark
 from mixbench.summary import Group, SummaryRow
 
-LOG_FROM = 8  # a log axis where the largest value is this many times the smallest
+WIDE = 8  # from this many times the smallest value on, ticks are those of a log axis; else any round ones
+BAR_ROOM = 0.6  # of the means' range, that bars may take beyond it
+CUT = " The widest go on beyond the edge."
+BARS = "Bars: the 95 % interval of the mean over seeds, as in the leaderboard."
 MOST_LABELS = 16  # points named in one figure; the others say their names when pointed at
 LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned there
     (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
@@ -55,17 +58,19 @@ def scatter(scene: Scene, price: Price) -> Drawing | None:
         return None
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
-    best = front([point.group for point in points], price)
-    stairs = _draw_front(axes, best, price)
+    devices = {point.row.device for point in points} if price.of_device else set()
+    stairs = [] if len(devices) > 1 else _draw_front(axes, front([point.group for point in points], price), price)
     _draw_points(axes, points, scene)
+    means = [point.top1 for point in points]
+    ends = [end for point in points for end in _bar(point, means)]
+    axes.set_ylim(*_with_room(min(ends), max(ends)))
     _price_axis(axes, [point.x for point in points], price)
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
     notes = ["Better is up and to the left." if price.lower_is_better else "Better is up and to the right."]
-    notes.append("Dashed: the Pareto front.")
-    if any(point.row.top1_std is not None for point in points):
-        notes.append("Bars: one standard deviation over seeds.")
-    if _label_points(figure, axes, points, stairs) < len(points):
-        notes.append("Point at a mark to read its name.")
+    notes.append("Dashed: the Pareto front." if stairs else "Of several devices: there is no front across them.")
+    if any(point.row.top1_ci95 is not None for point in points):
+        notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
+    _label_points(figure, axes, points, stairs)
     hover = [
         Mark(f"{point.name}: {accuracy(point.row)}, {price.shown(point.x)} {price.unit}", point.key) for point in points
     ]
@@ -85,9 +90,9 @@ def published(scene: Scene) -> Drawing | None:
         return None
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
-    ends = [value for point in points for value in (point.x, point.top1)]
-    room = max(max(ends) - min(ends), 0.5) * 0.1
-    limits = (min(ends) - room, max(ends) + room)
+    means = [value for point in points for value in (point.x, point.top1)]
+    ends = [*means, *(end for point in points for end in _bar(point, means))]
+    limits = _with_room(min(ends), max(ends))
     axes.plot(limits, limits, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.5)
     _draw_points(axes, points, scene)
     axes.set(xlim=limits, ylim=limits, xlabel="published top-1 (%)", ylabel="our top-1 (%)")
@@ -98,18 +103,38 @@ def published(scene: Scene) -> Drawing | None:
     hover = [
         Mark(
             f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} %, "
-            f"difference {numbers.signed(point.row.top1_delta)}",
+            f"difference {numbers.apart(point.row)}",
             point.key,
         )
         for point in points
     ]
-    notes = ["On the dashed line both agree; above it ours is better. Bars: one standard deviation over seeds."]
+    notes = ["On the dashed line both agree; above it ours is better."]
+    if any(point.row.top1_ci95 is not None for point in points):
+        notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
     return drawing(figure, scene, "published", "figures", "ours against published", notes, {"points": hover})
 
 
 def accuracy(row: SummaryRow) -> str:
-    spread = f" ± {numbers.fixed(row.top1_std)}" if row.top1_std is not None else ""
-    return f"{numbers.fixed(row.top1_mean)}{spread} % ({seeds(row)})"
+    """With its 95 % interval, as everywhere."""
+    return f"{numbers.percent(row)} % ({seeds(row)})"
+
+
+def _bar(point: Point, means: Sequence[float]) -> tuple[float, float]:
+    """The ends of a point's bar, as far as a figure shows them: bars of two seeds may be wider than all else."""
+    room = BAR_ROOM * max(max(means) - min(means), 1.0)
+    low, high = max(0.0, min(means) - room), min(100.0, max(means) + room)
+    width = point.row.top1_ci95 or 0.0
+    return max(low, point.top1 - width), min(high, point.top1 + width)
+
+
+def _is_cut(point: Point, means: Sequence[float]) -> bool:
+    low, high = _bar(point, means)
+    return high - low < 2 * (point.row.top1_ci95 or 0.0) - 1e-9
+
+
+def _with_room(low: float, high: float) -> tuple[float, float]:
+    room = max(high - low, 0.5) * 0.08
+    return low - room, high + room
 
 
 def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> list[tuple[float, float]]:
@@ -129,9 +154,9 @@ def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
     families, look = families_of([point.group for point in points], scene.look), scene.look
     for family in families:
         spread = [
-            (point.x, point.top1, point.row.top1_std)
+            (point.x, point.top1, point.row.top1_ci95)
             for point in points
-            if point.row.family == family and point.row.top1_std is not None
+            if point.row.family == family and point.row.top1_ci95 is not None
         ]
         if spread:
             xs, ys, errors = zip(*spread, strict=True)
@@ -145,36 +170,34 @@ def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
 
 
 def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
-    label = price.axis
-    if max(values) >= LOG_FROM * min(values):
-        axes.set_xscale("log")
+    room = max(1.1, (max(values) / min(values)) ** 0.12)
+    low, high = min(values) / room, max(values) * room
+    axes.set_xscale("log")
+    if max(values) >= WIDE * min(values):
         decades = math.log10(max(values) / min(values))
         inside = [value for value in price.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
         several = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
         axes.xaxis.set_major_locator(several or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        label += ", log scale"
     else:
-        unit = next((unit for unit in reversed(price.units) if max(values) >= 2 * unit), 1)
-        room = 0.12 * (max(values) - min(values) or max(values))
-        round_ones = MaxNLocator(4).tick_values((min(values) - room) / unit, (max(values) + room) / unit)
-        inside = [tick * unit for tick in round_ones if min(values) - room <= tick * unit <= max(values) + room]
-        axes.xaxis.set_major_locator(FixedLocator(inside))
+        unit = next((unit for unit in reversed(price.units) if max(values) >= unit), price.units[0])
+        round_ones = [tick * unit for tick in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low / unit, high / unit)]
+        axes.xaxis.set_major_locator(FixedLocator([tick for tick in round_ones if low <= tick <= high]))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.12, y=0.1)
-    axes.set_xlabel(label)
+    axes.set_xlim(low, high)
+    axes.set_xlabel(f"{price.axis}, log scale")
 
 
 def _label_points(
     figure: Figure, axes: Axes, points: Sequence[Point], lines: Sequence[tuple[float, float]] = ()
-) -> int:
-    """Name the points where there is room, the Pareto-optimal first, then the most accurate: how many are named.
+) -> None:
+    """Name the points where there is room, the Pareto-optimal first, then the most accurate.
 
     `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
     """
     settle(figure)
-    spans = [(point.x, point.top1 + sign * (point.row.top1_std or 0.0)) for point in points for sign in (-1, 0, 1)]
+    spans = [(point.x, point.top1 + sign * (point.row.top1_ci95 or 0.0)) for point in points for sign in (-1, 0, 1)]
     low, spot, high = axes.transData.transform(spans).reshape(-1, 3, 2).swapaxes(0, 1)
     taken = np.concatenate([np.hstack([spot - 5, spot + 5]), np.hstack([low - 1, high + 1])])  # x0 y0 x1 y1
     if len(lines) > 1:
@@ -182,11 +205,10 @@ def _label_points(
         ends = np.stack([corners[:-1], corners[1:]])
         taken = np.concatenate([taken, np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])])
     room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
-    named = 0
     for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:
         for dx, dy, ha, va in LABEL_PLACES:
             text = axes.annotate(
-                numbers.short(point.name, 30), (point.x, point.top1), (dx, dy),
+                numbers.middle(point.name, 30), (point.x, point.top1), (dx, dy),
                 textcoords="offset points", ha=ha, va=va, fontsize=7.5, in_layout=False,
             )  # fmt: skip
             box = text.get_window_extent()
@@ -194,7 +216,5 @@ def _label_points(
             overlaps = (taken[:, 0] < x1) & (taken[:, 2] > x0) & (taken[:, 1] < y1) & (taken[:, 3] > y0)
             if room.contains(x0, y0) and room.contains(x1, y1) and not overlaps.any():
                 taken = np.vstack([taken, box.extents])
-                named += 1
                 break
             text.remove()
-    return named

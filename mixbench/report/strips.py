@@ -30,7 +30,7 @@ def strips(scene: Scene) -> Drawing | None:
             edgecolor=INK, gid=f"strip-{index}", zorder=3,
         )  # fmt: skip
         axes.plot([group.row.top1_mean or 0.0] * 2, [index - 0.36, index + 0.36], color=INK, linewidth=1.2, zorder=2)
-    axes.set_yticks(range(len(shown)), [numbers.short(name, 26) for _, name, _, _ in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [numbers.middle(name, 26) for _, name, _, _ in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from mixbench.report import write
 from tests.fake_runs import done, trial, write_run
@@ -20,7 +20,7 @@ def row(page: Page, key: str = KEY) -> str:
 
 def test_a_mark_that_is_pointed_at_says_its_name_and_lights_its_row(page: Page) -> None:
     page.locator(MARKS).first.hover()
-    assert page.locator("#tip").inner_text() == "splitmixer_i_256_8: 93.83 ± 0.09 % (2 seeds), 275,834 parameters"
+    assert page.locator("#tip").inner_text() == "splitmixer_i_256_8: 93.8 ± 0.8 % (2 seeds), 275,834 parameters"
     assert row(page) == "lit"
     assert page.locator("figure a.lit").count() == 8  # one in each figure
     page.locator("h1").hover()
@@ -33,6 +33,35 @@ def test_a_row_that_is_pointed_at_lights_its_marks(page: Page) -> None:
     faint = page.locator("figure a:not(.lit)").first
     faint.evaluate("mark => Promise.all(mark.getAnimations().map(each => each.finished))")
     assert float(faint.evaluate("mark => getComputedStyle(mark).opacity")) < 0.5
+
+
+def test_a_mark_of_a_row_that_is_filtered_out_leads_to_its_model(page: Page) -> None:
+    page.get_by_label("Find").fill("convmixer")
+    page.locator(MARKS).first.click()
+    expect(page.locator("#model-2")).to_have_attribute("open", "")
+    assert page.locator("#board tbody tr:visible").count() == 1
+    assert page.locator("#shown").inner_text() == "1 of 9 rows" and page.url.endswith("#model-2?text=convmixer")
+
+
+def test_a_finger_reads_a_mark_before_it_is_led_to_its_row(chromium: Browser, report: Path) -> None:
+    with chromium.new_context(viewport={"width": 400, "height": 900}, has_touch=True) as context:
+        page = context.new_page()
+        page.goto(report.as_uri())
+        mark = page.locator(MARKS).first
+        mark.scroll_into_view_if_needed()
+        before = page.evaluate("scrollY")
+        mark.tap()
+        assert page.locator("#tip").is_visible() and "275,834" in page.locator("#tip").inner_text()
+        assert page.evaluate("scrollY") == before
+        mark.tap()
+        assert page.evaluate("document.activeElement.closest('tr').dataset.row") == KEY
+        page.locator(f'#board tr[data-row="{KEY}"] td[tabindex]').tap()
+        assert "by the convention “splitmixer”" in page.locator("#tip").inner_text()
+
+
+def test_a_keyboard_reads_how_the_papers_macs_are_counted(page: Page) -> None:
+    page.locator(f'#board tr[data-row="{KEY}"] td[tabindex]').focus()
+    assert "published 71.8 M by the convention “splitmixer”" in page.locator("#tip").inner_text()
 
 
 def test_a_keyboard_reaches_marks_rows_and_controls(page: Page) -> None:
@@ -115,7 +144,15 @@ def test_paper_has_every_column_on_it_and_nothing_to_click(page: Page) -> None:
     page.set_viewport_size({"width": 1030, "height": 720})  # A4 landscape within its margins
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 1030
     assert page.locator(".board").evaluate("table => table.getBoundingClientRect().right") <= 1030
-    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    page.evaluate(
+        """() => addEventListener("beforeprint", () => {
+        window.printed = document.querySelectorAll("details:not(.menu)[open]").length; })"""
+    )
+    sheets = page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n")
+    assert page.evaluate("printed") == 1 + 9, "what is folded on the screen, pairs and models, stands on paper"
+    assert sheets > 9
+    assert not page.locator("figcaption .screen").first.is_visible(), "nobody points at paper"
+    assert page.locator("details.model[open]").count() == 0, "and is folded again"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The commands that a run was made by: a line each in commands.jsonl, when, where, and what was typed.
+
+Only whoever has a claim on the run writes; a line that cannot be read is passed over.
+"""
+
+import shlex
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pydantic import BaseModel, ValidationError
+
+from mixbench.disk import write_atomically
+from mixbench.run import Run, text_of
+
+FILE = "commands.jsonl"
+
+
+class Command(BaseModel):
+    """`line` as a shell would take it; `at` is ISO 8601, UTC."""
+
+    at: str
+    host: str
+    line: str
+
+
+def note(run: Run, arguments: Sequence[str], at: str) -> None:
+    """Add what was typed after `mixbench`.  Raises OSError, Taken."""
+    run.check_claim()
+    command = Command(at=at, host=socket.gethostname(), line=shlex.join(["mixbench", *arguments]))
+    write_atomically(run.folder / FILE, text_of(run.folder / FILE) + command.model_dump_json() + "\n")
+
+
+def commands(run: Run) -> list[Command]:
+    """In the order they were given."""
+    found = []
+    for line in text_of(run.folder / FILE).splitlines():
+        with suppress(ValidationError):
+            found.append(Command.model_validate_json(line))
+    return found
