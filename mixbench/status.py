@@ -68,7 +68,7 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room."""
+    """A line per model and dataset: trials done, accuracy and its standard deviation over seeds, counts, and speed where there is room."""
     planned = [record for record in records if NOT_IN_PLAN not in record.flags]
     columns = varied(planned)
     cells: dict[tuple[Any, ...], list[Record]] = {}
@@ -80,7 +80,7 @@ def print_summary(records: list[Record], to: Console) -> None:
         done = [record for record in alike if record.status == "done"]
         row = {"model": label, "dataset": dataset}
         row |= {key.replace("_", " "): value for key, value in zip(columns, point, strict=True)}
-        row |= {"done": f"{len(done)}/{len(alike)}", "top-1 %": _accuracy(done)}
+        row |= {"done": f"{len(done)}/{len(alike)}", "top-1 % ± sd": _accuracy(done)}
         row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
         if to.width >= WIDE:
             row |= {"infer img/s": _speed(done, "infer"), "train img/s": _speed(done, "train")}
