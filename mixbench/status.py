@@ -68,7 +68,7 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """A line per model and dataset: trials done, accuracy and its standard deviation over seeds, counts, and speed where there is room."""
+    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room."""
     planned = [record for record in records if NOT_IN_PLAN not in record.flags]
     columns = varied(planned)
     cells: dict[tuple[Any, ...], list[Record]] = {}

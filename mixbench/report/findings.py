@@ -10,7 +10,7 @@ from mixbench.report.board import row_keys
 from mixbench.report.names import by_images, names, seeds
 from mixbench.report.prices import PRICES, Price, front
 from mixbench.results import Tables
-from mixbench.statistics import Comparison, compared, comparisons, supported
+from mixbench.statistics import Comparison, comparisons, supported
 from mixbench.summary import Group
 
 MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
@@ -73,7 +73,7 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
         for price in PRICES:
             if price.name in ("params", "macs", "throughput", "training"):
                 points += [
-                    (f"Best for {price.plain}{where}", _efficient(front(some, price), price, refs))
+                    (f"Best for {price.plain}{where}", _efficient(front(some, price), price, tested, refs))
                     for where, some in _measured_alike(ranked, price)
                     if sum(price.of(group) is not None for group in some) > 1
                 ]
@@ -137,7 +137,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, 
     return sentence
 
 
-def _efficient(best: list[Group], price: Price, refs: dict[int, Ref]) -> Sentence:
+def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
     sentence: Sentence = []
     shown = best if len(best) <= MOST_NAMED else [*best[: MOST_NAMED - 1], best[-1]]
     for index, group in enumerate(shown):
@@ -150,23 +150,28 @@ def _efficient(best: list[Group], price: Price, refs: dict[int, Ref]) -> Sentenc
         ]
     left_out = len(best) - len(shown)
     rest = f", and {left_out} between the last two" if left_out else ""
-    return [*sentence, f"{rest}: no other row's mean is as high {price.at_a_price}.", *_steps(best, refs)]
+    return [*sentence, f"{rest}: no other row's mean is as high {price.at_a_price}.", *_steps(best, tested, refs)]
 
 
-def _steps(best: list[Group], refs: dict[int, Ref]) -> Sentence:
-    """Whether a dearer row of a front is really more accurate than the one before it."""
-    dearer_first = sorted(best, key=_descending)
-    steps = compared(pairwise(dearer_first))
+def _steps(best: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+    """Whether a dearer row of a front is really more accurate than the one before it: as the table of pairs has it."""
+    verdicts = {frozenset((id(each.first), id(each.second))): each for each in tested}
+    pairs = [frozenset((id(one), id(other))) for one, other in pairwise(sorted(best, key=_descending))]
+    steps = [verdicts[pair] for pair in pairs if pair in verdicts]
     real = [each for each in steps if each.significant]
-    unsure = sum(each.significant is False for each in steps)
     if not steps:
         return []
-    if not real and not unsure:
+    if not any(each.significant is not None for each in steps):
         return [" Whether the dearer of these is more accurate, these seeds cannot say."]
     if not real:
         return [" By these seeds none of them is significantly more accurate than the next cheaper one."]
-    sentence: Sentence = [" Significantly more accurate than the next cheaper one: "]
-    return [*sentence, *_listed([each.first for each in real], refs), "." if len(real) < len(steps) else " (all)."]
+    if len(real) == len(steps) > 1:
+        return [" Each is significantly more accurate than the next cheaper one."]
+    return [
+        " Significantly more accurate than the next cheaper one: ",
+        *_listed([each.first for each in real], refs),
+        ".",
+    ]
 
 
 def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
