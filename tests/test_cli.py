@@ -1,5 +1,6 @@
 """The command line: what each verb prints, how it refuses, how little it imports, how it reads in a narrow terminal."""
 
+import csv
 import json
 import os
 import resource
@@ -308,8 +309,9 @@ def test_several_runs_get_a_report_each_or_one_of_all(mixbench: Shell) -> None:
     code, out, _ = mixbench("report", "one", "two", "--out", "all")
     assert code == 0 and {line.split("/")[0] for line in out.splitlines()} == {"all"}
     assert {"all/results.csv", "all/summary.csv", "all/report.html"} <= set(out.splitlines())
-    runs = [line.split(",")[-1] for line in Path("all/results.csv").read_text().splitlines()]
-    assert runs == ["run", *["one"] * 9, *["two"] * 9]
+    with open("all/results.csv", newline="", encoding="utf-8") as file:
+        runs = [row["run"] for row in csv.DictReader(file)]
+    assert runs == ["one"] * 9 + ["two"] * 9
     page = Path("all/report.html").read_text()
     assert "· one" in page and "· two" in page
 
