@@ -97,7 +97,7 @@ class _Lot:
 
     def _is_cold(self, subject: Subject, rounds: int) -> bool:
         protocol = subject.trial.throughput
-        return subject.trial.id not in self.settled and rounds < protocol.warmup_cap
+        return subject.trial.id not in self.settled and rounds < max(protocol.warmup_cap, 2 * protocol.warmup)
 
     def round(self, done: int = 0) -> None:
         """One step of each trial that has not been timed often enough: `done` times so far."""
