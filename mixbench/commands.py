@@ -3,6 +3,7 @@
 Only whoever has a claim on the run writes; a line that cannot be read is passed over.
 """
 
+import os
 import shlex
 import socket
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class Command(BaseModel):
 def note(run: Run, arguments: Sequence[str], at: str) -> None:
     """Add what was typed after `mixbench`.  Raises OSError, Taken."""
     run.check_claim()
-    command = Command(at=at, host=socket.gethostname(), line=shlex.join(["mixbench", *arguments]))
+    line = os.fsencode(shlex.join(["mixbench", *arguments])).decode(errors="backslashreplace")  # paths may be any bytes
+    command = Command(at=at, host=socket.gethostname(), line=line)
     write_atomically(run.folder / FILE, text_of(run.folder / FILE) + command.model_dump_json() + "\n")
 
 
