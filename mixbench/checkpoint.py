@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from mixbench.disk import remove, set_aside, to_json, write_atomically
 from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
-from mixbench.record import Epoch
+from mixbench.parts import Epoch
 from mixbench.run import Run, complete
 from mixbench.snapshot import restore, states, unpickled
 from mixbench.stop import Stopped

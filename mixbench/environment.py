@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mixbench.record import Environment
+from mixbench.parts import Environment
 
 
 def environment() -> Environment:

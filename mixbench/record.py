@@ -9,88 +9,16 @@ from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
 
 from mixbench import seal
-from mixbench.samples import Frozen, ThroughputSamples, percentile, variation
+from mixbench.parts import Complexity, Curve, Environment
+from mixbench.samples import ThroughputSamples, percentile, variation
 from mixbench.trial import Measure, Trial
 
 SCHEMA_VERSION = 2
 UNSEALED_VERSION = 1
 """Records of version 1 have no checksum, and are otherwise the same: they are read, and sealed when written again."""
 Status = Literal["done", "failed", "running", "pending"]
-
-
-# A record has a hundred layers and epochs: as models, each with a set of its fields' names, they take thrice the room.
-NUMBERS = ConfigDict(ser_json_inf_nan="constants")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
-class Layer:
-    """One module that has parameters or multiplies: shapes without the batch's axis."""
-
-    name: str
-    type: str
-    params: int
-    macs: int
-    input_shape: list[int]
-    output_shape: list[int]
-
-
-class Complexity(Frozen):
-    """Exact counts for one image.  `uncounted` names the operators that no counter knows."""
-
-    params: int
-    macs: int
-    macs_ptflops: int | None
-    activations: int
-    layers: list[Layer]
-    uncounted: list[str] = Field(default_factory=list)
-
-
-class Environment(Frozen):
-    """Where and with what something was measured."""
-
-    mixbench_version: str
-    git_commit: str = ""
-    git_dirty: bool = False
-    python_version: str
-    torch_version: str
-    deepspeed_version: str = ""
-    cuda_version: str = ""
-    driver: str = ""
-    device: str
-    device_count: int
-    cores: int
-    threads: int
-    memory_bytes: int
-    host: str
-    os: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
-class Epoch:
-    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone.
-
-    Epoch 0 has been trained on nothing: given weights are evaluated.
-    """
-
-    epoch: int
-    lr: float
-    train_loss: float | None = None
-    test_loss: float
-    top1: float
-    top5: float
-    seconds: float
-
-
-class Curve(Frozen):
-    """All epochs.  The best epoch was chosen on the test set: it is optimistic, and stands here only."""
-
-    epochs: list[Epoch]
-    best_top1_optimistic: float
-    best_epoch: int
-    test_images: int
 
 
 class Details(BaseModel):

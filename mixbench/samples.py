@@ -2,14 +2,12 @@
 
 from statistics import fmean, median, quantiles, stdev
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from mixbench.parts import Frozen
 
 BUSY_SHARE = 0.1
 """Of the cores: kept busy by others, they are a neighbour that is told of."""
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
 class Spread(Frozen):
@@ -30,7 +28,7 @@ class GpuConditions(Frozen):
     sm_mhz: Spread | None = None
     watts: Spread | None = None
     celsius: Spread | None = None
-    throttled: list[str] = []
+    throttled: list[str] = Field(default_factory=list)
     foreign_processes: int | None = None
 
 
@@ -75,7 +73,7 @@ class ThroughputSamples(Frozen):
     interleaved_with: int
     infer_batch_size: int | None = None
     settled: bool = True
-    out_of_memory: list[str] = []
+    out_of_memory: list[str] = Field(default_factory=list)
     peak_memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     joules_per_image: float | None = None

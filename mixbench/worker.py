@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mixbench.desk import Desk, words
 from mixbench.disk import write_atomically
-from mixbench.record import Complexity, Epoch
+from mixbench.parts import Complexity, Epoch
 from mixbench.run import Run
 from mixbench.streams import make_usable, outlive_readers
 from mixbench.trial import Trial

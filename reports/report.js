@@ -1,6 +1,7 @@
 "use strict";
 // The page's only script.  It sorts and filters the leaderboard, sets it against a baseline, copies what is shown,
-// keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures' marks to the rows.  Without it the page is whole.
+// keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures'
+// marks to the rows.  Without it the page is whole.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const FIRST = 200; // rows on the screen at first: a browser takes its time to lay out a thousand

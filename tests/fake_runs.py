@@ -6,7 +6,8 @@ from random import Random
 from typing import Any
 
 from mixbench.data.datasets import Dataset
-from mixbench.record import Complexity, Curve, Details, Environment, Epoch, Layer, Record
+from mixbench.parts import Complexity, Curve, Environment, Epoch, Layer
+from mixbench.record import Details, Record
 from mixbench.run import Run
 from mixbench.samples import ThroughputSamples
 from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name

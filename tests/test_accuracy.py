@@ -13,7 +13,7 @@ from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy
 from mixbench.measure.subject import Pools, Subject
-from mixbench.record import Curve, Epoch
+from mixbench.parts import Curve, Epoch
 from mixbench.registry import create_model
 from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
 from mixbench.trial import Trial

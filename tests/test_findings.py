@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.record import Layer
+from mixbench.parts import Layer
 from mixbench.report.board import board
 from mixbench.report.figures import figures
 from mixbench.report.findings import Findings, Sentence, findings

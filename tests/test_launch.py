@@ -16,8 +16,9 @@ import pytest
 from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
+from mixbench.parts import Complexity
 from mixbench.processes import end_ranks
-from mixbench.record import Complexity, Record, read_record
+from mixbench.record import Record, read_record
 from mixbench.run import Progress, Run
 from mixbench.suite import load
 from mixbench.trial import Trial

@@ -14,7 +14,7 @@ from mixbench import published, registry
 from mixbench.agreement import Agreement, agreement
 from mixbench.errors import RequestError
 from mixbench.measure import complexity
-from mixbench.record import Complexity
+from mixbench.parts import Complexity
 from mixbench.statistics import Interval, interval
 
 HEADER = (

@@ -12,17 +12,8 @@ from typing import get_args
 import pytest
 
 from mixbench.disk import set_aside, to_json, write_atomically
-from mixbench.record import (
-    COLUMNS,
-    Complexity,
-    Curve,
-    DamagedRecord,
-    Epoch,
-    Layer,
-    Record,
-    Status,
-    read_record,
-)
+from mixbench.parts import Complexity, Curve, Epoch, Layer
+from mixbench.record import COLUMNS, DamagedRecord, Record, Status, read_record
 from mixbench.samples import ThroughputSamples
 from mixbench.seal import is_untouched, sealed
 from mixbench.trial import Measure

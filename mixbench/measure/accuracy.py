@@ -14,7 +14,7 @@ from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
-from mixbench.record import Curve, Epoch
+from mixbench.parts import Curve, Epoch
 from mixbench.train import as_input, autocast, build_model, make_engine, train_epoch
 from mixbench.trial import Trial
 from mixbench.weights import load, save

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from mixbench import registry
 from mixbench.content import content
 from mixbench.disk import write_atomically
-from mixbench.record import Complexity, Layer
+from mixbench.parts import Complexity, Layer
 
 PTFLOPS_MACS_LIMIT = 200 * 10**9
 """ptflops runs the model on the CPU: beyond this many MACs (about ten seconds on one core) it is left out."""

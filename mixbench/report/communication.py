@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 from mixbench.report.board import row_keys
-from mixbench.report.names import names
+from mixbench.report.names import by_images, names
 from mixbench.report.prediction import communications
 from mixbench.results import Tables
 
@@ -33,8 +33,7 @@ class Sent:
 def communication(tables: Tables) -> list[Sent]:
     """In the leaderboard's order of datasets; empty where every trial ran in one process."""
     keys, found = row_keys(tables.groups), []
-    for dataset in dict.fromkeys(group.row.dataset for group in tables.groups):
-        groups = [group for group in tables.groups if group.row.dataset == dataset]
+    for images, groups in by_images(tables.groups).items():
         for group, name in zip(groups, names(groups), strict=True):
             if not (parts := communications(group)):
                 continue
@@ -46,7 +45,7 @@ def communication(tables: Tables) -> list[Sent]:
                 Sent(
                     name=name,
                     key=keys[id(group)],
-                    dataset=dataset,
+                    dataset=images,
                     processes=group.row.world_size,
                     gradient_bytes=parts[0].gradient_bytes,
                     step_bytes=sum(parts[0].step_bytes.values()),

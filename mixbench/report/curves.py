@@ -7,7 +7,7 @@ from statistics import fmean
 
 from matplotlib.ticker import MaxNLocator
 
-from mixbench.record import Epoch
+from mixbench.parts import Epoch
 from mixbench.report import numbers
 from mixbench.report.drawing import Drawing, Scene, blank, drawing
 from mixbench.report.scatter import accuracy

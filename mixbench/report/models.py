@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mixbench.record import Layer, Record
+from mixbench.parts import Layer
+from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.names import settings
 from mixbench.results import Tables

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mixbench.commands import Command
-from mixbench.record import Environment, Record
+from mixbench.parts import Environment
+from mixbench.record import Record
 from mixbench.report import numbers
 from mixbench.report.board import common_flags, seeds
 from mixbench.results import Tables

@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.record import Layer, Record
+from mixbench.parts import Layer
+from mixbench.record import Record
 from mixbench.run import Run
 from tests.fake_runs import CIFAR10, MODELS, done, trial, write_run
 

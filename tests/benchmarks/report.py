@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.disk import to_json
-from mixbench.record import Layer
+from mixbench.parts import Layer
 from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.results import tables
