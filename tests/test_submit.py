@@ -1,8 +1,10 @@
 """Trials → arrays → sbatch's script: nothing is lost or twice, limits hold, no text of a person is run by a shell."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from mixbench.slurm.jobs import Array
 from mixbench.slurm.profile import Profile
+from mixbench.slurm.rank import CACHES
 from mixbench.slurm.submit import arrays, command, executor, pack
 from tests.trials import SMALL, plan_trials
 
@@ -57,6 +60,26 @@ def test_the_script_is_the_golden_one(name: str, profile: dict[str, Any], nodes:
     text = script(Profile.model_validate(profile), nodes, processes)
     assert text == (GOLDEN / f"sbatch_{name}.sh").read_text(), "if it is meant so, look at every line of the new one"
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_jobs_get_the_caches_that_the_user_names_not_those_that_torch_does(given: bool) -> None:
+    shell = {name: value for name, value in os.environ.items() if name not in CACHES}
+    submitting = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from mixbench.slurm.submit import Executor\n"
+        "os.environ['TORCHINDUCTOR_CACHE_DIR'] = '/tmp/x'\n"
+        "print(*Executor(Path(sys.argv[1]))._make_submission_command(Path('script')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", submitting, "/tmp"],
+        env=shell | ({"TORCHINDUCTOR_CACHE_DIR": "/shared"} if given else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("-u TORCHINDUCTOR_CACHE_DIR" in done.stdout) is not given
 
 
 def test_a_folder_of_any_name_stands_in_no_line_for_sbatch_and_quoted_in_the_shell() -> None:

@@ -129,7 +129,8 @@ def test_a_cpu_keeps_the_memory_that_a_step_gives_back_for_the_next(world: World
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     if world.device.type == "cpu":
-        assert min(faults() for _ in range(10)) < 1000
+        # glibc's aligned blocks leave a crumb behind each, which keeps the space from being joined: 7 of them at most
+        assert min(faults() for _ in range(20)) < 1000
 
 
 class OneIdle(torch.nn.Module):

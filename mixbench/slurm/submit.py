@@ -27,6 +27,7 @@ from mixbench.run import Run
 from mixbench.slurm.jobs import AGAIN, Array
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, most_in_array, queued
+from mixbench.slurm.rank import CACHES
 from mixbench.trial import Trial
 from mixbench.work import macs_of, training_macs
 
@@ -70,7 +71,10 @@ class Executor(submitit.SlurmExecutor):
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         # what a shell sets for sbatch would win over the script, and what a job's shell has would leak into the new one
-        ours = [name for name in os.environ if name.startswith(("SBATCH_", "SLURM_")) and name != "SLURM_CONF"]
+        ours = {name for name in os.environ if name.startswith(("SBATCH_", "SLURM_")) and name != "SLURM_CONF"}
+        # torch names the login node's cache to whatever this process starts; what the user named is meant for the jobs
+        given = {entry.split(b"=")[0].decode() for entry in Path("/proc/self/environ").read_bytes().split(b"\0")}
+        ours |= CACHES.keys() & os.environ.keys() - given
         clean = [word for name in sorted(ours) for word in ("-u", name)]
         return ["env", *clean, "sbatch", f"--chdir={self.folder}", str(submission_file_path)]
 

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import pytest
 
+from mixbench.slurm.rank import CACHES
+
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "slurm/testbed/testbed.sh"
@@ -112,7 +114,8 @@ def running(folder: Path, nodes: int = 3, **settings: str) -> Iterator[Slurm]:
 
 def environment_of(folder: Path) -> dict[str, str]:
     """As a person's shell has it after `eval "$(testbed.sh env)"`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+    foreign = ("SLURM_", "SBATCH_", *CACHES)  # torch names a cache to whoever imports it, as other tests do
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     command = ["bash", "-c", 'eval "$("$0" env)" && env --null', str(SCRIPT)]
     printed = subprocess.run(command, env=clean | {"MIXBENCH_TESTBED": str(folder)}, stdout=subprocess.PIPE, check=True)
     return dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if line)
