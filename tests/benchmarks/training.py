@@ -201,17 +201,18 @@ def _processor_seconds() -> float:
     return time.process_time() + sum(each.user + each.system for each in children)
 
 
-def race(rivals: dict[str, Steps], rounds: int) -> tuple[int, dict[str, list[tuple[float, float]]]]:
-    """The steps of a block, and what each rival spent on each."""
+def race(rivals: dict[str, Steps], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """What each rival spent on a step of each of its blocks, which take all rivals about the same time."""
     for steps in rivals.values():
         steps(3)
-    block = max(2, round(BLOCK_SECONDS / (spent(next(iter(rivals.values())), 3)[0] / 3)))
+    blocks = {name: max(4, round(BLOCK_SECONDS / (spent(steps, 4)[0] / 4))) for name, steps in rivals.items()}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     names = list(rivals)
     for round_ in range(rounds):
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            taken[name].append(spent(rivals[name], block))
-    return block, taken
+            clock, processor = spent(rivals[name], blocks[name])
+            taken[name].append((clock / blocks[name], processor / blocks[name]))
+    return taken
 
 
 def over(theirs: list[float], mine: list[float]) -> tuple[float, str]:
@@ -224,10 +225,10 @@ def rows(model: str, batch: int, rounds: int, images: store.Images, world: World
     """The table's, one for each rival of ours."""
     trial, device = plan(model, batch, world), world.device.type
     makers = {"ours": ours, BARE: bare, USUAL: usual}
-    block, taken = race({name: make(trial, images, world) for name, make in makers.items()}, rounds)
+    taken = race({name: make(trial, images, world) for name, make in makers.items()}, rounds)
     _to_workers(signal.SIGCONT)  # to their end
     clock, processor = ({name: [each[kind] for each in spans] for name, spans in taken.items()} for kind in (0, 1))
-    speeds = {name: f"{block * batch / statistics.median(times):,.0f}" for name, times in clock.items()}
+    speeds = {name: f"{batch / statistics.median(times):,.0f}" for name, times in clock.items()}
     for rival in (BARE, USUAL):
         ratio, spread = over(clock[rival], clock["ours"])
         by_processor = "{:.3f} ({})".format(*over(processor[rival], processor["ours"]))
