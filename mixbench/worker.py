@@ -60,11 +60,15 @@ def work(job: Job) -> None:
     rank, size = place.global_rank, place.num_tasks
     job.pid_file(rank).write_text(str(os.getpid()), encoding="utf-8")
     try:
+        import torch
+
         from mixbench.world import connect
 
         world = connect(job.folder / "meeting.json", rank, size, place.local_rank, size // place.num_nodes)
         desk = Desk(job.run, job.current_file, world, speaks=place.cluster == "local")
         measure([job.run.trial(trial_id) for trial_id in job.trials], desk)
+        if world.device.type == "cuda" and place.cluster != "debug":
+            torch.distributed.destroy_process_group()  # NCCL complains in the log otherwise
     except BaseException as error:
         if size > 1:
             write_atomically(job.error_file(rank), json.dumps(words(error)))

@@ -250,17 +250,27 @@ def main(batch: int = 64, rounds: int = 15) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = connect(Path(folder) / "meeting.json")
     images, here = fashion_at_cifars_size(), environment()
-    table = Table(
-        title=f"Training, batch {batch}, {here.device}, {here.threads} threads, torch {here.torch_version}, deepspeed "
-        f"{here.deepspeed_version}, torchvision {installed('torchvision')}",
-        caption=f"ours over the rival's speed in each of {rounds} rounds: median, quartiles",
-    )
-    for head in ("model", "rival", "ours, images/s", "rival's", "ratio", "quartiles", "target", "met", "processor's"):
-        table.add_column(head)
     for model in MODELS:
+        table = Table(
+            title=f"Training, batch {batch}, {here.device}, {here.threads} threads, torch {here.torch_version}, "
+            f"deepspeed {here.deepspeed_version}, torchvision {installed('torchvision')}",
+            caption=f"ours over the rival's speed in each of {rounds} rounds: median, quartiles",
+        )
+        for head in (
+            "model",
+            "rival",
+            "ours, images/s",
+            "rival's",
+            "ratio",
+            "quartiles",
+            "target",
+            "met",
+            "processor's",
+        ):
+            table.add_column(head)
         for row in rows(model, batch, rounds, images, world):
             table.add_row(*row)
-    Console(width=150).print(table)
+        Console(width=150).print(table)
 
 
 if __name__ == "__main__":
