@@ -38,7 +38,7 @@ AGREE_STEPS, AGREE_SECONDS = 16, 2.0
 
 @dataclass
 class Position:
-    """How far a training is: `step` global batches and `seconds` into epoch `epoch` (from 0), `curve` behind it.
+    """How far a training is: `step` global batches into epoch `epoch` (from 0), `seconds` after the `curve` behind it.
 
     `loss_sum`, of this rank's images of the epoch so far, lies on the device.
     """
@@ -49,9 +49,12 @@ class Position:
     loss_sum: Tensor | float = 0.0
     curve: list[Epoch] = field(default_factory=list)
 
-    def end_epoch(self, epoch: Epoch) -> None:
-        self.curve.append(epoch)
-        self.epoch, self.step, self.seconds, self.loss_sum = self.epoch + 1, 0, 0.0, 0.0
+    def end_epoch(self, point: Epoch | None) -> None:
+        """`point` of the curve, None where the epoch was not evaluated."""
+        if point is not None:
+            self.curve.append(point)
+            self.seconds = 0.0
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
 
 
 class Manifest(BaseModel):
@@ -113,7 +116,7 @@ class Checkpoints:
         Raises TrialError, on all ranks, where one of them cannot write; the last one stays.
         """
         self.run.check_claim()
-        name = f"step-{step:08d}" if position.step else f"step-{step:08d}-evaluated"  # later than the epoch's last step
+        name = f"step-{step:08d}" if position.step else f"step-{step:08d}-ended"  # later than the epoch's last step
         beside, final = self.folder / f".{name}.tmp", self.folder / name
         shared, own = states(engine, average)
         shared["position"] = (position.epoch, position.step, position.seconds)

@@ -2,12 +2,17 @@
 
 from errno import ENOMEM
 
+OF_CUDA = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What finds no room outside of torch's allocator says so in words alone."""
+
 
 def out_of_memory(error: BaseException) -> str:
     """Where there was none left: `device` or `host`; empty where that is not what went wrong."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError):
+        return "device"
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in OF_CUDA):
         return "device"
     ended = isinstance(error, OSError) and error.errno == ENOMEM
     refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator on a CPU

@@ -57,7 +57,7 @@ class Environment(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
 class Epoch:
-    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone.
+    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone since the point before.
 
     Epoch 0 has been trained on nothing: given weights are evaluated.
     """
@@ -72,7 +72,7 @@ class Epoch:
 
 
 class Curve(Frozen):
-    """All epochs.  The best epoch was chosen on the test set: it is optimistic, and stands here only."""
+    """All epochs that were evaluated.  The best was chosen on the test set: it is optimistic, and stands here only."""
 
     epochs: list[Epoch]
     best_top1_optimistic: float

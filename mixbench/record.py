@@ -89,7 +89,7 @@ class Record(BaseModel):
     train_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
     train_step_cv: float | None = None  # standard deviation of a step's time over its mean
     timed_steps: int | None = None  # that the medians are of
-    device_memory_bytes: int | None = None  # taken at most on the whole GPU while timed, by whomever; GPUs only
+    device_memory_bytes: int | None = None  # taken on the whole GPU by all that was timed and others; GPUs only
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter; GPUs only
 
     details: Details  # what does not fit in a cell

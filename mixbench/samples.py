@@ -63,8 +63,9 @@ class Communication(Frozen):
 class ThroughputSamples(Frozen):
     """Raw timings: milliseconds a step, in the order they were taken; none of what found no room in memory.
 
-    `warmup`: the steps before them; `settled`: whether its last medians agreed.  `joules_per_image`: of inference, by
-    the GPU's own counter.  `device_memory_bytes`: taken on the whole device, by whomever.
+    `warmup`: the rounds before them; `settled`: whether its medians agreed in some of these.  `joules_per_image`: of
+    inference, by the GPU's own counter.  `device_memory_bytes`: taken on the whole device when all was timed, by all
+    that was timed together and by whomever else.
     """
 
     infer_step_ms: list[float]
@@ -85,7 +86,7 @@ class ThroughputSamples(Frozen):
         """What a reader of these figures must know."""
         found = [f"out of memory: {what}" for what in self.out_of_memory]
         if not self.settled:
-            found.append(f"speed still moved after {self.warmup} steps of warm-up")
+            found.append(f"speed still moved after {self.warmup} rounds of warm-up")
         return found + (_told_by(self.conditions) if self.conditions else [])
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -170,6 +171,7 @@ class Recipe(Strict):
     drop_path: Below1 | None = None  # the largest rate of stochastic depth; by default the model's own
     ema: Below1 = 0.0  # decay of an average of the weights, which is evaluated; 0 for none
     drop_last: bool = True  # leave out an epoch's last, smaller batch
+    evaluate_every: Count = 1  # epochs between two points of the curve; the last epoch is evaluated always
     split: Literal["test", "val"] = "test"  # val: evaluate on a tenth of the training set, kept out of it
     # share of a streamed test image's shorter side that is kept
     test_crop: Annotated[Number, Field(gt=0, le=1)] | None = None
@@ -194,15 +196,16 @@ class Recipe(Strict):
 class Throughput(Strict):
     """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol.
 
-    Warm-up goes on until the medians of the last `warmup` steps and of those before them agree within 2 %.
+    A round times a step of each trial; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until the medians
+    of the last `warmup` steps and of those before them agree within 2 %.
     """
 
     # images a step in inference, max for all that memory holds; a trial for each
     batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
-    # steps after which they need not, at least twice warmup: it is flagged
+    # rounds after which they need not, at least twice warmup: it is flagged
     warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 20
-    repeats: Count = 20  # steps that are timed
+    repeats: Count = 20  # rounds that are timed
 
 
 class Checkpointing(Strict):
@@ -284,11 +287,17 @@ def trial_id(
         "arguments": arguments,
         "dataset": dataset,
         "seed": seed,
-        "recipe": recipe.model_dump(mode="json", exclude={"name"}, exclude_defaults=True),
+        "recipe": _without_defaults(recipe),
         **points,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
     return f"{file_name(display_name(model, overrides))[:120]}-{file_name(dataset)}-s{seed}-{digest[:8]}"
+
+
+@lru_cache(maxsize=256)
+def _without_defaults(recipe: Recipe) -> dict[str, Any]:
+    """A recipe that many trials share, as their ids hash it."""
+    return recipe.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
 
 
 def file_name(text: str) -> str:

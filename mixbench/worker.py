@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mixbench.desk import Desk, words
 from mixbench.disk import write_atomically
-from mixbench.parts import Complexity, Epoch
+from mixbench.parts import Complexity
 from mixbench.run import Run
 from mixbench.streams import make_usable, outlive_readers
 from mixbench.trial import Trial
@@ -142,8 +142,8 @@ def _learn(trials: list[Trial], desk: Desk) -> None:
         with desk.at(trial, "accuracy"):
             data = desk.data(trial)
 
-            def report(epoch: Epoch, speed: float, trial: Trial = trial) -> None:
-                desk.progress(trial, "accuracy", epoch.epoch, trial.recipe.epochs, epoch.train_loss, speed)
+            def report(epoch: int, loss: float, speed: float, trial: Trial = trial) -> None:
+                desk.progress(trial, "accuracy", epoch, trial.recipe.epochs, loss, speed)
 
             desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
             kept = desk.run.weights_file(trial.id) if trial.keep_weights else None

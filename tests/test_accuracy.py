@@ -1,6 +1,7 @@
 """Accuracy: what is trained on and evaluated, in which mode, in which type, and how it is scored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from tests.trials import RECIPE, SMALL, plan_trials
 
 
 def measured(trial: Trial, data: Splits, world: World) -> tuple[Curve, list[float]]:
-    """The curve, and how many images each epoch trained on by the speed that is reported."""
-    images: list[float] = []
+    """The curve, and how many images were trained on for each of its points by the speed that is reported."""
+    speeds: dict[int, float] = {}
 
-    def report(epoch: Epoch, speed: float) -> None:
-        images.append(speed * epoch.seconds)
+    def report(epoch: int, loss: float, speed: float) -> None:
+        speeds[epoch] = speed
 
-    return accuracy.measure(trial, data, world, report), images
+    curve = accuracy.measure(trial, data, world, report)
+    assert list(speeds) == list(range(1, trial.recipe.epochs + 1))
+    return curve, [speeds[epoch.epoch] * epoch.seconds for epoch in curve.epochs]
 
 
 def test_after_an_evaluation_batchnorm_trains_on_as_in_plain_pytorch(
@@ -72,6 +75,19 @@ def test_an_epoch_trains_on_its_last_smaller_batch_where_it_is_not_dropped(
     for drop_last, images in ((True, 1400), (False, 1437)):
         [trial] = plan_trials(tmp_path, recipe=RECIPE | {"drop_last": drop_last})
         assert measured(trial, digits, world)[1] == [pytest.approx(images)]
+
+
+def test_epochs_that_are_not_evaluated_are_trained_as_those_that_are(
+    tmp_path: Path, world: World, digits: Splits
+) -> None:
+    points: dict[int, list[Epoch]] = {}
+    for every in (1, 2, 5):
+        [trial] = plan_trials(tmp_path, recipe=RECIPE | {"epochs": 3, "evaluate_every": every})
+        curve, images = measured(trial, digits, world)
+        points[every] = [replace(epoch, seconds=0.0) for epoch in curve.epochs]
+        assert sum(images) == pytest.approx(3 * 1400)
+    assert [point.epoch for point in points[1]] == [1, 2, 3]
+    assert points[2] == points[1][1:] and points[5] == points[1][2:]
 
 
 def test_a_validation_split_is_evaluated_kept_out_of_training_and_leaves_the_test_set_alone(

@@ -34,6 +34,7 @@ FACETS: dict[str, Any] = {
     "drop_last": False,
     "drop_path": 0.2,
     "augment": {"flip": True, "mixup": 0.4},
+    "evaluate_every": 2,
 }
 
 
@@ -271,7 +272,7 @@ def test_the_checkpoint_of_an_epochs_last_step_stays_until_that_of_its_end_is_go
     with pytest.raises(Interrupted):
         measured(trial, place)
     monkeypatch.setattr(os, "replace", replace)
-    assert seen[-2:] == ["step-00000020", "step-00000020-evaluated"]
+    assert seen[-2:] == ["step-00000020", "step-00000020-ended"]
     assert [path.name for path in complete(place / "checkpoint")] == ["step-00000020"]
     assert measured(trial, place)[2] == 20
 
@@ -373,16 +374,18 @@ def test_checkpoints_come_by_the_clock_or_at_the_end_of_epochs_or_never(
     assert names(Checkpointing(minutes=0), stop=12) == []
     assert names(Checkpointing(), stop=12) == [], "ten minutes have not gone by"
     assert names(Checkpointing(minutes=0, epochs=2), stop=8) == []
-    assert names(Checkpointing(minutes=0, epochs=2), stop=12) == ["step-00000008-evaluated"]
+    assert names(Checkpointing(minutes=0, epochs=2), stop=12) == ["step-00000008-ended"]
     assert names(ALWAYS, stop=4) == ["step-00000003"]
     last = small_trial(tmp_path, Checkpointing(epochs=3), recipe={"epochs": 3})
     assert not Checkpoints(At(tmp_path), last, world).due_after(3), "the record is next"
 
 
-def test_the_seconds_of_training_do_not_count_what_saving_took(
-    tmp_path: Path, measured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, world: World, digits: Splits
+@pytest.mark.parametrize("checkpoint", [ALWAYS, Checkpointing(minutes=0, epochs=1)], ids=["steps", "epochs"])
+def test_the_seconds_of_training_are_those_since_the_last_point_without_what_saving_took(
+    checkpoint: Checkpointing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World, digits: Splits
 ) -> None:
-    trial, now = small_trial(tmp_path, recipe={"epochs": 1}), [0.0]
+    recipe, now = {"epochs": 3, "evaluate_every": 2}, [0.0]
+    trial = small_trial(tmp_path, checkpoint, recipe=recipe)
     monkeypatch.setattr("mixbench.train.time.perf_counter", lambda: now[0])
     save, train_step = Checkpoints.save, train.train_step
 
@@ -391,11 +394,20 @@ def test_the_seconds_of_training_do_not_count_what_saving_took(
         now[0] += 1000
 
     def timed_step(*arguments: Any) -> Tensor:
+        if now[0] % 1000 == stop:
+            raise Interrupted
         now[0] += 1
         return train_step(*arguments)
 
+    def curve() -> list[tuple[int, float]]:
+        checkpoints = Checkpoints(At(tmp_path), trial, world)
+        points = accuracy.measure(trial, digits, world, lambda *_: None, None, checkpoints).epochs
+        return [(point.epoch, point.seconds) for point in points]
+
     monkeypatch.setattr(Checkpoints, "save", slow_save)
     monkeypatch.setattr(train, "train_step", timed_step)
-    checkpoints = Checkpoints(At(tmp_path), trial, world)
-    [epoch] = accuracy.measure(trial, digits, world, lambda *_: None, None, checkpoints).epochs
-    assert epoch.seconds == 20
+    stop = 27  # in the second epoch, the first of which is no point
+    with pytest.raises(Interrupted):
+        curve()
+    stop = -1
+    assert curve() == [(2, 40), (3, 20)]

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pynvml
 import pytest
 
-from mixbench.measure.conditions import Watch, slowed_by
+from mixbench.measure.conditions import Gpu, Watch, slowed_by
 from mixbench.measure.subject import cache_bytes
 from mixbench.samples import Conditions, GpuConditions, ThroughputSamples
 from mixbench.world import World
@@ -89,3 +90,34 @@ def test_nvmls_reasons_are_told_in_words() -> None:
     idle, cap = pynvml.nvmlClocksEventReasonGpuIdle, pynvml.nvmlClocksEventReasonSwPowerCap
     assert slowed_by(idle, pynvml) == [] and slowed_by(idle | cap, pynvml) == ["power cap"]
     assert len(slowed_by(0xFFFF, pynvml)) == 5, "each is known to this NVML by its name"
+
+
+@pytest.mark.parametrize(
+    ("pids", "others"),
+    [
+        ([], None),  # a container shows none, not even ours
+        (["own"], 0),
+        (["own", 1], 1),
+        ([1], 0),  # ours, under the number that it has outside of the container
+        ([1, 2], 1),
+    ],
+)
+def test_other_processes_on_the_gpu_are_counted_where_ours_is_seen(pids: list[object], others: int | None) -> None:
+    class Nvml:
+        """NVML of a card that tells of its processes alone."""
+
+        NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
+        NVMLError = pynvml.NVMLError
+
+        def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[SimpleNamespace]:
+            return [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def untold(*_: object) -> None:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+            return untold
+
+    gpu = Gpu(Nvml(), None)
+    gpu.look()
+    assert gpu.sum_up() == GpuConditions(foreign_processes=others)

@@ -183,10 +183,15 @@ def test_marks_lead_to_their_rows(tmp_path: Path) -> None:
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.floats(0.1, 100), max_size=60))
 def test_small_drawings_stand_any_numbers(values: list[float]) -> None:
-    for draw in (sketch.curve, sketch.histogram):
-        if text := draw(values, "top-1"):
+    for text in (sketch.curve(list(enumerate(values)), "top-1"), sketch.histogram(values, "top-1")):
+        if text:
             root = ET.fromstring(text)
             assert not re.search(r"nan|inf", text) and len(root.get("aria-label", "")) > 10
+
+
+def test_a_small_curve_has_its_points_where_their_epochs_are() -> None:
+    [line] = ET.fromstring(sketch.curve([(10, 50.0), (20, 80.0), (25, 90.0)], "top-1"))
+    assert line.get("points") == "2.0,26.0 79.3,8.0 118.0,2.0"
 
 
 def test_a_histogram_counts_every_sample() -> None:

@@ -50,8 +50,10 @@ def test_a_step_is_timed_at_the_trials_own_batch_sizes(tmp_path: Path, world: Wo
         lambda module, inputs, _: seen.append((module.training, len(inputs[0])))
     )
     before = [parameter.clone() for parameter in subject.engine.module.parameters()]
+    subject.ready("inference")
     subject.infer()
     assert seen == [(False, 5)]
+    subject.ready("training")
     subject.train()
     assert seen[1:] == [(True, 12), (True, 12)]
     after = list(subject.engine.module.parameters())
@@ -173,7 +175,7 @@ def test_a_warm_up_that_finds_no_rest_ends_at_its_cap_and_is_flagged(
     under_a_clock(lambda trial, kind, call: 1.1**call if trial is trials[0] else 5.0)
     (_, restless), (_, calm) = measure(trials, world, lambda *_: None, never)
     assert not restless.settled and calm.settled and restless.warmup == calm.warmup == 11
-    assert "speed still moved after 11 steps of warm-up" in restless.flags
+    assert "speed still moved after 11 rounds of warm-up" in restless.flags
 
 
 def flags_of(conditions: Conditions | None) -> list[str]:

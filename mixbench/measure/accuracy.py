@@ -1,4 +1,4 @@
-"""Accuracy: a training run by the trial's recipe, the whole test set after each epoch."""
+"""Accuracy: a training run by the trial's recipe, the whole test set after each epoch or every so many."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,8 @@ from mixbench.trial import Trial
 from mixbench.weights import load, save
 from mixbench.world import World
 
+Report = Callable[[int, float, float], None]
+"""Hears of each epoch: its number from 1, the mean training loss, and images a second since the last evaluation."""
 EVALUATION_BATCH = {"cuda": 512, "cpu": 128}
 """Images at a time.  On a CPU few, which its caches hold: SplitMixer-I 64/4 takes a quarter more with 512 images."""
 
@@ -28,11 +30,11 @@ def measure(
     trial: Trial,
     data: Splits,
     world: World,
-    report: Callable[[Epoch, float], None],
+    report: Report,
     keep: Path | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Curve:
-    """Train and evaluate, or evaluate given weights: epoch 0.  `report` hears of each epoch and its images a second.
+    """Train and evaluate, or evaluate given weights: epoch 0.
 
     `keep` names the file for the weights that were evaluated last.  Training goes on from the last checkpoint.
 
@@ -69,7 +71,7 @@ def _learn(
     train_images: Images | Part,
     test_images: Images | Part,
     world: World,
-    report: Callable[[Epoch, float], None],
+    report: Report,
     checkpoints: Checkpoints | None,
 ) -> list[Epoch]:
     """The whole curve, of which a checkpoint may bring a part."""
@@ -79,10 +81,14 @@ def _learn(
     position = checkpoints.load(engine, average) if checkpoints is not None else Position()
     while position.epoch < recipe.epochs:
         loss, lr = train_epoch(engine, trial, loader, world, position, average, checkpoints)
-        seconds = position.seconds
-        scores = evaluate(average or engine, trial, test_images, world)
-        position.end_epoch(Epoch(epoch=position.epoch + 1, lr=lr, train_loss=loss, seconds=seconds, **scores))
-        report(position.curve[-1], loader.images(pieces) / seconds)
+        epoch, seconds = position.epoch + 1, position.seconds
+        before = position.curve[-1].epoch if position.curve else 0
+        point = None
+        if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
+            scores = evaluate(average or engine, trial, test_images, world)
+            point = Epoch(epoch=epoch, lr=lr, train_loss=loss, seconds=seconds, **scores)
+        position.end_epoch(point)
+        report(epoch, loss, (epoch - before) * loader.images(pieces) / seconds)
         if checkpoints is not None and checkpoints.due_after(position.epoch):
             checkpoints.save(engine, average, position, position.epoch * loader.steps(pieces))
     return position.curve

@@ -108,6 +108,8 @@ class Gpu:
         for reasons in self._told(nvml.nvmlDeviceGetCurrentClocksEventReasons):
             self.throttled |= dict.fromkeys(slowed_by(reasons, nvml))
         for processes in self._told(nvml.nvmlDeviceGetComputeRunningProcesses):
+            if not processes:  # not even this one, which is on it: what a container hides
+                continue
             strangers = sum(process.pid != os.getpid() for process in processes)
             if strangers == len(processes):  # seen from inside a container, where our own has another number
                 strangers = max(0, strangers - 1)

@@ -1,6 +1,5 @@
 """The largest batch that memory holds, by trying."""
 
-import gc
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from mixbench.world import World
 
 CPU_BYTES = 1 << 30
 """Taken for a device's memory on a CPU, whose own has no edge that one could go up to and come back from."""
+TRAINED = 4
+"""Numbers of four bytes for each of a model's: weights, gradients, and two moments of AdamW."""
 MOST = 1 << 20
 FINENESS = 32
 
@@ -23,10 +24,12 @@ FINENESS = 32
 def largest_batch(trial: Trial, world: World) -> int:
     """The most images of one inference step on every rank, within 1/32; collective.
 
-    Each attempt begins with an allocator that holds nothing.  Raises the error of one image where even that finds no
-    room.
+    Each attempt begins with an allocator that holds nothing but the model and, on a GPU, what training it will take.
+    1 where two find no room.
     """
     model = build_model(trial, world).eval()
+    on_gpu = world.device.type == "cuda"
+    held = torch.empty(TRAINED * sum(each.numel() for each in model.parameters()) if on_gpu else 0, device=world.device)
     if trial.precision == "bf16":
         model = model.bfloat16()
     shape = (trial.data.channels, trial.data.image_size, trial.data.image_size)
@@ -36,10 +39,12 @@ def largest_batch(trial: Trial, world: World) -> int:
         images = as_input(torch.randn(count, *shape, device=world.device), trial)
         with autocast(trial, world):
             model(images)
-        if world.device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize()
 
-    return _largest(lambda count: _fits(infer, count, world))
+    found = _largest(lambda count: _fits(infer, count, world))
+    del held
+    return found
 
 
 def _largest(fits: Callable[[int], bool]) -> int:
@@ -55,7 +60,6 @@ def _largest(fits: Callable[[int], bool]) -> int:
 
 
 def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
-    gc.collect()
     give_back_memory(world)
     failed = False
     try:

@@ -1,5 +1,6 @@
 """A trial's model under the clock, and the images that it is given."""
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 import torch
 
 from mixbench.memory import out_of_memory
+from mixbench.precision import set_products
 from mixbench.train import as_input, build_model, make_engine, train_step
 from mixbench.trial import Trial
 from mixbench.world import World
@@ -55,7 +57,7 @@ def cache_bytes(device: torch.device) -> int:
 
 
 class Subject:
-    """Inference on its own, training through DeepSpeed's engine: `times` holds each one's milliseconds a step.
+    """Inference and training through DeepSpeed's engine: `times` holds each one's milliseconds a step.
 
     A first step of each is taken at once, in which kernels are chosen and compiled.  What finds no room in memory is
     noted in `out_of_memory` (by a single process; several raise), and not tried again.
@@ -86,7 +88,8 @@ class Subject:
         return [kind for kind in self.times if kind not in self.out_of_memory]
 
     def attempt(self, kind: Kind, action: Callable[[], None]) -> None:
-        """Take a step of that kind, or note that there is no room for it."""
+        """Take a step or more of that kind, or note that there is no room for it."""
+        self.ready(kind)
         try:
             action()
         except Exception as error:
@@ -99,7 +102,13 @@ class Subject:
             self.engine.zero_grad()
             give_back_memory(self.world)
 
+    def ready(self, kind: Kind) -> None:
+        """What holds for all steps of a kind, as in a run: how products are rounded, and the mode of every module."""
+        set_products("tf32" if self.trial.precision == "tf32" else "ieee")
+        self.engine.train(kind == "training")
+
     def step(self, kind: Kind) -> None:
+        """One that the subject is ready for."""
         if kind == "inference":
             self.infer()
         else:
@@ -113,17 +122,17 @@ class Subject:
         return self.pool[self.at - size : self.at]
 
     def infer(self) -> None:
-        self.engine.eval()
         with torch.no_grad():
             self.engine(self.batch(self.infer_batch))
 
     def train(self) -> None:
-        self.engine.train()
         for _ in range(self.pieces):
             train_step(self.engine, self.trial, self.batch(self.train_batch), self.labels)
 
     def close(self) -> None:
+        """Let go of the model, which lies there until the next collection: engine and modules hold each other."""
         self.engine.destroy()
+        del self.engine
 
 
 def allocated(world: World) -> int:
@@ -131,7 +140,16 @@ def allocated(world: World) -> int:
     return torch.cuda.memory_allocated() if world.device.type == "cuda" else 0
 
 
+def prime(world: World) -> None:
+    """Have cuBLAS take its workspaces, one for each thread's handle, which would else count for the first trial."""
+    images, weight, bias = (
+        torch.ones(*shape, device=world.device, requires_grad=True) for shape in ((8, 8), (8, 8), (8,))
+    )
+    torch.nn.functional.linear(images, weight, bias).sum().backward()
+
+
 def give_back_memory(world: World) -> None:
-    """What the allocator keeps for later, so that the next attempt finds all that is free in one piece."""
+    """What lies about, and what the allocator keeps for later: the next attempt finds all that is free in one piece."""
+    gc.collect()
     if world.device.type == "cuda":
         torch.cuda.empty_cache()

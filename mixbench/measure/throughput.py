@@ -3,10 +3,12 @@
 A round takes one step of every trial, so that a drifting machine hits all of them alike.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from statistics import median
 
 import torch
@@ -14,8 +16,7 @@ import torch
 from mixbench.measure import communication
 from mixbench.measure.conditions import Watch
 from mixbench.measure.largest import largest_batch
-from mixbench.measure.subject import Kind, Pools, Subject, allocated
-from mixbench.precision import set_products
+from mixbench.measure.subject import Kind, Pools, Subject, allocated, give_back_memory, prime
 from mixbench.samples import Communication, Conditions, ThroughputSamples
 from mixbench.trial import Trial
 from mixbench.world import World
@@ -23,7 +24,10 @@ from mixbench.world import World
 # weights, gradients and two moments of AdamW, 4 bytes each: what may lie on the device at once
 INTERLEAVED_BYTES = 2 << 30
 AGREE = 0.02
-ENERGY_SECONDS = 2.0
+VISIT_MS = {"cuda": 20.0, "cpu": 0.0}
+"""Of a trial's steps that a round times one by one, at least one: on a GPU short ones scatter as they are launched."""
+MOST_IN_VISIT = 20
+LOAD_SECONDS = 2.0
 """Of inference at one stretch: the GPU's counter of energy moves every 20 to 100 ms."""
 Now = Callable[[Trial, int, int], None]
 Failed = Callable[[Trial, Exception], None]
@@ -56,14 +60,15 @@ def measure(trials: list[Trial], world: World, now: Now, failed: Failed) -> Iter
         for round_ in range(max(trial.throughput.repeats for trial in trials)):
             lot.round(round_)
             watch.look()
+        joules = {subject.trial.id: _under_load(subject, watch) for subject in lot.subjects if watch.gpu}
+        device = watch.gpu.memory_bytes() if watch.gpu else None
         conditions = watch.sum_up()
         for subject in lot.subjects:
-            joules = _joules_per_image(subject, watch) if watch.gpu else None
-            device = watch.gpu.memory_bytes() if watch.gpu else None
             sent = _sent(subject)
             subject.close()
             samples = lot.samples(subject, warmup, conditions)
-            more = {"joules_per_image": joules, "device_memory_bytes": device, "communication": sent}
+            more = {"device_memory_bytes": device, "communication": sent}
+            more |= {"joules_per_image": joules.get(subject.trial.id)}
             yield subject.trial, samples.model_copy(update=more)
 
 
@@ -74,6 +79,8 @@ class _Lot:
         self.world, self.now, self.failed = world, now, failed
         self.subjects: list[Subject] = []
         self.settled = {trial.id for trial in trials if trial.throughput.warmup == 0}
+        give_back_memory(world)
+        prime(world)
         pools = Pools(world)
         for trial in trials:
             now(trial, 0, trial.throughput.repeats)
@@ -82,6 +89,7 @@ class _Lot:
                 self.subjects.append(Subject(trial, world, pools, largest))
             except Exception as error:
                 failed(trial, error)
+                give_back_memory(world)
 
     def warm_up(self) -> int:
         """Rounds until every trial's medians have agreed, or its cap is reached.  Returns their number."""
@@ -100,7 +108,7 @@ class _Lot:
         return subject.trial.id not in self.settled and rounds < max(protocol.warmup_cap, 2 * protocol.warmup)
 
     def round(self, done: int = 0) -> None:
-        """One step of each trial that has not been timed often enough: `done` times so far."""
+        """A visit to each trial that has not been timed often enough: `done` times so far."""
         for subject in [each for each in self.subjects if done < each.trial.throughput.repeats]:
             self.now(subject.trial, done, subject.trial.throughput.repeats)
             try:
@@ -109,6 +117,7 @@ class _Lot:
                 self.failed(subject.trial, error)
                 self.subjects.remove(subject)
                 subject.close()
+                give_back_memory(self.world)
 
     def samples(self, subject: Subject, warmup: int, conditions: Conditions) -> ThroughputSamples:
         return ThroughputSamples(
@@ -149,9 +158,8 @@ def agree(times: list[float], window: int) -> bool:
 
 
 def _time(subject: Subject) -> None:
-    """A step of each kind, and the most memory that the trial took for itself."""
+    """A visit's steps of each kind, and the most memory that the trial took for itself."""
     on_gpu = subject.world.device.type == "cuda"
-    set_products("tf32" if subject.trial.precision == "tf32" else "ieee")
     before = allocated(subject.world)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -164,46 +172,62 @@ def _time(subject: Subject) -> None:
 
 
 def _time_one(subject: Subject, kind: Kind) -> None:
-    subject.times[kind].append(_milliseconds(partial(subject.step, kind), subject.world))
+    times = subject.times[kind]
+    count = min(MOST_IN_VISIT, math.ceil(VISIT_MS[subject.world.device.type] / times[-1])) if times else 1
+    times += _milliseconds(partial(subject.step, kind), subject.world, max(1, count))
 
 
-def _milliseconds(action: Callable[[], None], world: World) -> float:
-    """How long an action takes on the slowest rank: CUDA events on a GPU, the wall clock on a CPU.
+def _milliseconds(action: Callable[[], None], world: World, count: int = 1) -> list[float]:
+    """How long each of so many actions takes on the slowest rank: CUDA events on a GPU, the wall clock on a CPU.
 
-    On a GPU a step that is not timed goes before, so that the timed one does not begin on an idle device; nothing
-    waits in between.
+    On a GPU an action that is not timed goes before, so that the first timed one does not begin on an idle device;
+    nothing waits in between.
     """
     world.barrier()
     if world.device.type == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        moments = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
         action()
-        start.record()
-        action()
-        end.record()
-        end.synchronize()
-        elapsed = start.elapsed_time(end)
+        for moment in moments[:-1]:
+            moment.record()
+            action()
+        moments[-1].record()
+        moments[-1].synchronize()
+        elapsed = [begin.elapsed_time(end) for begin, end in pairwise(moments)]
     else:
-        began = time.perf_counter()
-        action()
-        elapsed = 1000 * (time.perf_counter() - began)
-    return float(world.max(torch.tensor(elapsed, dtype=torch.float64, device=world.device)))
+        instants = [time.perf_counter()]
+        for _ in range(count):
+            action()
+            instants.append(time.perf_counter())
+        elapsed = [1000 * (end - begin) for begin, end in pairwise(instants)]
+    slowest: list[float] = world.max(torch.tensor(elapsed, dtype=torch.float64, device=world.device)).tolist()
+    return slowest
 
 
 def _sent(subject: Subject) -> Communication | None:
     """What the ranks of a trial say to each other; not where there was no room for a step of training."""
     if "training" not in subject.kinds:
         return None
-    clock = partial(_milliseconds, world=subject.world)
+
+    def clock(action: Callable[[], None]) -> float:
+        return _milliseconds(action, subject.world)[0]
+
+    subject.ready("training")
     return communication.measure(subject.engine, subject.train, clock, subject.trial.throughput, subject.world)
 
 
-def _joules_per_image(subject: Subject, watch: Watch) -> float | None:
-    """Of inference, for a while at one stretch on this rank's GPU; None where the card does not count."""
-    if not subject.times["inference"] or watch.gpu is None or (before := watch.gpu.joules()) is None:
+def _under_load(subject: Subject, watch: Watch) -> float | None:
+    """Inference for a while at one stretch, which a GPU's clocks and throttling are looked at in: its joules an image.
+
+    None where the card does not count them.
+    """
+    if not subject.times["inference"] or watch.gpu is None:
         return None
-    steps = max(1, round(1000 * ENERGY_SECONDS / median(subject.times["inference"])))
+    subject.ready("inference")
+    steps = max(1, round(1000 * LOAD_SECONDS / median(subject.times["inference"])))
+    before = watch.gpu.joules()
     for _ in range(steps):
         subject.infer()
+        watch.look()
     torch.cuda.synchronize()
     after = watch.gpu.joules()
-    return (after - before) / (steps * subject.infer_batch) if after and after > before else None
+    return (after - before) / (steps * subject.infer_batch) if before and after and after > before else None

@@ -70,7 +70,7 @@ def curves(scene: Scene) -> Drawing | None:
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("test top-1 (%)", fontsize=9)
     notes = [
-        "Test accuracy after each epoch. Line: mean over seeds. Coloured band: lowest to highest seed. "
+        "Test accuracy by epoch. Line: mean over seeds. Coloured band: lowest to highest seed. "
         "Grey: the range of all models. The number is the last epoch's mean "
         "with its 95 % interval. Early epochs may lie below the axis."
     ]

@@ -80,7 +80,9 @@ class Ran:
     @property
     def spark(self) -> Markup:
         curve = self.record.details.curve
-        return Markup(sketch.curve([epoch.top1 for epoch in curve.epochs], "top-1 by epoch") if curve else "")
+        return Markup(
+            sketch.curve([(epoch.epoch, epoch.top1) for epoch in curve.epochs], "top-1 by epoch") if curve else ""
+        )
 
 
 @dataclass(frozen=True)

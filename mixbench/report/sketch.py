@@ -3,6 +3,7 @@
 By hand, as there may be thousands of them, and a bar is a rectangle.
 """
 
+import math
 from collections.abc import Sequence
 
 from mixbench.report import numbers
@@ -12,21 +13,20 @@ WIDTH, HEIGHT = 120, 28
 MOST_BINS = 24
 
 
-def curve(values: Sequence[float], name: str) -> str:
-    """A line through values that are evenly apart, from the lowest to the highest; empty for fewer than two."""
-    known = finite(values)
+def curve(points: Sequence[tuple[float, float]], name: str) -> str:
+    """A line through points of rising x, from the lowest to the highest; empty for fewer than two."""
+    known = [(x, y) for x, y in points if math.isfinite(y)]
     if len(known) < 2:
         return ""
     step = max(1, len(known) // WIDTH)
-    thinned = known[::-step][::-1]  # the last value is always kept
-    low, high = min(thinned), max(thinned)
+    thinned = known[::-step][::-1]  # the last point is always kept
+    across, heights = zip(*thinned, strict=True)
+    low, high = min(heights), max(heights)
     scale = (HEIGHT - 4) / (high - low) if high > low else 0.0
-    points = " ".join(
-        f"{index * (WIDTH - 4) / (len(thinned) - 1) + 2:.1f},{HEIGHT - 2 - (value - low) * scale:.1f}"
-        for index, value in enumerate(thinned)
-    )
-    label = f"{name}: from {numbers.fixed(known[0])} to {numbers.fixed(known[-1])}"
-    return _svg(WIDTH, HEIGHT, label, f'<polyline points="{points}"/>')
+    width = (WIDTH - 4) / (across[-1] - across[0])
+    line = " ".join(f"{(x - across[0]) * width + 2:.1f},{HEIGHT - 2 - (y - low) * scale:.1f}" for x, y in thinned)
+    label = f"{name}: from {numbers.fixed(known[0][1])} to {numbers.fixed(known[-1][1])}"
+    return _svg(WIDTH, HEIGHT, label, f'<polyline points="{line}"/>')
 
 
 def histogram(values: Sequence[float], name: str) -> str:

@@ -83,6 +83,10 @@ class InBlocks(TrainLoader):
         self.block = 0
         self.without_end = (batch for epoch in count() for batch in TrainLoader.epoch(self, trial.seed, epoch))
 
+    def batch_size(self, step: int) -> int:
+        """Whole at any step: a block may pass the end of what `steps` calls an epoch."""
+        return self.global_batch_size
+
     def epoch(self, *_: Any) -> Iterator[tuple[Tensor, Tensor]]:
         return islice(self.without_end, self.block)
 
@@ -205,7 +209,7 @@ def race(rivals: dict[str, Steps], rounds: int) -> dict[str, list[tuple[float, f
     """What each rival spent on a step of each of its blocks, which take all rivals about the same time."""
     for steps in rivals.values():
         steps(3)
-    blocks = {name: max(4, round(BLOCK_SECONDS / (spent(steps, 4)[0] / 4))) for name, steps in rivals.items()}
+    blocks = {name: max(2, round(BLOCK_SECONDS / (spent(steps, 4)[0] / 4))) for name, steps in rivals.items()}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     names = list(rivals)
     for round_ in range(rounds):
