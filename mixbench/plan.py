@@ -11,9 +11,10 @@ from math import prod
 from typing import Any
 
 from mixbench.data.split import training_images
+from mixbench.recipe import Recipe
 from mixbench.schema import Suite
 from mixbench.subjects import Problem, Subject, fit
-from mixbench.trial import Recipe, Trial, trial_id
+from mixbench.trial import Trial, trial_id
 from mixbench.yamltext import KeyPath, dotted
 
 MOST_TRIALS = 100_000

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from mixbench.errors import cut, nearest, shown, wanted
-from mixbench.trial import Checkpointing, Measure, MemoryFormat, Precision, Recipe, Throughput
+from mixbench.recipe import Recipe
+from mixbench.trial import Checkpointing, Measure, MemoryFormat, Precision, Throughput
 from mixbench.values import Count, Distinct, PathText, Strict, Title
 from mixbench.yamltext import KeyPath, dotted
 

@@ -18,8 +18,9 @@ from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
 from mixbench.precision import set_products
+from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.registry import create_model
-from mixbench.trial import Optimizer, Recipe, Schedule, Trial
+from mixbench.trial import Trial
 from mixbench.world import World
 
 AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}

@@ -7,10 +7,11 @@ from typing import Any
 
 from mixbench.data.datasets import Dataset
 from mixbench.parts import Complexity, Curve, Environment, Epoch, Layer
+from mixbench.recipe import Optimizer, Recipe
 from mixbench.record import Details, Record
 from mixbench.run import Run
 from mixbench.samples import ThroughputSamples
-from mixbench.trial import Optimizer, Recipe, Throughput, Trial, file_name
+from mixbench.trial import Throughput, Trial, file_name
 
 # name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
 MODELS: list[tuple[str, str, int, int, float]] = [

@@ -20,7 +20,7 @@ from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
 from mixbench.precision import products
-from mixbench.trial import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
+from mixbench.recipe import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
 
 UNLIKELY = 0.001  # the p-value that each of some twenty checks with fixed seeds must exceed
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)

@@ -19,7 +19,7 @@ from mixbench.data.formats import idx
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.store import Images
 from mixbench.errors import RequestError
-from mixbench.trial import Augment, RandAugment
+from mixbench.recipe import Augment, RandAugment
 from tests.small_sets import need_fashion_mnist
 
 

@@ -24,7 +24,7 @@ from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.lock import locked
 from mixbench.data.store import load
 from mixbench.errors import RequestError
-from mixbench.trial import Augment, ResizeCrop
+from mixbench.recipe import Augment, ResizeCrop
 from tests import disks
 from tests.small_sets import photograph, write_tree
 from tests.test_fetch import call

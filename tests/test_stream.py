@@ -18,7 +18,7 @@ from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError
-from mixbench.trial import Augment, ResizeCrop
+from mixbench.recipe import Augment, ResizeCrop
 from tests.small_sets import write_tree
 from tests.trials import plan_trials
 

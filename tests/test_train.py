@@ -18,6 +18,7 @@ from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
 from mixbench.precision import products
+from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.registry import create_model
 from mixbench.train import (
     build_model,
@@ -27,7 +28,7 @@ from mixbench.train import (
     make_optimizer,
     train_step,
 )
-from mixbench.trial import Optimizer, Recipe, Schedule, Trial
+from mixbench.trial import Trial
 from mixbench.world import World, connect
 from tests.trials import RECIPE, SMALL, plan_trials
 

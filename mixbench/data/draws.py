@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mixbench.data import augment as kernels
 from mixbench.data.color import color_jitter
 from mixbench.precision import products
-from mixbench.trial import Augment, ColorJitter, ResizeCrop
+from mixbench.recipe import Augment, ColorJitter, ResizeCrop
 
 
 class Stream(IntEnum):

@@ -10,7 +10,7 @@ from mixbench.data.datasets import Dataset
 from mixbench.data.draws import CropBox, Draws, Stream, generator
 from mixbench.data.split import Part
 from mixbench.data.store import Images
-from mixbench.trial import Augment
+from mixbench.recipe import Augment
 
 LOT_VALUES = 512 * 3 * 32 * 32
 """How many of an image's values are augmented at once, where a batch has fewer: 512 images of CIFAR's size."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixbench.data.datasets import Dataset
 from mixbench.errors import RequestError
-from mixbench.trial import Recipe
+from mixbench.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

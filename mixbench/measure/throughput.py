@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -67,9 +68,8 @@ def measure(trials: list[Trial], world: World, now: Now, failed: Failed) -> Iter
             sent = _sent(subject)
             subject.close()
             samples = lot.samples(subject, warmup, conditions)
-            more = {"device_memory_bytes": device, "communication": sent}
-            more |= {"joules_per_image": joules.get(subject.trial.id)}
-            yield subject.trial, samples.model_copy(update=more)
+            more: dict[str, Any] = {"device_memory_bytes": device, "communication": sent}
+            yield subject.trial, samples.model_copy(update=more | {"joules_per_image": joules.get(subject.trial.id)})
 
 
 class _Lot:
