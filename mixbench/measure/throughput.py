@@ -173,7 +173,7 @@ def _time(subject: Subject) -> None:
 
 def _time_one(subject: Subject, kind: Kind) -> None:
     times = subject.times[kind]
-    count = min(MOST_IN_VISIT, math.ceil(VISIT_MS[subject.world.device.type] / times[-1])) if times else 1
+    count = min(MOST_IN_VISIT, math.ceil(VISIT_MS[subject.world.device.type] / max(times[-1], 0.01))) if times else 1
     times += _milliseconds(partial(subject.step, kind), subject.world, max(1, count))
 
 
