@@ -2,6 +2,8 @@
 
 from errno import ENOMEM
 
+OF_A_CPU = ("can't allocate memory", "could not create a primitive")
+"""torch's allocator, and oneDNN, which gives no reason."""
 OF_CUDA = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """What finds no room outside of torch's allocator says so in words alone."""
 
@@ -15,5 +17,5 @@ def out_of_memory(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(words in str(error) for words in OF_CUDA):
         return "device"
     ended = isinstance(error, OSError) and error.errno == ENOMEM
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator on a CPU
+    refused = isinstance(error, RuntimeError) and any(words in str(error) for words in OF_A_CPU)
     return "host" if isinstance(error, MemoryError) or ended or refused else ""

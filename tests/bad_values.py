@@ -257,6 +257,7 @@ RECIPE = [
     ('recipe: {name: "a\\nb"}', "recipe.name", "one line without control characters"),
     ("recipe: {lr: 0.1}", "recipe", "unknown key 'lr'"),
     ("recipe: {epochs: 0}", "recipe.epochs", "it must be at least 1"),
+    ("recipe: {evaluate_every: 0}", "recipe.evaluate_every", "it must be at least 1"),
     ("recipe: {epochs: 1.5}", "recipe.epochs", "a whole number is wanted"),
     ("recipe: {epochs: 1e2}", "recipe.epochs", "a whole number is wanted"),
     ("recipe: {epochs: 10 epochs}", "recipe.epochs", "a whole number is wanted"),
