@@ -1,9 +1,5 @@
 """Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
 
-import os
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +19,6 @@ from mixbench.samples import Conditions, ThroughputSamples
 from mixbench.trial import Trial
 from mixbench.world import World
 from tests.trials import SMALL, plan_trials
-
-ALONE = "MIXBENCH_TEST_ALONE"
 
 
 def never(trial: Trial, error: Exception) -> None:
@@ -259,11 +253,6 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
 
 
 def test_max_is_what_fits_in_memory(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    if ALONE not in os.environ:  # in a process of its own: oneDNN that found no memory once may find none ever after
-        inside = [f"{__file__}::test_max_is_what_fits_in_memory", f"--basetemp={tmp_path / 'inside'}"]
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *inside]
-        subprocess.run(command, env=os.environ | {ALONE: "1"}, cwd=Path(__file__).parents[1], check=True, timeout=200)
-        return
     monkeypatch.setattr(largest, "CPU_BYTES", 128 << 20)
     [trial, one] = plan_trials(tmp_path, throughput={"batch_sizes": ["max", 8], "warmup": 0, "repeats": 1})
     assert trial.infer_batch_size == "max" and Record.pending(trial).infer_batch_size is None
@@ -276,8 +265,16 @@ def test_max_is_what_fits_in_memory(tmp_path: Path, world: World, monkeypatch: p
     assert record.infer_batch_size == samples.infer_batch_size
     step = samples.infer_step_ms[0]
     assert record.infer_samples_per_sec == pytest.approx(1000 * samples.infer_batch_size / step)
-    tight = resource.getrlimit(resource.RLIMIT_AS)
-    assert tight[0] == resource.RLIM_INFINITY, "the limit is gone"
+
+
+def test_the_peak_of_an_action_is_what_its_tensors_held_at_once() -> None:
+    def action() -> None:
+        one = torch.empty(5 << 20)
+        del one
+        two, three = torch.empty(2 << 20), torch.empty(4 << 20)
+        del two, three
+
+    assert largest._peak_bytes(action) == 24 << 20
 
 
 def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """The largest batch that memory holds, by trying."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
 
-import psutil
 import torch
+from torch.autograd.profiler import profile
 
 from mixbench.measure.subject import give_back_memory
 from mixbench.memory import out_of_memory
@@ -61,10 +61,12 @@ def _largest(fits: Callable[[int], bool]) -> int:
 
 def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
     give_back_memory(world)
-    failed = False
     try:
-        with _limited(world):
+        if world.device.type == "cuda":
             infer(count)
+            failed = False
+        else:
+            failed = _peak_bytes(partial(infer, count)) > CPU_BYTES
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -72,15 +74,13 @@ def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
     return not world.any(failed)
 
 
-@contextmanager
-def _limited(world: World) -> Iterator[None]:
-    """On a CPU: no more address space than CPU_BYTES above what this process has."""
-    if world.device.type == "cuda":
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + CPU_BYTES, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+def _peak_bytes(action: Callable[[], None]) -> int:
+    """The most that an action holds at once of torch's allocator on a CPU, as the profiler hears of each piece.
+
+    No limit on the process's memory does: oneDNN that fails under it once makes no kernel ever after.
+    """
+    with profile(profile_memory=True) as profiler:
+        action()
+    assert profiler.kineto_results is not None
+    sizes = (event.nbytes() for event in profiler.kineto_results.events() if event.name() == "[memory]")
+    return max(accumulate(sizes), default=0)
