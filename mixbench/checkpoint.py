@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from mixbench.disk import remove, set_aside, to_json, write_atomically
+from mixbench.disk import remove, set_aside, sync_names, to_json, write_atomically
 from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
 from mixbench.parts import Epoch
@@ -206,11 +206,11 @@ class Checkpoints:
 
     def _commit(self, manifest: Manifest, beside: Path, final: Path) -> None:
         write_atomically(beside / "manifest.json", to_json(manifest))
-        _sync(beside)
+        sync_names(beside)
         self.run.check_claim()  # writing may have taken long
         os.replace(beside, final)
         write_atomically(self.folder / "latest", final.name)
-        _sync(self.folder)  # before the last one goes: a power cut must not undo the renaming alone
+        sync_names(self.folder)  # before the last one goes: a power cut must not undo the renaming alone
         for path in complete(self.folder):
             if path.name < final.name:  # a later one is of a process that has taken over meanwhile
                 remove(path)
@@ -236,15 +236,6 @@ def _begin(folder: Path) -> None:
     """A new folder to write into, in place of what an earlier attempt left."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: Path, state: dict[str, Any]) -> str:

@@ -30,6 +30,15 @@ def write_atomically(path: Path, data: str | bytes, lasting: bool = True) -> Non
             beside.unlink()
 
 
+def sync_names(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged file or folder to the first free `<name>.damaged-<n>` beside it, and return where it now is.
 

@@ -3,6 +3,7 @@
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -46,6 +47,18 @@ def test_a_curve_of_one_epoch_is_a_point(tmp_path: Path) -> None:
     drawing = figures(tables(write_run(tmp_path, [short], [done(short, 75.0)])))[0]
     group = next(g for g in ET.fromstring(drawing.svg).iter() if g.get("id", "").endswith("curve-0"))
     assert [mark.tag.split("}")[1] for mark in group.iter()].count("use") == 1
+
+
+def test_the_range_of_all_models_runs_through_epochs_that_some_were_not_evaluated_after(tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("splitmixer_i_256_8", "splitmixer_ii_256_8")]
+    records = [done(each, 90.0) for each in trials]
+    every, second = (record.details.curve for record in records)
+    assert every and second
+    every.epochs[:] = [replace(epoch, top1=80.0) for epoch in every.epochs[:4]]
+    second.epochs[:] = [replace(epoch, top1=10.0 * epoch.epoch) for epoch in every.epochs[1::2]]  # 20, 40
+    grey = axes_of(tmp_path, "curves", trials, records).collections[0].get_paths()[0].vertices
+    bottom = {float(x): min(float(y) for at, y in grey if at == x) for x, _ in grey}
+    assert bottom == {1: 80, 2: 20, 3: 30, 4: 40}
 
 
 def test_figures_stand_hostile_names(tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ def test_a_deviation_from_the_paper_is_pointed_out_and_agreement_is_counted(tmp_
     )
 
 
+def test_rows_of_one_long_name_that_differ_by_their_batch_are_told_apart(tmp_path: Path) -> None:
+    trials = [trial(label="SplitMixer-I of " + 60 * "x", infer_batch_size=batch) for batch in (64, 256)]
+    records = [done(each, 90.0 + index) for index, each in enumerate(trials)]
+    (of,) = findings(tables(write_run(tmp_path, trials, records)))
+    [pair] = of.pairs
+    assert {pair.first.name[-3:], pair.second.name[-3:]} == {" 64", "256"}
+
+
 def test_nothing_is_found_where_nothing_was_measured(tmp_path: Path) -> None:
     assert findings(tables(write_run(tmp_path, [trial()], []))) == []
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mixbench.parts import Epoch
@@ -41,15 +42,13 @@ def curves(scene: Scene) -> Drawing | None:
     if not found:
         return None
     found.sort(key=lambda item: -(item[2].top1_mean or 0))
-    everyone = _curve(epochs for group in scene.groups for epochs in _epochs(group))
-    assert everyone is not None
-    far = everyone.thinned()
+    far = _range([epochs for group in scene.groups for epochs in _epochs(group)]).thinned()
     shown = found[:MOST_CURVES]
     columns = min(4, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure = blank(2.25 * columns + 0.4, 1.55 * lines + 0.4)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    panels[0].set_xlim(0, max(1, everyone.epochs[-1]) * 1.03)
+    panels[0].set_xlim(0, max(1, far.epochs[-1]) * 1.03)
     panels[0].set_ylim(*_curve_limits([curve for *_, curve in found]))
     for panel in panels:
         panel.set_autoscale_on(False)  # each of many would look at all the others each time
@@ -92,6 +91,17 @@ def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
         return None
     values = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     return Curve(sorted(by_epoch), [fmean(each) for each in values], list(map(min, values)), list(map(max, values)))
+
+
+def _range(tops: Sequence[Sequence[Epoch]]) -> Curve:
+    """Of all curves, each a straight line between the epochs that it was evaluated after: they may not be the same."""
+    at = sorted({epoch.epoch for epochs in tops for epoch in epochs})
+    lines = [
+        np.interp(at, [epoch.epoch for epoch in epochs], [epoch.top1 for epoch in epochs], left=np.nan, right=np.nan)
+        for epochs in tops
+        if epochs
+    ]
+    return Curve(at, *(of(lines, axis=0).tolist() for of in (np.nanmean, np.nanmin, np.nanmax)))
 
 
 def _epochs(group: Group) -> list[Sequence[Epoch]]:

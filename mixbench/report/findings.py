@@ -58,7 +58,8 @@ def findings(tables: Tables) -> list[Findings]:
     keys = row_keys(tables.groups)
     found = []
     for images, groups in by_images(tables.groups).items():
-        refs = {id(g): Ref(numbers.short(name, 60), keys[id(g)]) for g, name in zip(groups, names(groups), strict=True)}
+        named = zip(groups, names(groups), strict=True)
+        refs = {id(group): Ref(numbers.middle(name, 60), keys[id(group)]) for group, name in named}
         ranked = sorted((group for group in groups if group.row.top1_mean is not None), key=_descending)
         if ranked:
             found.append(_of_images(images, groups, ranked, refs))
