@@ -6,9 +6,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.disks import small
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from mixbench.world import World
 
 REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
+
+
+class ByFile(LoadFileScheduling):
+    """Where several processes share the tests (-n 2), a file's stay in one of them, and so do all that use SLURM."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -56,8 +56,8 @@ def test_the_range_of_all_models_runs_through_epochs_that_some_were_not_evaluate
     assert every and second
     every.epochs[:] = [replace(epoch, top1=80.0) for epoch in every.epochs[:4]]
     second.epochs[:] = [replace(epoch, top1=10.0 * epoch.epoch) for epoch in every.epochs[1::2]]  # 20, 40
-    grey = axes_of(tmp_path, "curves", trials, records).collections[0].get_paths()[0].vertices
-    bottom = {float(x): min(float(y) for at, y in grey if at == x) for x, _ in grey}
+    grey = np.asarray(axes_of(tmp_path, "curves", trials, records).collections[0].get_paths()[0].vertices)
+    bottom = {x: grey[grey[:, 0] == x, 1].min() for x in grey[:, 0].tolist()}
     assert bottom == {1: 80, 2: 20, 3: 30, 4: 40}
 
 

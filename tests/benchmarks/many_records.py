@@ -69,12 +69,14 @@ def measured(command: list[str], folder: Path) -> tuple[float, float, float]:
     return wall, cpu, peak
 
 
-def report(words: list[str], folder: Path, rounds: int) -> None:
-    """Print what `mixbench` with these words takes: the median of some rounds."""
+def report(words: list[str], folder: Path, rounds: int) -> tuple[list[float], list[float]]:
+    """Print what `mixbench` with these words takes, the median of some rounds; wall and CPU seconds of each."""
     taken = [measured([sys.executable, "-m", "mixbench", *words], folder) for _ in range(rounds)]
-    wall, cpu, peak = (statistics.median(column) for column in zip(*taken, strict=True))
+    walls, cpus, peaks = map(list, zip(*taken, strict=True))
     shown = " ".join(word for word in words if "/" not in word)
+    wall, cpu, peak = map(statistics.median, (walls, cpus, peaks))
     print(f"mixbench {shown}: {wall:.2f} s, {cpu:.2f} s of CPU, {peak:,.0f} MB", flush=True)
+    return walls, cpus
 
 
 def made(folder: Path, count: int) -> Run:

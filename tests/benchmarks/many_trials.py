@@ -7,6 +7,7 @@ hundred seeds each.  `mixbench --help` and `list models` stand beside them, for 
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mixbench.run import Run
 from mixbench.suite import load
 from tests.benchmarks.many_records import report
+from tests.benchmarks.table import Line
 
 MODELS = [
     *(f"splitmixer_{kind}_256_8" for kind in ("i", "ii", "iii", "iv", "v")),
@@ -26,7 +28,7 @@ MODELS = [
 ]
 
 
-def main(seeds: int = 100, rounds: int = 3) -> None:
+def main(seeds: int = 100, rounds: int = 3) -> list[Line]:
     suite = {
         "name": "many",
         "models": MODELS,
@@ -37,12 +39,31 @@ def main(seeds: int = 100, rounds: int = 3) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file, run = Path(folder) / "many.yaml", Run(Path(folder) / "many")
         file.write_text(yaml.safe_dump(suite), encoding="utf-8")
-        for verb in (["--help"], ["list", "models"], ["validate", str(file)]):
-            report(verb, run.folder.parent, rounds)
-        report(["run", str(file), "--dry-run", "--out", str(run.folder)], run.folder.parent, rounds)
+        lines = [
+            Line(f"mixbench {' '.join(words)}, of CPU", report(words, run.folder.parent, rounds)[1], "{} s", below=0.3)
+            for words in (["--help"], ["list", "models"])
+        ]
+        load(str(file))  # torch is there afterwards
+        planning = [seconds_to_plan(file) for _ in range(rounds)]
+        trials = load(str(file))[1]
+        many = f"{len(trials):,} trials"
+        lines.append(Line(f"a plan of {many}, without Python's and torch's start", planning, "{} s", below=2))
+        dry = ["run", str(file), "--dry-run", "--out", str(run.folder)]
+        for words in (["validate", str(file)], dry):
+            verb = " ".join(word for word in words if word.isalpha() or word == "--dry-run")
+            lines.append(Line(f"mixbench {verb}, {many}", report(words, run.folder.parent, rounds)[0], "{} s"))
         os.fsync = lambda fd: None
-        run.write_plan("name: many\n", load(str(file))[1])
-        report(["status", str(run.folder)], run.folder, rounds)
+        run.write_plan("name: many\n", trials)
+        lines.append(
+            Line(f"mixbench status, {many}", report(["status", str(run.folder)], run.folder, rounds)[0], "{} s")
+        )
+    return lines
+
+
+def seconds_to_plan(file: Path) -> float:
+    began = time.perf_counter()
+    load(str(file))
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

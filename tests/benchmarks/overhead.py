@@ -8,7 +8,6 @@ ten minutes, as is usual; a checkpoint's time is all of its writing, syncing and
 
 import math
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from mixbench.suite import load
 from mixbench.train import build_model, make_engine, train_epoch, train_step
 from mixbench.trial import Checkpointing, Trial
 from mixbench.world import World, connect
+from tests.benchmarks.table import Line
 
 TRIAL_SECONDS, PART, GIB = 600, 10, 2**30
 
@@ -86,7 +86,7 @@ def measured(trial: Trial, data: store.Splits, world: World, run: Run, rounds: i
     return times[1:], kept_for_backward(engine, trial, loader)  # the first warms up
 
 
-def main(rounds: int = 9) -> None:
+def main(rounds: int = 9) -> list[Line]:
     trial = load("fashion_mnist_short")[1][0]
     with tempfile.TemporaryDirectory() as folder:
         world, run = connect(Path(folder) / "meeting.json"), Run(Path(folder) / "run")
@@ -96,32 +96,31 @@ def main(rounds: int = 9) -> None:
     here = environment()
     versions = f"torch {here.torch_version}, deepspeed {here.deepspeed_version}"
     title = f"{trial.label}, {here.device}, {here.threads} threads, {versions}"
-    table = Table("what", "median", "quartiles", "target", "met", title=title)
+    table = Table("what", "measured", "target", "", title=title)
     for name, column in zip(("training", "evaluating", "saving"), zip(*times, strict=True), strict=True):
-        table.add_row(f"{name}, s", *row(list(column), 3))
+        table.add_row(name, Line(name, column, "{} s", 3).measured)
     of_rounds = [shares(*each) for each in times]
-    table.add_row("evaluating, % of 10 min", *row([evaluating for evaluating, _ in of_rounds], 2))
-    table.add_row("saving, % of 10 min", *row([saving for _, saving in of_rounds], 2))
-    both = [sum(each) for each in of_rounds]
-    table.add_row("both", *row(both, 2), "< 3 %", "yes" if statistics.median(both) < 3 else "no")
+    for index, name in enumerate(("evaluating", "saving")):
+        table.add_row(f"{name}, of 10 minutes", Line(name, [each[index] for each in of_rounds], "{} %").measured)
     second = [sum(shares(2 * training, evaluating, saving)) for training, evaluating, saving in times]
-    table.add_row("both, with evaluate_every: 2", *row(second, 2))
+    what = "evaluating after each epoch, and checkpoints, of a trial of 10 minutes"
+    lines = [
+        Line(what, [sum(each) for each in of_rounds], "{} %", below=3),
+        Line(what.replace("each", "every second"), second, "{} %"),
+    ]
     if not torch.cuda.is_available():
         images = data.train.nbytes + data.test.nbytes
         model = activations + 16 * sum(math.prod(p.shape) for p in build_model(trial, world).parameters())
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        rest = (peak - images - model) / GIB
-        table.add_row("peak memory, GiB", f"{peak / GIB:.2f}")
-        table.add_row("… less dataset and model", f"{rest:.2f}", "", "< 1 GiB", "yes" if rest < 1 else "no")
+        table.add_row("peak memory", f"{peak / GIB:.2f} GiB")
+        lines.append(Line("memory beside dataset and model", [(peak - images - model) / GIB], "{} GiB", below=1))
         table.caption = (
             f"dataset {images / GIB:.3f} GiB; weights, gradients, moments, a step's activations {model / GIB:.3f} GiB"
         )
+    for line in lines:
+        table.add_row(line.what, line.measured, line.target, line.verdict)
     Console(width=120).print(table)
-
-
-def row(values: list[float], digits: int) -> tuple[str, str]:
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.{digits}f}", f"{low:.{digits}f}–{high:.{digits}f}"
+    return lines
 
 
 if __name__ == "__main__":

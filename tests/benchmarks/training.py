@@ -43,6 +43,7 @@ from mixbench.suite import load
 from mixbench.train import as_input, build_model, make_engine, make_optimizer, train_epoch
 from mixbench.trial import Trial
 from mixbench.world import World, connect
+from tests.benchmarks.table import Line
 
 Steps = Callable[[int], None]
 """Trains so many steps."""
@@ -219,14 +220,15 @@ def race(rivals: dict[str, Steps], rounds: int) -> dict[str, list[tuple[float, f
     return taken
 
 
-def over(theirs: list[float], mine: list[float]) -> tuple[float, str]:
-    """The median of a ratio of each round, and the quartiles."""
-    low, middle, high = statistics.quantiles([their / my for their, my in zip(theirs, mine, strict=True)], n=4)
-    return middle, f"{low:.3f}–{high:.3f}"
+def over(theirs: list[float], mine: list[float]) -> list[float]:
+    """The ratio of each round."""
+    return [their / my for their, my in zip(theirs, mine, strict=True)]
 
 
-def rows(model: str, batch: int, rounds: int, images: store.Images, world: World) -> Iterator[list[str]]:
-    """The table's, one for each rival of ours."""
+def against(
+    model: str, batch: int, rounds: int, images: store.Images, world: World
+) -> Iterator[tuple[Line, list[str]]]:
+    """Of each rival of ours: by how much we are faster, and both speeds and the ratio of the processor's seconds."""
     trial, device = plan(model, batch, world), world.device.type
     makers = {"ours": ours, BARE: bare, USUAL: usual}
     taken = race({name: make(trial, images, world) for name, make in makers.items()}, rounds)
@@ -234,47 +236,28 @@ def rows(model: str, batch: int, rounds: int, images: store.Images, world: World
     clock, processor = ({name: [each[kind] for each in spans] for name, spans in taken.items()} for kind in (0, 1))
     speeds = {name: f"{batch / statistics.median(times):,.0f}" for name, times in clock.items()}
     for rival in (BARE, USUAL):
-        ratio, spread = over(clock[rival], clock["ours"])
-        by_processor = "{:.3f} ({})".format(*over(processor[rival], processor["ours"]))
-        target = TARGETS.get((device, model, rival), 0.0)
-        told = [f"≥ {target}", "yes" if ratio >= target else "no"] if target else ["", ""]
-        yield [
-            f"{model}, {trial.precision}",
-            rival,
-            speeds["ours"],
-            speeds[rival],
-            f"{ratio:.3f}",
-            spread,
-            *told,
-            by_processor,
-        ]
+        what = f"training of {model}, {trial.precision}, batch {batch}, over {rival}"
+        ratio = Line(what, over(clock[rival], clock["ours"]), at_least=TARGETS.get((device, model, rival)))
+        by_processor = Line("", over(processor[rival], processor["ours"]))
+        yield ratio, [speeds["ours"], speeds[rival], by_processor.measured]
 
 
-def main(batch: int = 64, rounds: int = 15) -> None:
+def main(batch: int = 64, rounds: int = 15) -> list[Line]:
     with tempfile.TemporaryDirectory() as folder:
         world = connect(Path(folder) / "meeting.json")
-    images, here = fashion_at_cifars_size(), environment()
+    images, here, lines = fashion_at_cifars_size(), environment(), []
+    table = Table(
+        "what", "ours, images/s", "rival's", "processor's", "ratio", "target", "",
+        title=f"Training, {here.device}, {here.threads} threads, torch {here.torch_version}, "
+        f"deepspeed {here.deepspeed_version}, torchvision {installed('torchvision')}",
+        caption=f"ours over the rival's speed in each of {rounds} rounds: median (quartiles)",
+    )  # fmt: skip
     for model in MODELS:
-        table = Table(
-            title=f"Training, batch {batch}, {here.device}, {here.threads} threads, torch {here.torch_version}, "
-            f"deepspeed {here.deepspeed_version}, torchvision {installed('torchvision')}",
-            caption=f"ours over the rival's speed in each of {rounds} rounds: median, quartiles",
-        )
-        for head in (
-            "model",
-            "rival",
-            "ours, images/s",
-            "rival's",
-            "ratio",
-            "quartiles",
-            "target",
-            "met",
-            "processor's",
-        ):
-            table.add_column(head)
-        for row in rows(model, batch, rounds, images, world):
-            table.add_row(*row)
-        Console(width=150).print(table)
+        for line, speeds in against(model, batch, rounds, images, world):
+            table.add_row(line.what, *speeds, line.measured, line.target, line.verdict)
+            lines.append(line)
+    Console(width=170).print(table)
+    return lines
 
 
 if __name__ == "__main__":

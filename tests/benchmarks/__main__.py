@@ -1,0 +1,55 @@
+"""All that is said of speed, measured by one command, and the table of targets against it that stands in README.
+
+Run with: python -m tests.benchmarks [NAME …], on a machine that does nothing else; all of them take about 45 minutes on
+two cores.  Each has a process of its own; what it prints itself goes to standard error, the table to standard output.
+"""
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from importlib import import_module
+
+from mixbench.environment import environment
+from tests.benchmarks.table import Line
+
+BENCHMARKS: dict[str, tuple[int, ...]] = {
+    "training": (64, 15),
+    "overhead": (),
+    "same": (),
+    "scaling": (),
+    "fixed_cost": (),
+    "quick": (),
+    "many_trials": (),
+}
+"""Module → its main's arguments on a CPU."""
+ON_GPU: dict[str, tuple[int, ...]] = {"training": (512, 4), "overhead": (), "same": ()}
+
+
+def measured(name: str, arguments: tuple[int, ...]) -> list[Line]:
+    """In a process that has done nothing else."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    lines: list[Line] = import_module(f"tests.benchmarks.{name}").main(*arguments)
+    return lines
+
+
+def main(*names: str) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
+        here = alone.submit(environment).result()
+        benchmarks = ON_GPU if here.cuda_version else BENCHMARKS
+        if unknown := set(names) - set(benchmarks):
+            sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(benchmarks)}")
+        chosen = {name: benchmarks[name] for name in names or benchmarks}
+        found = {name: alone.submit(measured, name, arguments).result() for name, arguments in chosen.items()}
+    versions = f"torch {here.torch_version}, deepspeed {here.deepspeed_version}, mixbench {here.git_commit[:7]}"
+    print(f"{date.today()}, {here.device}, {versions}; medians (quartiles):\n")
+    print("| what | measured | target | | by |\n|---|---|---|---|---|")
+    for name, lines in found.items():
+        command = " ".join([f"{name}.py", *map(str, chosen[name])])
+        for line in lines:
+            print(f"| {line.what} | {line.measured} | {line.target} | {line.verdict} | `{command}` |")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
