@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every process that a test starts inherits it
+os.environ.pop("COLUMNS", None)  # xdist's processes have it: what tests read is as wide as it needs to be
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
