@@ -41,14 +41,14 @@ def main(*names: str) -> None:
         if unknown := set(names) - set(benchmarks):
             sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(benchmarks)}")
         chosen = {name: benchmarks[name] for name in names or benchmarks}
-        found = {name: alone.submit(measured, name, arguments).result() for name, arguments in chosen.items()}
-    versions = f"torch {here.torch_version}, deepspeed {here.deepspeed_version}, mixbench {here.git_commit[:7]}"
-    print(f"{date.today()}, {here.device}, {versions}; medians (quartiles):\n")
-    print("| what | measured | target | | by |\n|---|---|---|---|---|")
-    for name, lines in found.items():
-        command = " ".join([f"{name}.py", *map(str, chosen[name])])
-        for line in lines:
-            print(f"| {line.what} | {line.measured} | {line.target} | {line.verdict} | `{command}` |")
+        versions = f"torch {here.torch_version}, deepspeed {here.deepspeed_version}, mixbench {here.git_commit[:7]}"
+        print(f"{date.today()}, {here.device}, {versions}; medians (quartiles):\n")
+        print("| what | measured | target | | by |\n|---|---|---|---|---|", flush=True)
+        for name, arguments in chosen.items():
+            command = " ".join([f"{name}.py", *map(str, arguments)])
+            for line in alone.submit(measured, name, arguments).result():
+                cells = (line.what, line.measured, line.target, line.verdict, f"`{command}`")
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

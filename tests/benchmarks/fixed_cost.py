@@ -69,7 +69,7 @@ def costs(folder: Path) -> tuple[float, list[float]]:
 def imports() -> float:
     """Seconds from a Python's start to its end that does no more than import what trains a model."""
     began = time.perf_counter()
-    code = "import torch, torchvision, deepspeed, sklearn.datasets, torch._dynamo"  # as any of torch's optimizers does
+    code = "import torch, torchvision, deepspeed, torch._dynamo"  # as any of torch's optimizers does
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True)
     return time.perf_counter() - began
 
@@ -84,7 +84,7 @@ def main(rounds: int = 5) -> list[Line]:
     lines = [
         Line("a trial beside its work, the first of a process", cold, "{} s", 1, below=8),
         Line(
-            "… of that, importing torch, torchvision, DeepSpeed, scikit-learn",
+            "… of that, importing torch, torchvision, DeepSpeed",
             [imports() for _ in range(rounds)],
             "{} s",
             1,
