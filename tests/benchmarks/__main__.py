@@ -5,14 +5,12 @@ two cores.  Each has a process of its own; what it prints itself goes to standar
 """
 
 import multiprocessing
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from importlib import import_module
 
 from mixbench.environment import environment
-from tests.benchmarks.table import Line
+from tests.benchmarks.table import lines_of
 
 BENCHMARKS: dict[str, tuple[int, ...]] = {
     "training": (64, 15),
@@ -27,13 +25,6 @@ BENCHMARKS: dict[str, tuple[int, ...]] = {
 ON_GPU: dict[str, tuple[int, ...]] = {"training": (512, 4), "overhead": (), "same": ()}
 
 
-def measured(name: str, arguments: tuple[int, ...]) -> list[Line]:
-    """In a process that has done nothing else."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    lines: list[Line] = import_module(f"tests.benchmarks.{name}").main(*arguments)
-    return lines
-
-
 def main(*names: str) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
         here = alone.submit(environment).result()
@@ -46,7 +37,7 @@ def main(*names: str) -> None:
         print("| what | measured | target | | by |\n|---|---|---|---|---|", flush=True)
         for name, arguments in chosen.items():
             command = " ".join([f"{name}.py", *map(str, arguments)])
-            for line in alone.submit(measured, name, arguments).result():
+            for line in alone.submit(lines_of, name, arguments).result():
                 cells = (line.what, line.measured, line.target, line.verdict, f"`{command}`")
                 print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -1,8 +1,11 @@
 """A line of the table of targets: what was measured, how far that scatters, and what is asked for."""
 
+import os
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,10 @@ class Line:
     @property
     def verdict(self) -> str:
         return "" if self.met is None else "met" if self.met else "missed"
+
+
+def lines_of(name: str, arguments: tuple[int, ...]) -> list[Line]:
+    """What a benchmark gives; for a process that does nothing else.  What it prints itself goes to standard error."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    lines: list[Line] = import_module(f"tests.benchmarks.{name}").main(*arguments)
+    return lines
