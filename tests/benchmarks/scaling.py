@@ -23,7 +23,6 @@ CUT = (
     f"recipe.1.batch_size_per_process={BATCH // 2}",
     f"throughput={{batch_sizes: [{BATCH // 2}], repeats: 20}}",
 )
-KINDS = {"strong": "two processes sharing a batch, over one", "weak": "two processes, each with a batch, over one"}
 
 
 def steps(record: Record) -> list[float]:
@@ -38,13 +37,13 @@ def main() -> list[Line]:
         command = [sys.executable, "-m", "mixbench", "run", "scaling", "--out", str(run.folder)]
         command += ["--only", "world_size=[12],model=splitmixer_*", *(word for each in CUT for word in ("--set", each))]
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-        records = [record for group in tables(run).groups for record in group.records]
+        records = [record for group in tables(run).groups for record in group.records if record.status == "done"]
+    one_with = {record.train_batch_size: record for record in records if record.world_size == 1}
+    [two] = (record for record in records if record.world_size == 2)  # the same trial, strong and weak
     lines = []
-    for kind, what in KINDS.items():
-        one, two = sorted((each for each in records if each.recipe == kind), key=lambda each: each.world_size)
-        more = (two.train_batch_size or 0) / (one.train_batch_size or 1)
-        ratios = [more * median(steps(one)) / step for step in steps(two)]
-        lines.append(Line(f"{what}, {one.label}", ratios, "{} times"))
+    for what, batch in (("sharing a batch", BATCH), ("with a batch each", BATCH // 2)):
+        ratios = [BATCH / batch * median(steps(one_with[batch])) / step for step in steps(two)]
+        lines.append(Line(f"two processes {what}, over one, {two.label}", ratios, "{} times"))
     for line in lines:
         print(f"{line.what}: {line.measured}")
     return lines
