@@ -66,14 +66,6 @@ def costs(folder: Path) -> tuple[float, list[float]]:
     return seconds[0], seconds[1:]
 
 
-def imports() -> float:
-    """Seconds from a Python's start to its end that does no more than import what trains a model."""
-    began = time.perf_counter()
-    code = "import torch, torchvision, deepspeed, torch._dynamo"  # as any of torch's optimizers does
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True)
-    return time.perf_counter() - began
-
-
 def main(rounds: int = 5) -> list[Line]:
     cold, warm = [], list[float]()
     for _ in range(rounds):
@@ -83,12 +75,6 @@ def main(rounds: int = 5) -> list[Line]:
         warm += others
     lines = [
         Line("a trial beside its work, the first of a process", cold, "{} s", 1, below=8),
-        Line(
-            "… of that, importing torch, torchvision, DeepSpeed",
-            [imports() for _ in range(rounds)],
-            "{} s",
-            1,
-        ),
         Line("… each after the first", warm, "{} s", below=1),
     ]
     table = Table("", "measured", "target", "", title=f"{device_name()}, {rounds} rounds")
