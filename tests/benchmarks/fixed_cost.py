@@ -1,9 +1,9 @@
 """What a trial costs beside its work, from the start of its process to its first step, and from its last to its record.
 
 Run with: python tests/benchmarks/fixed_cost.py [ROUNDS], 5 unless told.  A run trains 21 linear models on digits, two
-each, one after the other in one process.  The first has it all: Python, torch and DeepSpeed loaded, everything set up.
-Of each of the others it is what lies between the record before and its own, less its steps.  The evaluation of 360
-images is in both.
+steps each, one after the other in one process.  The first has it all: Python, torch and DeepSpeed loaded, everything
+set up.  Of each of the others it is what lies between the record before and its own, less its steps.  The evaluation of
+360 images is in both.
 """
 
 import os

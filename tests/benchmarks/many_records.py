@@ -56,22 +56,28 @@ def with_layers(record: Record, layers: int = 45) -> Record:
 def measured(command: list[str], folder: Path) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and peak MB of a command.
 
-    A small process starts it: of one that this one starts, Linux counts this one's memory too.
+    A small process starts it: of one that this one starts, Linux counts this one's memory too.  Python may keep its
+    bytecode, as it does unless told otherwise.
     """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     starter = (
         "import os, subprocess, sys, time; began = time.perf_counter(); "
         "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL); _, status, usage = os.wait4(child.pid, 0); "
         "print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024); "
         "sys.exit(os.waitstatus_to_exitcode(status))"
     )
-    done = subprocess.run([sys.executable, "-c", starter, *command], cwd=folder, capture_output=True, check=True)
+    words = [sys.executable, "-c", starter, *command]
+    done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, check=True)
     wall, cpu, peak = map(float, done.stdout.split())
     return wall, cpu, peak
 
 
 def report(words: list[str], folder: Path, rounds: int) -> tuple[list[float], list[float]]:
-    """Print what `mixbench` with these words takes, the median of some rounds; wall and CPU seconds of each."""
-    taken = [measured([sys.executable, "-m", "mixbench", *words], folder) for _ in range(rounds)]
+    """Print what `mixbench` with these words takes, the median of some rounds; wall and CPU seconds of each.
+
+    A round before them is not counted: it may compile.
+    """
+    taken = [measured([sys.executable, "-m", "mixbench", *words], folder) for _ in range(rounds + 1)][1:]
     walls, cpus, peaks = map(list, zip(*taken, strict=True))
     shown = " ".join(word for word in words if "/" not in word)
     wall, cpu, peak = map(statistics.median, (walls, cpus, peaks))
