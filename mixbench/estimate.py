@@ -15,6 +15,11 @@ from mixbench.trial import Trial
 from mixbench.work import TRAINING_COST, macs_of, trained_epochs, training_macs
 
 
+AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}
+AXES |= {"infer_batch_size": "infer_batch_size", "world_size": "world_size"}
+"""What a suite can sweep: the record's column, and the trial's field."""
+
+
 def print_plan(session: Session, as_json: bool) -> None:
     """One row per trial; then the totals."""
     macs = macs_of(session.chosen)
@@ -25,8 +30,8 @@ def print_plan(session: Session, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"suite": session.suite.name, "trials": rows, "train_macs": work}, indent=1))
         return
-    vary = len({row["world_size"] for row in rows}) > 1
-    shown = ("dataset", "seed", *(("world_size", "train_batch_size") if vary else ()), "epochs", "state")
+    vary = [column for column in (*AXES, "train_batch_size") if len({row[column] for row in rows}) > 1]
+    shown = ("dataset", "seed", *vary, "epochs", "state")
     table = [
         {"model": row["label"]}
         | {key.replace("_", " "): row[key] for key in shown}
@@ -73,7 +78,7 @@ def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) ->
         "label": trial.label,
         "dataset": trial.dataset,
         "seed": trial.seed,
-        "world_size": trial.world_size,
+        **{column: getattr(trial, field) for column, field in AXES.items()},
         "train_batch_size": trial.recipe.global_batch_size,
         "state": "new" if record is None else "pending" if record.status == "done" and not complete else record.status,
         "epochs": epochs,

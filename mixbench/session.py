@@ -33,7 +33,8 @@ from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
 
-ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe", "precision", "world_size")
+ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe")
+ONLY_KEYS += ("precision", "memory_format", "compile", "infer_batch_size", "world_size")
 
 
 class Session:
@@ -256,7 +257,9 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
 
 
 def _text(trial: Trial, key: str) -> str:
-    return trial.recipe.name if key == "recipe" else str(getattr(trial, key))
+    """As a suite says it."""
+    value = trial.recipe.name if key == "recipe" else getattr(trial, key)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _trials(count: int) -> str:

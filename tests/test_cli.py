@@ -188,6 +188,24 @@ def test_only_picks_a_part_of_the_plan(mixbench: Shell, suite: Path, expression:
     assert f"\n{count} trial" in mixbench("run", suite, "--dry-run", "--only", expression)[1]
 
 
+@pytest.mark.parametrize("expression", ["memory_format=channels_last", "compile=true", "infer_batch_size=max"])
+def test_only_picks_a_value_of_each_axis_that_a_suite_can_sweep(mixbench: Shell, suite: Path, expression: str) -> None:
+    key, _, value = expression.partition("=")
+    axes = ("memory_format=[contiguous, channels_last]", "compile=[false, true]", "throughput.batch_sizes=[1, max]")
+    words = [word for axis in axes for word in ("--set", axis)]
+    out = mixbench("run", suite, *words, "--dry-run", "--only", expression, "--json")[1]
+    trials = json.loads(out)["trials"]
+    assert len(trials) == 16
+    assert {str(row["compiled" if key == "compile" else key]).lower() for row in trials} == {value}
+
+
+def test_a_plan_shows_the_axes_that_are_swept(mixbench: Shell, suite: Path) -> None:
+    out = mixbench("run", suite, "--set", "compile=[false, true]", "--dry-run")[1]
+    heads = [line.split() for line in out.splitlines()[:2]]
+    assert any("compiled" in words for words in heads)
+    assert not any("precision" in words for words in heads)
+
+
 def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> None:
     label = "convmixer_256_8[depth=2]"
     words = ("--set", "models.1.depth=2", "--dry-run", "--only", f"label={label}", "--json")

@@ -48,16 +48,16 @@ def main(seeds: int = 100, rounds: int = 3) -> list[Line]:
         planning = [seconds_to_plan(file) for _ in range(rounds)]
         trials = load(str(file))[1]
         many = f"{len(trials):,} trials"
-        lines.append(Line(f"a plan of {many}, without Python's and torch's start", planning, "{} s", below=2))
+        lines.append(Line(f"a plan of {many}, without Python's and torch's start", planning, "{} s", below=3))
         dry = ["run", str(file), "--dry-run", "--out", str(run.folder)]
         for words in (["validate", str(file)], dry):
             verb = " ".join(word for word in words if word.isalpha() or word == "--dry-run")
-            lines.append(Line(f"mixbench {verb}, {many}", report(words, run.folder.parent, rounds)[0], "{} s", below=2))
+            lines.append(Line(f"mixbench {verb}, {many}", report(words, run.folder.parent, rounds)[0], "{} s", below=3))
         os.fsync = lambda fd: None
-        for some in (trials[:FEW], trials):
+        for some, below in ((trials[:FEW], 0.3), (trials, 3)):
             run.write_plan("name: many\n", some)
             seconds = report(["status", str(run.folder)], run.folder, rounds)[1]
-            lines.append(Line(f"mixbench status, {len(some):,} trials, of CPU", seconds, "{} s", below=0.3))
+            lines.append(Line(f"mixbench status, {len(some):,} trials, of CPU", seconds, "{} s", below=below))
     return lines
 
 
