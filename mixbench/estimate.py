@@ -14,7 +14,6 @@ from mixbench.terminal import console, print_table
 from mixbench.trial import Trial
 from mixbench.work import TRAINING_COST, macs_of, trained_epochs, training_macs
 
-
 AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}
 AXES |= {"infer_batch_size": "infer_batch_size", "world_size": "world_size"}
 """What a suite can sweep: the record's column, and the trial's field."""

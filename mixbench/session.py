@@ -33,8 +33,8 @@ from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch
 
-ONLY_KEYS = ("id", "model", "label", "family", "dataset", "seed", "recipe")
-ONLY_KEYS += ("precision", "memory_format", "compile", "infer_batch_size", "world_size")
+ONLY_KEYS = ["id", "model", "label", "family", "dataset", "seed", "recipe"]
+ONLY_KEYS += ["precision", "memory_format", "compile", "infer_batch_size", "world_size"]
 
 
 class Session:

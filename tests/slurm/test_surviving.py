@@ -136,7 +136,7 @@ def test_a_node_is_lost(way: str, which: int, slurm: Slurm, tmp_path: Path, undi
         training.ends(process)
     assert training.outcome() == undisturbed[which]
     assert training.restarts() == 1, "SLURM's own requeueing, and not ours as well"
-    assert training.job.state().counts == {}, "it is not held against the trial"
+    assert training.job.state().counts == {}, f"it is not held against the trial\n{training.logs()}"
 
 
 def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
@@ -153,7 +153,7 @@ def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
         training.ends(process)
     assert training.outcome() == undisturbed[1]
     assert training.restarts() in (1, 2), "the old srun may end the new step, whose number is the same"
-    assert training.job.state().counts == {}, "it is not held against the trial"
+    assert training.job.state().counts == {}, f"it is not held against the trial\n{training.logs()}"
 
 
 def test_a_rank_is_killed(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
