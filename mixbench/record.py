@@ -88,7 +88,7 @@ class Record(BaseModel):
     train_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
     train_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
     train_step_cv: float | None = None  # standard deviation of a step's time over its mean
-    timed_steps: int | None = None  # that the medians are of
+    timed_steps: int | None = None  # that each median is of, at the least
     device_memory_bytes: int | None = None  # taken on the whole GPU by all that was timed and others; GPUs only
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter; GPUs only
 
@@ -150,7 +150,7 @@ class Record(BaseModel):
             self.train_samples_per_sec = 1000 * trial.recipe.global_batch_size / self.train_step_ms_p50
             self.train_step_ms_p5, self.train_step_ms_p95 = percentile(train, 5), percentile(train, 95)
             self.train_step_cv = variation(train)
-        self.timed_steps = max(len(infer), len(train))
+        self.timed_steps = min((len(steps) for steps in (infer, train) if steps), default=0)
         self.peak_memory_bytes, self.device_memory_bytes = part.peak_memory_bytes, part.device_memory_bytes
         self.infer_joules_per_image = part.joules_per_image
         self.flags += [flag for flag in part.flags if flag not in self.flags]

@@ -17,8 +17,9 @@ from pydantic import BaseModel
 from mixbench.content import root
 from mixbench.disk import write_atomically
 from mixbench.record import COLUMNS, Record
-from mixbench.schema import AsList, Suite, models_in
+from mixbench.schema import Suite, models_in
 from mixbench.summary import SUMMARY_COLUMNS, SummaryRow
+from mixbench.values import AsList
 
 Schema = dict[str, Any]
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

@@ -38,7 +38,8 @@ class Progress(BaseModel):
 def describe(trial: Trial, progress: Progress) -> str:
     """`splitmixer_i_256_8 digits seed 0: epoch 3/12, loss 0.412, 5,210 images/s`."""
     steps = f"{progress.part} {progress.done:,}/{progress.total:,}" if progress.total else progress.part
-    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": "throughput"}.get(progress.part, steps)
+    rounds = f"throughput, {progress.done}/{progress.total} rounds" if progress.done else "throughput"
+    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": rounds}.get(progress.part, steps)
     loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
     speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
     return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"

@@ -65,7 +65,7 @@ class ThroughputSamples(Frozen):
 
     `warmup`: the rounds before them; `settled`: whether its medians agreed in some of these.  `joules_per_image`: of
     inference, by the GPU's own counter.  `device_memory_bytes`: taken on the whole device when all was timed, by all
-    that was timed together and by whomever else.
+    that was timed together and by whomever else.  `unmeasured`: what else was tried, and why it failed.
     """
 
     infer_step_ms: list[float]
@@ -75,6 +75,7 @@ class ThroughputSamples(Frozen):
     infer_batch_size: int | None = None
     settled: bool = True
     out_of_memory: list[str] = Field(default_factory=list)
+    unmeasured: list[str] = Field(default_factory=list)
     peak_memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     joules_per_image: float | None = None
@@ -85,6 +86,7 @@ class ThroughputSamples(Frozen):
     def flags(self) -> list[str]:
         """What a reader of these figures must know."""
         found = [f"out of memory: {what}" for what in self.out_of_memory]
+        found += [f"not measured: {what}" for what in self.unmeasured]
         if not self.settled:
             found.append(f"speed still moved after {self.warmup} rounds of warm-up")
         return found + (_told_by(self.conditions) if self.conditions else [])

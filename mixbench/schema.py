@@ -9,12 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 from mixbench.errors import cut, nearest, shown, wanted
 from mixbench.recipe import Recipe
 from mixbench.trial import Checkpointing, Measure, MemoryFormat, Precision, Throughput
-from mixbench.values import Count, Distinct, PathText, Strict, Title
+from mixbench.values import AsList, Count, Distinct, PathText, Strict, Title
 from mixbench.yamltext import KeyPath, dotted
-
-
-def as_list(value: Any) -> Any:
-    return value if value is None or isinstance(value, list | tuple) else [value]
 
 
 def as_entry(value: Any) -> Any:
@@ -65,7 +61,6 @@ class Resources(Strict):
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-AsList = BeforeValidator(as_list)
 AsEntry = BeforeValidator(as_entry)
 OneOrMore = Field(strict=False, min_length=1)
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from mixbench.content import content
 from mixbench.errors import RequestError, cut, nearest, printable, refusal, shown
 from mixbench.plan import merge, plan
-from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, as_list, explain
+from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, explain
 from mixbench.subjects import Problem, fit
 from mixbench.trial import Trial
+from mixbench.values import as_list
 from mixbench.yamltext import Document, KeyPath, dotted, parse, parse_value, read
 
 BATCH_KEYS = {"recipe", "resources", "measure"}
@@ -166,7 +167,7 @@ def _as_written(path: KeyPath, data: Any) -> KeyPath:
     """A path in a Suite as it is in the file, where one value may stand for a list, and a name for a mapping."""
     written: KeyPath = ()
     for key in path:
-        if isinstance(key, int) and not isinstance(data, list) and len(written) == 1:
+        if isinstance(key, int) and not isinstance(data, list) and (len(written) == 1 or not isinstance(data, dict)):
             continue
         written = (*written, key)
         known = key in data if isinstance(data, dict) else isinstance(data, list) and int(key) < len(data)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from mixbench.data.datasets import Dataset
 from mixbench.errors import shown
 from mixbench.recipe import Recipe
-from mixbench.values import Count, Distinct, NonNegative, Strict
+from mixbench.values import AsList, Count, Distinct, NonNegative, Strict
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -30,13 +30,14 @@ BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 class Throughput(Strict):
     """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol.
 
-    A round times a step of each trial; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until the medians
-    of the last `warmup` steps and of those before them agree within 2 %.
+    A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until
+    the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that one process finds
+    no memory for is told of in a flag; of several processes, which must stay in step, it ends the trial.
     """
 
-    # images a step in inference, max for all that memory holds; a trial for each
-    batch_sizes: Annotated[tuple[BatchSize, ...], Distinct] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # steps whose medians must agree before any is timed
+    # images a step in inference, max for all that memory holds (on a CPU 1 GiB of tensors); a trial for each
+    batch_sizes: Annotated[tuple[BatchSize, ...], AsList, Distinct] = Field(default=(256,), strict=False, min_length=1)
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # visits whose medians must agree before any is timed
     # rounds after which they need not, at least twice warmup: it is flagged
     warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     repeats: Count = 20  # rounds that are timed

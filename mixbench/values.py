@@ -56,6 +56,14 @@ Title = Annotated[str, AfterValidator(_one_line)]
 Distinct = AfterValidator(_distinct)
 
 
+def as_list(value: Any) -> Any:
+    """One value may stand for a list."""
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
+AsList = BeforeValidator(as_list)
+
+
 def _a_path(text: str) -> str:
     if not text.strip():
         raise ValueError("a path is wanted, not an empty text")

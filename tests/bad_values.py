@@ -117,7 +117,7 @@ SUITE = [
     ("resources: {processes_per_node: 3}", "global_batch_size", "512 is not a multiple of 3"),
     ("throughput: 256", "throughput", "a mapping (key: value) is wanted"),
     ("throughput: {batch_size: [1]}", "throughput", "did you mean batch_sizes?"),
-    ("throughput: {batch_sizes: 256}", "throughput.batch_sizes", "a list is wanted, not 256"),
+    ("throughput: {batch_sizes: 0}", "throughput.batch_sizes", "from 1 to 1,000,000, or max, is wanted, not 0"),
     ("throughput: {batch_sizes: []}", "throughput.batch_sizes", "at least one is wanted"),
     ("throughput: {batch_sizes: [256, 256]}", "throughput.batch_sizes", "256 is given more than once"),
     ("throughput: {batch_sizes: [0]}", "throughput.batch_sizes.0", "from 1 to 1,000,000, or max, is wanted, not 0"),

@@ -107,6 +107,8 @@ def suites(draw: st.DrawFn) -> dict[str, Any]:
 
 def wrong(schema: dict[str, Any]) -> Drawn:
     """What no key of this schema may hold."""
+    if any(choice.get("type") == "null" for choice in schema.get("anyOf", [])):
+        return wrong(resolved(schema)).filter(lambda value: value is not None)
     schema = resolved(schema)
     nonsense = st.sampled_from([[[]], {"surprise": 1}, [[[[1]]]]])
     if "enum" in schema:

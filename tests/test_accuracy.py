@@ -159,7 +159,7 @@ def test_images_reach_the_model_in_the_memory_format_of_the_trial(
     accuracy.measure(trial, Splits(images, images), world, lambda *_: None)
     assert seen == {(True, memory_format), (False, memory_format)}
     subject = Subject(trial, world, Pools(world))
-    assert format_of(subject.batch(8)) == memory_format
+    assert format_of(subject.batch("training")) == memory_format
     subject.close()
 
 

@@ -1,6 +1,7 @@
 """Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,8 +30,10 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
     trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
     touched: list[str] = []
     outcomes = list(measure(trials, world, lambda trial, done, total: touched.append(trial.id), never))
-    a, b = (trial.id for trial in trials)
-    assert touched == [a, b] + [a, b] * (2 + 3), "building each, then warm-up and three rounds"
+    ids = [trial.id for trial in trials]
+    rounds = [touched[at : at + 2] for at in range(0, len(touched), 2)]
+    assert rounds[0] == rounds[-1] == ids, "building each in the beginning, what is measured beside in the end"
+    assert len(rounds) == 1 + 2 + 3 + 2 and all(sorted(each) == sorted(ids) for each in rounds), "warm-up, three rounds"
     for (trial, samples), planned in zip(outcomes, trials, strict=True):
         assert trial.id == planned.id and samples.peak_memory_bytes is None, (
             "a CPU's memory is not attributed to a trial"
@@ -38,6 +41,17 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
         assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 3
         assert samples.warmup == 2 and samples.interleaved_with == 1
         assert min(samples.infer_step_ms + samples.train_step_ms) > 0
+
+
+def test_none_always_comes_after_the_same_other_and_all_ranks_keep_the_same_order(tmp_path: Path, world: World) -> None:
+    trials = plan_trials(tmp_path, seeds=[0, 1, 2], throughput={"batch_sizes": [8], "warmup": 0, "repeats": 12})
+    orders: list[list[int]] = []
+    for _ in range(2):
+        orders.append(touched := [])
+        list(measure(trials, world, lambda trial, done, total: touched.append(trial.seed), never))
+    assert orders[0] == orders[1]
+    pairs = set(pairwise(orders[0][3:39]))
+    assert len({pair for pair in pairs if pair[0] != pair[1]}) == 6, "each after each other"
 
 
 def test_a_step_is_timed_at_the_trials_own_batch_sizes(tmp_path: Path, world: World) -> None:
@@ -56,7 +70,18 @@ def test_a_step_is_timed_at_the_trials_own_batch_sizes(tmp_path: Path, world: Wo
     subject.train()
     assert seen[1:] == [(True, 12), (True, 12)]
     after = list(subject.engine.module.parameters())
-    assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True)), "the update is timed too"
+    assert not all(torch.equal(old, new) for old, new in zip(before, after, strict=True)), "the update is timed too"
+    subject.close()
+
+
+def test_no_learning_rate_makes_a_model_diverge_while_it_is_timed(tmp_path: Path, world: World) -> None:
+    recipe = {"global_batch_size": 8, "optimizer": {"name": "sgd", "lr": 1000, "momentum": 0.9}}
+    [trial] = plan_trials(tmp_path, models=[SMALL["convmixer"]], recipe=recipe)
+    subject = Subject(trial, world, Pools(world))
+    subject.ready("training")
+    for _ in range(60):
+        subject.train()
+    assert all(parameter.isfinite().all() for parameter in subject.engine.module.parameters())
     subject.close()
 
 
@@ -101,7 +126,8 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
     )
     assert failures == [(tired.id, "too tired for a third step")]
     everyone, rest = [first.id, tired.id, last.id], [first.id, last.id]
-    assert touched == everyone * 3 + rest * 2, "building each, two rounds, two without the tired one"
+    assert sorted(touched[3:9]) == sorted(2 * everyone) and tired.id not in touched[9:], "it was built, and tried twice"
+    assert touched[:3] == everyone and len(touched) == 3 + 2 * 3 + 2 * 2 + 2 * 2
     assert [trial.id for trial, _ in outcomes] == rest
     for _, samples in outcomes:
         assert len(samples.infer_step_ms) == len(samples.train_step_ms) == 4 and samples.interleaved_with == 1
@@ -184,6 +210,22 @@ def flags_of(conditions: Conditions | None) -> list[str]:
     ).flags
 
 
+def test_a_visit_of_many_steps_counts_as_one(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps within a visit are alike whatever the machine does between two: they say nothing of its rest."""
+    protocol = {"batch_sizes": [8], "warmup": 2, "warmup_cap": 9, "repeats": 1}
+    [trial] = plan_trials(tmp_path, throughput=protocol)
+    visits = iter(range(1000))
+
+    def milliseconds(action: Callable[[], None], world: World, count: int = 1) -> list[float]:
+        return [1.2 ** (next(visits) // 2)] * count
+
+    monkeypatch.setattr(throughput, "_milliseconds", milliseconds)
+    monkeypatch.setattr(throughput, "VISIT_MS", {"cpu": 100.0})
+    [(_, samples)] = measure([trial], world, lambda *_: None, never)
+    assert not samples.settled and samples.warmup == 9
+    assert len(samples.infer_step_ms) == 20, "as many steps as a visit may have"
+
+
 @pytest.mark.parametrize(
     ("times", "window", "agrees"),
     [
@@ -213,14 +255,15 @@ def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
     )[:3]
     pools = Pools(world)
     subject = Subject(small, world, pools)
-    assert len(subject.pool) == 100, "two caches of 50 images"
-    assert pools.images(large, 64) is subject.pool and pools.images(other, 30) is subject.pool
+    pool = subject.images["inference"]
+    assert len(pool) == 100, "two caches of 50 images"
+    assert pools.images(large, 64) is pools.images(other, 30) is pool is subject.images["training"]
     subject.at = 0
-    batches = [subject.batch(30) for _ in range(4)]
-    assert torch.equal(torch.cat(batches[:3]), subject.pool[:90]) and torch.equal(batches[3], batches[0])
+    batches = [subject.batch("inference") for _ in range(4)]
+    assert torch.equal(torch.cat(batches[:3]), pool[:90]) and torch.equal(batches[3], batches[0])
     layout = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
     assert batches[1].is_contiguous(memory_format=layout)
-    assert abs(subject.pool.mean()) < 0.05 and abs(subject.pool.std() - 1) < 0.05
+    assert abs(pool.mean()) < 0.05 and abs(pool.std() - 1) < 0.05
     subject.close()
     assert len(pools.images(small, 130)) == 130
 
@@ -239,7 +282,40 @@ def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world
     assert "throughput" not in record.missing(trials[0].measure), "it is known, and not tried again"
 
 
-@given(st.integers(1, 300_000))
+def test_images_that_find_no_room_are_a_figure_too(tmp_path: Path, world: World) -> None:
+    [trial] = plan_trials(tmp_path)
+    more_than_any_address = 2**40  # 2^48 bytes
+    subject = Subject(trial, world, Pools(world), more_than_any_address)
+    assert subject.out_of_memory == {"inference": f"inference at batch {more_than_any_address:,}"}
+    assert subject.kinds == ["training"] and len(subject.batch("training")) == 70
+    assert subject.input_bytes == 70 * 64 * 4
+    subject.close()
+
+
+@pytest.mark.parametrize("what", ["_joules", "_sent"])
+def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing(
+    what: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
+    blamed: list[str] = []
+    touched: list[str] = []
+
+    def fails(subject: Subject, *_: object) -> float | None:
+        if subject.trial is not trials[1]:
+            return None
+        blamed.append(touched[-1])
+        raise RuntimeError("the meter is out")
+
+    monkeypatch.setattr(throughput, what, fails)
+    (_, fine), (_, other) = measure(trials, world, lambda trial, *_: touched.append(trial.id), never)
+    assert blamed == [trials[1].id], "it is at hand, should the process die of it"
+    assert len(other.infer_step_ms) == len(other.train_step_ms) == 3
+    thing = {"_joules": "energy", "_sent": "communication"}[what]
+    assert f"not measured: {thing}: RuntimeError: the meter is out" in other.flags
+    assert not [flag for flag in fine.flags if "not measured" in flag]
+
+
+@given(st.integers(1, 3_000_000))
 def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
     tried: list[int] = []
 
@@ -248,7 +324,8 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
         return count <= room
 
     found = largest._largest(fits)
-    assert found <= room and (room - found) <= max(0, found / 32)
+    assert found <= room and (room - found <= found / 32 or found == largest.MOST)
+    assert max(tried) <= largest.MOST, "no suite may ask for more"
     assert len(tried) <= 26
 
 
@@ -284,3 +361,9 @@ def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) 
     lots = list(groups(trials, {trial.id: size for trial, size in zip(trials, sizes, strict=True)}))
     assert [[trial.seed for trial in lot] for lot in lots] == [[0, 1, 2], [3], [4]]
     assert list(groups([], {})) == []
+
+
+def test_a_lot_is_no_larger_than_what_a_machine_that_dies_may_take_along(tmp_path: Path) -> None:
+    trials = plan_trials(tmp_path, seeds=list(range(50)))
+    lots = list(groups(trials, dict.fromkeys((trial.id for trial in trials), 1000)))
+    assert [len(lot) for lot in lots] == [24, 24, 2] and [trial for lot in lots for trial in lot] == trials

@@ -50,7 +50,8 @@ def epoch(done: int) -> Progress:
     [
         (epoch(3), "x d seed 0: epoch 3/25, loss 0.412, 5,210 images/s"),
         (Progress(part="accuracy", done=0, total=25, updated_at=0), "x d seed 0: epoch 0/25"),
-        (Progress(part="throughput", done=2, total=20, updated_at=0), "x d seed 0: throughput"),
+        (Progress(part="throughput", done=2, total=20, updated_at=0), "x d seed 0: throughput, 2/20 rounds"),
+        (Progress(part="throughput", done=0, total=20, updated_at=0), "x d seed 0: throughput"),
         (Progress(part="complexity", updated_at=0), "x d seed 0: complexity"),
     ],
 )

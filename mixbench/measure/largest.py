@@ -25,7 +25,8 @@ def largest_batch(trial: Trial, world: World) -> int:
     """The most images of one inference step on every rank, within 1/32; collective.
 
     Each attempt begins with an allocator that holds nothing but the model and, on a GPU, what training it will take.
-    1 where two find no room.
+    1 where two find no room, which may not find any either; 1,048,576 at the most.  Without torch.compile, which would
+    compile for every size.
     """
     model = build_model(trial, world).eval()
     on_gpu = world.device.type == "cuda"
@@ -48,10 +49,12 @@ def largest_batch(trial: Trial, world: World) -> int:
 
 
 def _largest(fits: Callable[[int], bool]) -> int:
-    """Up by doubling, then between the last that fitted and the first that did not."""
+    """Up by doubling to `MOST`, then between the last that fitted and the first that did not."""
     good = 1
     while good < MOST and fits(2 * good):
         good *= 2
+    if good == MOST:
+        return good
     bad = 2 * good
     while bad - good > max(1, good // FINENESS):
         middle = (good + bad) // 2

@@ -19,6 +19,10 @@ POOL_CACHES = 2
 MOST_CACHE_BYTES = 128 << 20
 """Of a cache that is told to be larger, inputs fill no more: it is shared with other cores."""
 
+MOST_LR = 1e-4
+"""Of the steps that are timed: random labels teach nothing, and what diverges is timed on no numbers.  Not zero: what
+lies before a layer that starts at zero would stay without a gradient, and zeros take a GPU less power."""
+
 
 class Pools:
     """Random images of normalised images' statistics, that trials of one shape share, with labels.
@@ -57,9 +61,10 @@ def cache_bytes(device: torch.device) -> int:
 
 
 class Subject:
-    """Inference and training through DeepSpeed's engine: `times` holds each one's milliseconds a step.
+    """Inference and training through DeepSpeed's engine.
 
-    A first step of each is taken at once, in which kernels are chosen and compiled.  What finds no room in memory is
+    `times` holds each one's milliseconds a step, `visits` the median of each visit's steps.  A first step of each is
+    taken at once, in which kernels are chosen and compiled.  What finds no room in memory, its images included, is
     noted in `out_of_memory` (by a single process; several raise), and not tried again.
     """
 
@@ -67,40 +72,57 @@ class Subject:
         self.trial, self.world = trial, world
         self.pieces = trial.recipe.gradient_accumulation
         self.infer_batch = infer_batch or int(trial.infer_batch_size)
-        self.train_batch = trial.recipe.global_batch_size // (world.size * self.pieces)
-        self.pool = pools.images(trial, max(self.infer_batch, self.train_batch))
+        train_batch = trial.recipe.global_batch_size // (world.size * self.pieces)
+        self.batches: dict[Kind, int] = {"inference": self.infer_batch, "training": train_batch}
+        self.images: dict[Kind, torch.Tensor] = {}
         self.at = 0
         generator = torch.Generator(world.device).manual_seed(trial.seed)
         classes = trial.data.classes
-        self.labels = torch.randint(classes, (self.train_batch,), generator=generator, device=world.device)
+        self.labels = torch.randint(classes, (train_batch,), generator=generator, device=world.device)
         self.times: dict[Kind, list[float]] = {"inference": [], "training": []}
+        self.visits: dict[Kind, list[float]] = {"inference": [], "training": []}
         self.out_of_memory: dict[Kind, str] = {}
         self.peak_memory: int | None = None
+        for kind in self.times:
+            self._finds_room(kind, partial(self._take_images, kind, pools))
         others = allocated(world)
         self.engine = make_engine(build_model(trial, world), trial, world)
-        for kind in self.times:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = min(group["lr"], MOST_LR)
+        for kind in self.kinds:
             self.attempt(kind, partial(self.step, kind))
         self.resident = allocated(world) - others  # weights, gradients, optimizer's state
+
+    def _take_images(self, kind: Kind, pools: Pools) -> None:
+        self.images[kind] = pools.images(self.trial, self.batches[kind])
 
     @property
     def kinds(self) -> list[Kind]:
         """What there is room for."""
         return [kind for kind in self.times if kind not in self.out_of_memory]
 
+    @property
+    def input_bytes(self) -> int:
+        """Of the largest batch that there is room for."""
+        return max((self.batches[kind] * self.images[kind][:1].nbytes for kind in self.kinds), default=0)
+
     def attempt(self, kind: Kind, action: Callable[[], None]) -> None:
         """Take a step or more of that kind, or note that there is no room for it."""
         self.ready(kind)
+        if not self._finds_room(kind, action):
+            self.times[kind].clear()
+            self.engine.zero_grad()
+            give_back_memory(self.world)
+
+    def _finds_room(self, kind: Kind, action: Callable[[], None]) -> bool:
+        """Whether it does; when this says no, the error, which holds what it had taken, is gone."""
         try:
             action()
         except Exception as error:
             if self.world.size > 1 or not out_of_memory(error):
                 raise
-            batch = self.infer_batch if kind == "inference" else self.train_batch
-            self.out_of_memory[kind] = f"{kind} at batch {batch:,}"
-        if kind in self.out_of_memory:  # and the error, which holds what it had taken, is gone
-            self.times[kind].clear()
-            self.engine.zero_grad()
-            give_back_memory(self.world)
+            self.out_of_memory[kind] = f"{kind} at batch {self.batches[kind]:,}"
+        return kind not in self.out_of_memory
 
     def ready(self, kind: Kind) -> None:
         """What holds for all steps of a kind, as in a run: how products are rounded, and the mode of every module."""
@@ -114,20 +136,21 @@ class Subject:
         else:
             self.train()
 
-    def batch(self, size: int) -> torch.Tensor:
+    def batch(self, kind: Kind) -> torch.Tensor:
         """The next images of the pool."""
-        if self.at + size > len(self.pool):
+        images, size = self.images[kind], self.batches[kind]
+        if self.at + size > len(images):
             self.at = 0
         self.at += size
-        return self.pool[self.at - size : self.at]
+        return images[self.at - size : self.at]
 
     def infer(self) -> None:
         with torch.no_grad():
-            self.engine(self.batch(self.infer_batch))
+            self.engine(self.batch("inference"))
 
     def train(self) -> None:
         for _ in range(self.pieces):
-            train_step(self.engine, self.trial, self.batch(self.train_batch), self.labels)
+            train_step(self.engine, self.trial, self.batch("training"), self.labels)
 
     def close(self) -> None:
         """Let go of the model, which lies there until the next collection: engine and modules hold each other."""

@@ -1,16 +1,18 @@
 """Throughput: images a second, inference and training, of several trials in interleaved rounds.
 
-A round takes one step of every trial, so that a drifting machine hits all of them alike.
+A round takes one step of every trial, in an order of its own, so that a drifting machine hits all of them alike, and
+none always comes after the same other.
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +26,8 @@ from mixbench.world import World
 
 # weights, gradients and two moments of AdamW, 4 bytes each: what may lie on the device at once
 INTERLEAVED_BYTES = 2 << 30
+MOST_INTERLEAVED = 24
+"""Trials: what is timed is written when all of a lot are through, so a lot is what a machine that dies takes along."""
 AGREE = 0.02
 VISIT_MS = {"cuda": 20.0, "cpu": 0.0}
 """Of a trial's steps that a round times one by one, at least one: on a GPU short ones scatter as they are launched."""
@@ -32,6 +36,7 @@ LOAD_SECONDS = 2.0
 """Of inference at one stretch: the GPU's counter of energy moves every 20 to 100 ms."""
 Now = Callable[[Trial, int, int], None]
 Failed = Callable[[Trial, Exception], None]
+Measured = TypeVar("Measured")
 
 
 def groups(trials: list[Trial], params: dict[str, int]) -> Iterator[list[Trial]]:
@@ -40,7 +45,7 @@ def groups(trials: list[Trial], params: dict[str, int]) -> Iterator[list[Trial]]
     used = 0
     for trial in trials:
         need = 16 * params[trial.id] if trial.infer_batch_size != "max" else INTERLEAVED_BYTES + 1
-        if lot and used + need > INTERLEAVED_BYTES:
+        if lot and (used + need > INTERLEAVED_BYTES or len(lot) == MOST_INTERLEAVED):
             yield lot
             lot, used = [], 0
         lot.append(trial)
@@ -61,15 +66,15 @@ def measure(trials: list[Trial], world: World, now: Now, failed: Failed) -> Iter
         for round_ in range(max(trial.throughput.repeats for trial in trials)):
             lot.round(round_)
             watch.look()
-        joules = {subject.trial.id: _under_load(subject, watch) for subject in lot.subjects if watch.gpu}
+        joules = {subject.trial.id: lot.beside(subject, "energy", partial(_joules, subject, watch)) for subject in lot}
         device = watch.gpu.memory_bytes() if watch.gpu else None
         conditions = watch.sum_up()
-        for subject in lot.subjects:
-            sent = _sent(subject)
+        for subject in lot:
+            sent = lot.beside(subject, "communication", partial(_sent, subject))
             subject.close()
             samples = lot.samples(subject, warmup, conditions)
             more: dict[str, Any] = {"device_memory_bytes": device, "communication": sent}
-            yield subject.trial, samples.model_copy(update=more | {"joules_per_image": joules.get(subject.trial.id)})
+            yield subject.trial, samples.model_copy(update=more | {"joules_per_image": joules[subject.trial.id]})
 
 
 class _Lot:
@@ -79,6 +84,8 @@ class _Lot:
         self.world, self.now, self.failed = world, now, failed
         self.subjects: list[Subject] = []
         self.settled = {trial.id for trial in trials if trial.throughput.warmup == 0}
+        self.unmeasured: dict[str, list[str]] = {}
+        self._rounds = 0
         give_back_memory(world)
         prime(world)
         pools = Pools(world)
@@ -91,8 +98,14 @@ class _Lot:
                 failed(trial, error)
                 give_back_memory(world)
 
+    def __iter__(self) -> Iterator[Subject]:
+        return iter(self.subjects)
+
     def warm_up(self) -> int:
-        """Rounds until every trial's medians have agreed, or its cap is reached.  Returns their number."""
+        """Rounds until the medians of every trial have agreed once, or its cap is reached.  Returns their number.
+
+        Once, and not of all at the same time, which noise would put off for ever.
+        """
         rounds = 0
         while any(self._is_cold(subject, rounds) for subject in self.subjects):
             self.round()
@@ -109,7 +122,9 @@ class _Lot:
 
     def round(self, done: int = 0) -> None:
         """A visit to each trial that has not been timed often enough: `done` times so far."""
-        for subject in [each for each in self.subjects if done < each.trial.throughput.repeats]:
+        self._rounds += 1
+        order = random.Random(self._rounds).sample(self.subjects, len(self.subjects))  # the same on every rank
+        for subject in [each for each in order if done < each.trial.throughput.repeats]:
             self.now(subject.trial, done, subject.trial.throughput.repeats)
             try:
                 _time(subject)
@@ -118,6 +133,21 @@ class _Lot:
                 self.subjects.remove(subject)
                 subject.close()
                 give_back_memory(self.world)
+
+    def beside(self, subject: Subject, what: str, action: Callable[[], Measured | None]) -> Measured | None:
+        """What is measured beside the speed; None where that fails, for which no timing is given up.
+
+        Of several ranks, which must stay in step, it ends the job.
+        """
+        repeats = subject.trial.throughput.repeats
+        self.now(subject.trial, repeats, repeats)
+        try:
+            return action()
+        except Exception as error:
+            if self.world.size > 1:
+                raise
+            self.unmeasured.setdefault(subject.trial.id, []).append(f"{what}: {type(error).__name__}: {error}")
+            return None
 
     def samples(self, subject: Subject, warmup: int, conditions: Conditions) -> ThroughputSamples:
         return ThroughputSamples(
@@ -128,6 +158,7 @@ class _Lot:
             infer_batch_size=subject.infer_batch,
             settled=subject.trial.id in self.settled,
             out_of_memory=list(subject.out_of_memory.values()),
+            unmeasured=self.unmeasured.get(subject.trial.id, []),
             peak_memory_bytes=subject.peak_memory,
             conditions=conditions,
         )
@@ -145,8 +176,8 @@ def _autotuned() -> Iterator[None]:
 
 
 def _has_settled(subject: Subject) -> bool:
-    """Whether the medians of the last steps and of as many before them agree, of all that is timed."""
-    return all(agree(subject.times[kind], subject.trial.throughput.warmup) for kind in subject.kinds)
+    """Whether the medians of the last visits and of as many before them agree, of all that is timed."""
+    return all(agree(subject.visits[kind], subject.trial.throughput.warmup) for kind in subject.kinds)
 
 
 def agree(times: list[float], window: int) -> bool:
@@ -166,15 +197,17 @@ def _time(subject: Subject) -> None:
     for kind in subject.kinds:
         subject.attempt(kind, partial(_time_one, subject, kind))
     if on_gpu:
-        inputs = max(subject.infer_batch, subject.train_batch) * subject.pool[:1].nbytes
-        own = torch.cuda.max_memory_allocated() - before + subject.resident + inputs
+        own = torch.cuda.max_memory_allocated() - before + subject.resident + subject.input_bytes
         subject.peak_memory = max(subject.peak_memory or 0, own)
 
 
 def _time_one(subject: Subject, kind: Kind) -> None:
-    times = subject.times[kind]
-    count = min(MOST_IN_VISIT, math.ceil(VISIT_MS[subject.world.device.type] / max(times[-1], 0.01))) if times else 1
-    times += _milliseconds(partial(subject.step, kind), subject.world, max(1, count))
+    visits = subject.visits[kind]
+    wanted = VISIT_MS[subject.world.device.type] / max(visits[-1], 0.01) if visits else 1
+    count = max(1, min(MOST_IN_VISIT, math.ceil(wanted)))
+    taken = _milliseconds(partial(subject.step, kind), subject.world, count)
+    subject.times[kind] += taken
+    visits.append(median(taken))
 
 
 def _milliseconds(action: Callable[[], None], world: World, count: int = 1) -> list[float]:
@@ -215,19 +248,19 @@ def _sent(subject: Subject) -> Communication | None:
     return communication.measure(subject.engine, subject.train, clock, subject.trial.throughput, subject.world)
 
 
-def _under_load(subject: Subject, watch: Watch) -> float | None:
+def _joules(subject: Subject, watch: Watch) -> float | None:
     """Inference for a while at one stretch, which a GPU's clocks and throttling are looked at in: its joules an image.
 
-    None where the card does not count them.
+    None where the card does not count them, and on a CPU.
     """
-    if not subject.times["inference"] or watch.gpu is None:
+    if not subject.times["inference"] or subject.world.device.type != "cuda":
         return None
     subject.ready("inference")
     steps = max(1, round(1000 * LOAD_SECONDS / median(subject.times["inference"])))
-    before = watch.gpu.joules()
+    before = watch.gpu.joules() if watch.gpu else None
     for _ in range(steps):
         subject.infer()
         watch.look()
     torch.cuda.synchronize()
-    after = watch.gpu.joules()
+    after = watch.gpu.joules() if watch.gpu else None
     return (after - before) / (steps * subject.infer_batch) if before and after and after > before else None

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 
 from mixbench.content import content
 from mixbench.errors import RequestError, nearest, refusal, shown
-from mixbench.schema import AsList, explain
-from mixbench.values import Count, PathText, Positive, Strict, Title
+from mixbench.schema import explain
+from mixbench.values import AsList, Count, PathText, Positive, Strict, Title
 from mixbench.yamltext import read
 
 BUILT_IN = ("local", "debug")
