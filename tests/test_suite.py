@@ -79,6 +79,10 @@ def ids(path: str, *assignments: str) -> list[str]:
             "throughput: {batch_sizes: [0]}",
             "throughput.batch_sizes.0: a whole number from 1 to 1,000,000, or max, is wanted",
         ),
+        (
+            "throughput: {batch_sizes: 0}",
+            "throughput.batch_sizes: a whole number from 1 to 1,000,000, or max, is wanted",
+        ),
         ("resources: {nods: 1}", "resources: unknown key 'nods' (did you mean nodes?)"),
         # models
         ("models: [{label: x}]", "models.0: key 'name' is missing"),

@@ -1,5 +1,6 @@
 """Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
 
+import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -45,12 +46,20 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
 
 def test_none_always_comes_after_the_same_other_and_all_ranks_keep_the_same_order(tmp_path: Path, world: World) -> None:
     trials = plan_trials(tmp_path, seeds=[0, 1, 2], throughput={"batch_sizes": [8], "warmup": 0, "repeats": 12})
-    orders: list[list[int]] = []
-    for _ in range(2):
-        orders.append(touched := [])
-        list(measure(trials, world, lambda trial, done, total: touched.append(trial.seed), never))
-    assert orders[0] == orders[1]
-    pairs = set(pairwise(orders[0][3:39]))
+
+    def order(drawn: int) -> list[int]:
+        touched = []
+
+        def now(trial: Trial, done: int, total: int) -> None:
+            touched.append(trial.seed)
+            for _ in range(drawn):
+                random.random()
+
+        list(measure(trials, world, now, never))
+        return touched
+
+    assert order(0) == order(1), "whatever numbers a rank has drawn by then"
+    pairs = set(pairwise(order(0)[3:39]))
     assert len({pair for pair in pairs if pair[0] != pair[1]}) == 6, "each after each other"
 
 
@@ -290,6 +299,11 @@ def test_images_that_find_no_room_are_a_figure_too(tmp_path: Path, world: World)
     assert subject.kinds == ["training"] and len(subject.batch("training")) == 70
     assert subject.input_bytes == 70 * 64 * 4
     subject.close()
+    few = Subject(trial, world, Pools(world), 5)
+    assert few.input_bytes == 70 * 64 * 4, "the larger batch of the two"
+    few.attempt("training", lambda: [torch.zeros(2**50)].clear())
+    assert few.input_bytes == 5 * 64 * 4, "of those there is room for"
+    few.close()
 
 
 @pytest.mark.parametrize("what", ["_joules", "_sent"])

@@ -61,6 +61,10 @@ It comes before the profile's lines, one of which may end the script.  What SLUR
 container has no scontrol; slurmctld may be starting anew.
 """
 
+STEP = "[ $((${SLURM_RESTART_COUNT:-0} % 2)) = 0 ] || srun --overlap --nodes=1 --ntasks=1 true || true"
+"""Gives the ranks' step another number than that of the attempt before, whose srun may wake up on a node that hung and
+end the step of that number, wherever it runs."""
+
 
 class Executor(submitit.SlurmExecutor):
     """submitit's, with sbatch called in the array's folder, so that the script holds no path of the run."""
@@ -223,7 +227,7 @@ def setup(profile: Profile) -> list[str]:
     inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
     after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
     around = AROUND.format(after=after, again=AGAIN).splitlines()
-    return [*around, *surroundings(profile)]
+    return [*around, *surroundings(profile), STEP]
 
 
 def surroundings(profile: Profile) -> list[str]:

@@ -152,7 +152,7 @@ def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
         slurm.testbed("thaw-node", node)
         training.ends(process)
     assert training.outcome() == undisturbed[1]
-    assert training.restarts() in (1, 2), "the old srun may end the new step, whose number is the same"
+    assert training.restarts() == 1, f"the old srun, which woke up, does not end the new step\n{training.logs()}"
     assert training.job.state().counts == {}, f"it is not held against the trial\n{training.logs()}"
 
 
