@@ -1,12 +1,22 @@
 """What processes say to each other, measured by two real ones: bytes as DeepSpeed sends them, times of their own."""
 
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import torch
 
 from mixbench.launch import launch
+from mixbench.measure import communication
 from mixbench.record import Record
 from mixbench.run import Run
 from mixbench.samples import Communication
 from mixbench.suite import load
+from mixbench.train import import_deepspeed
+from mixbench.trial import Throughput
+from mixbench.world import World
 from tests.trials import SMALL, write_suite
 
 RECIPES = [{"name": f"zero{stage}", "global_batch_size": 16, "zero_stage": stage} for stage in (0, 2)]
@@ -65,3 +75,23 @@ def test_every_repeat_of_both_sizes_is_kept(records: dict[tuple[str, int], Recor
     assert len(found.allreduce_ms) == len(found.latency_ms) == 5 and found.single_bytes == 4
     assert min(found.allreduce_ms + found.latency_ms) > 0
     assert len(set(found.allreduce_ms)) > 1
+
+
+def test_times_belong_to_what_was_sent_and_a_kind_of_one_size_counts_each_time(world: World) -> None:
+    """Two in name: what is sent comes back from this process alone, at once."""
+    comm = import_deepspeed().comm
+
+    def step() -> None:
+        for numbers in (30, 30, 10):
+            comm.all_reduce(torch.ones(numbers))
+
+    def bytes_sent(action: Callable[[], Any]) -> float:
+        assert isinstance(action, partial)
+        return float(action.args[0].nbytes)
+
+    engine = SimpleNamespace(module=torch.nn.Linear(9, 10))
+    two = World(0, 2, world.device)
+    found = communication.measure(engine, step, bytes_sent, Throughput(warmup=1, repeats=3), two)
+    assert found is not None and found.gradient_bytes == 400 and found.single_bytes == 4
+    assert found.allreduce_ms == [400.0] * 3 and found.latency_ms == [4.0] * 3
+    assert found.step_bytes == {"all_reduce": 4 * (30 + 30 + 10)}
