@@ -131,14 +131,24 @@ def test_the_perfect_speed_up_is_a_straight_line_where_both_axes_double(tmp_path
     assert left.get_xscale() == left.get_yscale() == "log"
 
 
-def test_bars_are_the_quartiles_of_the_steps(tmp_path: Path) -> None:
-    found = of(tmp_path, [measured(sized(size, 64), spread=0.1, speaks=False) for size in (1, 2)])
-    (drawing,) = drawn(found, "speed-up")
-    assert (
-        said(drawing.svg)[0]
-        == "splitmixer_i_256_8, 1: 1.00 times as fast; quartiles 0.91 times as fast, 1.11 times as fast"
-    )
-    assert "Bars: the quartiles" in drawing.caption
+def test_a_bar_is_as_wide_as_the_steps_of_both_sizes_make_it_and_the_fewest_processes_have_none(tmp_path: Path) -> None:
+    records = [measured(sized(size, 64), spread=0.1 * size, speaks=False) for size in (1, 2)]
+    (drawing,) = drawn(of(tmp_path, records), "speed-up")
+    name, (first, second, *efficient) = "splitmixer_i_256_8", said(drawing.svg)
+    assert first == f"{name}, 1: 1.00 times as fast"
+    # quartiles of one process's steps: 72, 80, 88 ms; of two processes': 33.04, 41.3, 49.56
+    # 80 / 41.3 = 1.937; slow over fast: 72 / 49.56 = 1.453; fast over slow: 88 / 33.04 = 2.663; of 2: 97, 73, 133 %
+    assert second == f"{name}, 2: 1.94 times as fast; quartiles 1.45 times as fast, 2.66 times as fast"
+    assert efficient == [
+        f"{name}, 1: 100 % efficient", f"{name}, 2: 97 % efficient; quartiles 73 % efficient, 133 % efficient"
+    ]  # fmt: skip
+    assert [len(axes.containers) for axes in drawing.figure.axes] == [1, 1]
+    assert "Bars: from the slow quartile" in drawing.caption and "1 by definition" in drawing.caption
+
+
+def test_steps_that_do_not_vary_have_no_bars(tmp_path: Path) -> None:
+    (drawing,) = drawn(of(tmp_path, [measured(sized(size, 64), speaks=False) for size in (1, 2)]), "speed-up")
+    assert "Bars" not in drawing.caption and "quartiles" not in drawing.svg
 
 
 def test_other_numbers_of_threads_are_said(tmp_path: Path) -> None:

@@ -90,14 +90,21 @@ def _efficiency(line: Line) -> list[float]:
 
 
 def _spread(line: Line) -> list[tuple[float, float]]:
-    """The speed of a slow and of a fast step, quartiles of all that were timed, over that of the median step."""
-    found = []
-    for group in line.groups:
-        parts = [record.details.throughput for record in group.records]
-        steps = numbers.finite(ms for part in parts if part for ms in part.train_step_ms)
-        fast, middle, slow = quantiles(steps, n=4, method="inclusive") if len(steps) > 1 else (1.0, 1.0, 1.0)
-        found.append((middle / slow, middle / fast))
-    return found
+    """The speed-up of a slow step over the fewest processes' fast one, and of a fast over their slow, by the medians'.
+
+    Slow and fast are quartiles of all the steps that were timed.  The fewest processes' own speed-up is 1 by
+    definition, and does not scatter.
+    """
+    (fast, slow), *others = [_quartiles(group) for group in line.groups]
+    return [(1.0, 1.0), *((fast / its_slow, slow / its_fast) for its_fast, its_slow in others)]
+
+
+def _quartiles(group: Group) -> tuple[float, float]:
+    """Of all steps that were timed: a fast and a slow one, over the median."""
+    parts = [record.details.throughput for record in group.records]
+    steps = numbers.finite(ms for part in parts if part for ms in part.train_step_ms)
+    fast, middle, slow = quantiles(steps, n=4, method="inclusive") if len(steps) > 1 else (1.0, 1.0, 1.0)
+    return fast / middle, slow / middle
 
 
 def _draw_predictions(
@@ -124,7 +131,10 @@ def _notes(found: Sequence[Line]) -> list[str]:
     """What is drawn, and what else differs between the sizes than the processes."""
     notes = ["Against the fewest processes of the same model, by training throughput. Dotted: a perfect speed-up."]
     if any(low < high for line in found for low, high in _spread(line)):
-        notes.append("Bars: the quartiles of the steps that were timed.")
+        notes.append(
+            "Bars: from the slow quartile of the timed steps over the fast one of the fewest processes, to the fast "
+            "over their slow: the spread of both. The fewest processes are 1 by definition, without a bar."
+        )
     for line in found:
         places = [group.records[0].details.environment.get("throughput") for group in line.groups]
         threads = [place.threads for place in places if place and not place.cuda_version]
