@@ -6,18 +6,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pynvml
 import pytest
 
-from mixbench.measure.conditions import Gpu, Watch, slowed_by
+from mixbench.measure import conditions
+from mixbench.measure.conditions import Gpu, Watch, own_seconds, slowed_by
 from mixbench.measure.subject import cache_bytes
 from mixbench.samples import Conditions, GpuConditions, ThroughputSamples
 from mixbench.world import World
 
+# says who it is; stops by itself should nobody stop it
+BUSY = """
+import os, time
+end = time.monotonic() + 100
+print(os.getpid(), flush=True)
+os.close(1)
+while time.monotonic() < end:
+    pass
+"""
+WORKED = """
+import time
+while time.process_time() < 0.3:
+    pass
+print(flush=True)
+input()
+"""
 
-def flags(**conditions: object) -> list[str]:
-    known = Conditions.model_validate({"seconds": 1.0, "cores": 8} | conditions)
+
+def flags(**told: object) -> list[str]:
+    known = Conditions.model_validate({"seconds": 1.0, "cores": 8} | told)
     return ThroughputSamples(infer_step_ms=[], train_step_ms=[], warmup=0, interleaved_with=0, conditions=known).flags
 
 
@@ -42,13 +62,74 @@ def test_own_work_is_none_of_a_neighbours(world: World) -> None:
     watch = Watch(world)
     own = burn(1.0)
     known = watch.sum_up()
-    assert own > 0.2, "else nothing is shown"
+    assert own > 0.15, "else nothing is shown"
     assert known.cores == 1 and known.others is not None
     assert known.others + own < 1.1, "both together are all that one core can do"
 
 
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize(
+    "parents", [(), (sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")]
+)
+def test_a_child_that_works_is_no_neighbour_nor_is_its_own(parents: tuple[str, ...], world: World) -> None:
+    """Such as those of torch.compile, which are there before and after."""
+    with subprocess.Popen([*parents, sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        worker = psutil.Process(int(child.stdout.readline()))
+        try:
+            watch, before, began = Watch(world), worker.cpu_times().user, time.monotonic()
+            while (worked := worker.cpu_times().user - before) < 0.5:
+                assert time.monotonic() < began + 60
+                time.sleep(0.05)
+            share = worked / (time.monotonic() - began)
+            others = watch.sum_up().others
+        finally:
+            worker.kill()
+    assert others is not None and others + share < 1.1, "both together are all that one core can do"
+
+
+def test_a_childs_time_is_counted_once_whether_it_runs_or_has_ended() -> None:
+    begun = own_seconds()
+    with subprocess.Popen([sys.executable, "-c", WORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        runs = own_seconds()
+        child.communicate(b"\n")
+    ended = own_seconds()
+    assert runs - begun >= 0.27 and 0 <= ended - runs < 0.2
+
+
+def test_a_child_that_ends_while_it_is_looked_at_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ask = own_seconds(), psutil.Process.cpu_times
+    with subprocess.Popen([sys.executable, "-c", WORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+
+        def ends(process: psutil.Process) -> Any:
+            """Right after this process was asked, before the child is."""
+            told = ask(process)
+            if child.poll() is None:
+                child.communicate(b"\n")
+            return told
+
+        monkeypatch.setattr(psutil.Process, "cpu_times", ends)
+        assert 0.27 <= own_seconds() - begun < 0.5
+        assert child.poll() == 0
+
+
+def test_time_that_nobody_waited_for_takes_nothing_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child's time is lost where its end is nobody's business (SIGCHLD is ignored)."""
+    watch = Watch(world)
+    watch.own, watch.busy = 1e9, 0.0
+    monkeypatch.setattr(conditions, "_busy_seconds", lambda: 0.0)
+    assert watch.sum_up().others == 0
+
+
 def test_a_busy_neighbour_is_seen(world: World) -> None:
-    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    starter = "import subprocess, sys; subprocess.Popen(sys.argv[1:])"  # ends: what it started is no child of ours
+    command = [sys.executable, "-c", starter, sys.executable, "-c", BUSY]
+    started = [subprocess.run(command, stdout=subprocess.PIPE, check=True) for _ in range(2)]
+    neighbours = [psutil.Process(int(each.stdout)) for each in started]
     try:
         watch = Watch(world)
         burn(1.0)
@@ -56,7 +137,6 @@ def test_a_busy_neighbour_is_seen(world: World) -> None:
     finally:
         for neighbour in neighbours:
             neighbour.kill()
-            neighbour.wait()
     assert others is not None and others > 0.5
 
 
@@ -72,7 +152,7 @@ def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "said"),
+    ("told", "said"),
     [
         ({"others": 0.8}, []),
         ({"others": 0.81}, ["busy neighbours: others kept 0.8 of 8 cores busy"]),
@@ -82,8 +162,8 @@ def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
         ({"gpu": GpuConditions(foreign_processes=0)}, []),
     ],
 )
-def test_what_a_reader_must_know_is_flagged(conditions: dict[str, object], said: list[str]) -> None:
-    assert flags(**conditions) == said
+def test_what_a_reader_must_know_is_flagged(told: dict[str, object], said: list[str]) -> None:
+    assert flags(**told) == said
 
 
 def test_nvmls_reasons_are_told_in_words() -> None:

@@ -13,6 +13,8 @@ from mixbench.samples import Conditions, GpuConditions, Spread
 from mixbench.world import World
 
 LOOK_SECONDS = 0.5
+MOST_LOOKS = 5
+"""At this process's children, where one came or ended at each."""
 SLOWED = {
     "SwPowerCap": "power cap",
     "HwSlowdown": "hardware slowdown",
@@ -31,7 +33,7 @@ class Watch:
         self.gpu = Gpu.of(world.device) if world.device.type == "cuda" else None
         self.mhz: list[float] = []
         self.load: list[float] = []
-        self.began, self.busy, self.own, self.looked = time.monotonic(), _busy_seconds(), _own_seconds(), 0.0
+        self.began, self.busy, self.own, self.looked = time.monotonic(), _busy_seconds(), own_seconds(), 0.0
         self.look()
 
     def look(self) -> None:
@@ -52,7 +54,8 @@ class Watch:
         self.look()
         seconds = time.monotonic() - self.began
         host = socket.gethostname()
-        used = sum(own for other, own in self.world.gather((host, _own_seconds() - self.own)) if other == host)
+        own = max(0.0, own_seconds() - self.own)  # a child's time is lost where nobody waits for its end
+        used = sum(seconds for other, seconds in self.world.gather((host, own)) if other == host)
         others = max(0.0, _busy_seconds() - self.busy - used) / seconds
         return Conditions(
             seconds=seconds,
@@ -71,9 +74,27 @@ def _busy_seconds() -> float:
     return sum(each.user + each.nice + each.system + each.irq + each.softirq + each.steal for each in times)
 
 
-def _own_seconds() -> float:
-    """Of this process and of its children that have ended or run, such as a compiler's."""
-    spent = psutil.Process().cpu_times()
+def own_seconds() -> float:
+    """Of this process and of all below it, running or ended, such as a compiler's workers.  Takes milliseconds.
+
+    An ended one's time is its parent's `children_*`: where one ends meanwhile, so that it might be counted twice or not
+    at all, all are asked again.
+    """
+    own = psutil.Process()
+    family = own.children(recursive=True)
+    for _ in range(MOST_LOOKS):
+        seconds, before = sum(map(_spent, [own, *family])), family
+        family = own.children(recursive=True)
+        if family == before:
+            break
+    return seconds
+
+
+def _spent(process: psutil.Process) -> float:
+    try:
+        spent = process.cpu_times()
+    except psutil.NoSuchProcess:  # or a zombie's, which is one
+        return 0.0
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
