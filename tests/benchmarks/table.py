@@ -28,7 +28,7 @@ class Line:
         """The quartiles; nothing of a single value."""
         if len(self.values) < 2:
             return ""
-        low, _, high = statistics.quantiles(self.values, n=4)
+        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
         return f"{low:.{self.digits}f}–{high:.{self.digits}f}"
 
     @property

@@ -1,0 +1,10 @@
+"""The benchmarks' own arithmetic, and that none of them takes the others with it; none is run here."""
+
+import pytest
+
+from tests.benchmarks.table import Line
+
+
+@pytest.mark.parametrize(("values", "spread"), [([1.0, 2.0], "1.25–1.75"), ([1.0, 2.0, 4.0], "1.50–3.00"), ([1.0], "")])
+def test_quartiles_of_a_few_rounds_lie_between_them(values: list[float], spread: str) -> None:
+    assert Line("", values).spread == spread
