@@ -1,12 +1,19 @@
 """The benchmarks' own arithmetic, and that none of them takes the others with it; none is run here."""
 
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from mixbench.measure import throughput
+from mixbench.record import Record
+from mixbench.samples import ThroughputSamples
 from tests import failing_benchmarks
 from tests.benchmarks import __main__ as table
-from tests.benchmarks import same
+from tests.benchmarks import same, scaling
 from tests.benchmarks.table import Line
+from tests.fake_runs import RECIPE, done, trial, write_run
 
 
 @pytest.mark.parametrize(("values", "spread"), [([1.0, 2.0], "1.25–1.75"), ([1.0, 2.0, 4.0], "1.50–3.00"), ([1.0], "")])
@@ -43,3 +50,36 @@ def test_ctrl_c_before_a_run_is_over_leaves_nothing_to_compare(monkeypatch: pyte
     monkeypatch.setattr(throughput, "measure", interrupted)
     with pytest.raises(SystemExit, match="no run is over"):
         same.main(2)
+
+
+def timed(processes: int, batch: int, name: str, train_step_ms: list[float]) -> Record:
+    recipe = RECIPE.model_copy(update={"name": name, "global_batch_size": batch})
+    record = done(
+        trial(id=f"{name}-{processes}", processes_per_node=processes, recipe=recipe), 90.0, train_batch_size=batch
+    )
+    record.details.throughput = ThroughputSamples(
+        infer_step_ms=[1.0], train_step_ms=train_step_ms, warmup=1, interleaved_with=0
+    )
+    return record
+
+
+def test_two_processes_are_compared_with_one_of_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def run(command: list[str], **_: Any) -> None:
+        folder = Path(command[command.index("--out") + 1])
+        assert not folder.exists() and folder not in folders, "what is there is not measured again"
+        folders.append(folder)
+        slower = 2.0 ** len(folders)  # as a machine whose neighbours come
+        records = [
+            timed(1, scaling.BATCH, "strong", [90 * slower, 100 * slower, 900 * slower]),
+            timed(1, scaling.BATCH // 2, "weak", [55 * slower] * 3),
+            timed(2, scaling.BATCH, "strong", [60 * slower, 62.5 * slower, 80 * slower]),
+        ]
+        write_run(folder, [record.details.trial for record in records], records)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    sharing, growing = scaling.main(rounds=3)
+    assert len(folders) == 3
+    assert sharing.values == pytest.approx([100 / 62.5] * 3) and "sharing a batch" in sharing.what
+    assert growing.values == pytest.approx([2 * 55 / 62.5] * 3) and "a batch each" in growing.what
