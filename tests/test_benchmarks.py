@@ -1,17 +1,25 @@
 """The benchmarks' own arithmetic, and that none of them takes the others with it; none is run here."""
 
 import subprocess
+from collections import Counter
+from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
+from mixbench.data.store import Images
 from mixbench.measure import throughput
 from mixbench.record import Record
 from mixbench.samples import ThroughputSamples
+from mixbench.world import World
 from tests import failing_benchmarks
 from tests.benchmarks import __main__ as table
-from tests.benchmarks import same, scaling
+from tests.benchmarks import same, scaling, training
 from tests.benchmarks.table import Line
 from tests.fake_runs import RECIPE, done, trial, write_run
 
@@ -83,3 +91,28 @@ def test_two_processes_are_compared_with_one_of_the_same_round(monkeypatch: pyte
     assert len(folders) == 3
     assert sharing.values == pytest.approx([100 / 62.5] * 3) and "sharing a batch" in sharing.what
     assert growing.values == pytest.approx([2 * 55 / 62.5] * 3) and "a batch each" in growing.what
+
+
+class Indices(Dataset):
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1), index
+
+
+def test_the_usual_ways_batches_are_whole_and_its_workers_stay_over_an_epochs_end() -> None:
+    batches = training.without_end(Indices(), 4)
+    first = [next(batches)]
+    workers = {process.pid for process in active_children()}
+    found = first + list(islice(batches, 9))
+    assert len(workers) == training.WORKERS and {process.pid for process in active_children()} == workers
+    assert [len(labels) for _, labels in found] == [4] * 10
+    assert Counter(int(label) for _, labels in found for label in labels) == dict.fromkeys(range(10), 4)
+
+
+def test_our_batches_are_whole_over_an_epochs_end(world: World) -> None:
+    images = Images(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10))
+    loader = training.InBlocks(images, training.plan("SplitMixer-I 64/4", 4, world), world)
+    loader.block = 6
+    assert [len(labels) for _ in range(2) for _, labels in loader.epoch()] == [4] * 12

@@ -5,8 +5,10 @@ and 64/4 at 32×32 on the real Fashion-MNIST, trained by the CIFAR suite's recip
 
 The three take turns, a block of steps each, and a round gives one ratio of each rival.  Who is not at turn rests: the
 DataLoader's workers are stopped (SIGSTOP) when their block ends, so that they neither prefetch for free nor disturb the
-others, and go on with what they had ready: time is cut out of one steady run, its start-up left out.  Beside the ratio
-of the times stands that of the processor's seconds, the workers' included, which busy neighbours hardly change.
+others, and go on with what they had ready: time is cut out of one steady run, its start-up left out.  Whoever is faster
+may pass an epoch's end, which costs either an order of the images and no more: batches are whole, and the workers stay.
+Beside the ratio of the times stands that of the processor's seconds, the workers' included, which busy neighbours
+hardly change.
 """
 
 import multiprocessing
@@ -75,12 +77,11 @@ def plan(model: str, batch: int, world: World) -> Trial:
 
 
 class InBlocks(TrainLoader):
-    """What it calls an epoch is the next `block` batches of epochs without end."""
+    """What it calls an epoch is the next `block` batches of epochs without end, whole ones alone."""
 
     def __init__(self, images: store.Images, trial: Trial, world: World):
         recipe = trial.recipe
-        batch, place = recipe.global_batch_size, (world.rank, world.size)
-        super().__init__(images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
+        super().__init__(images, trial.data, recipe.augment, recipe.global_batch_size, world.rank, world.size)
         self.block = 0
         self.without_end = (batch for epoch in count() for batch in TrainLoader.epoch(self, trial.seed, epoch))
 
@@ -151,19 +152,23 @@ def usual(trial: Trial, images: store.Images, world: World) -> Steps:
             Normalize(trial.data.mean, trial.data.std),
         ]
     )
-    data = PILImages(images, augment)
-    loader = DataLoader(data, trial.recipe.global_batch_size, shuffle=True, num_workers=WORKERS)
-    without_end = (batch for _ in count() for batch in loader)
+    batches = without_end(PILImages(images, augment), trial.recipe.global_batch_size)
     total = 0.0
 
     def steps(number: int) -> None:
         nonlocal total
         _to_workers(signal.SIGCONT)
-        for batch, labels in islice(without_end, number):
+        for batch, labels in islice(batches, number):
             total += step(batch.to(world.device), labels.to(world.device)).item()
         _to_workers(signal.SIGSTOP)
 
     return steps
+
+
+def without_end(data: Any, batch: int) -> Iterator[Any]:
+    """Batches of a Dataset's epochs one after the other, each shuffled; the workers are never started anew."""
+    order = (index for _ in count() for index in torch.randperm(len(data)).tolist())
+    return iter(DataLoader(data, batch, sampler=order, num_workers=WORKERS))
 
 
 def _to_workers(what: signal.Signals) -> None:
