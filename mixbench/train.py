@@ -20,6 +20,7 @@ from mixbench.errors import TrialError
 from mixbench.precision import set_products
 from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.registry import create_model
+from mixbench.steps import spare
 from mixbench.trial import Trial
 from mixbench.world import World
 
@@ -57,30 +58,8 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
             config=deepspeed_config(trial.recipe, trial.precision, world.size),
             dist_init_required=False,
         )
-    _spare(engine, trial, world)
+    spare(engine, trial, world)
     return engine
-
-
-def _spare(engine: Any, trial: Trial, world: World) -> None:
-    """Leave out of a step what DeepSpeed does for nothing, a dozen small kernels or a wait for the device at a time.
-
-    Its clipping copies two numbers to the device, and waits; a lone process sends itself all gradients.  With ZeRO and
-    in bf16 it is DeepSpeed's own optimizers that do both.
-    """
-    if trial.recipe.zero_stage or trial.precision == "bf16":
-        return
-    weights, largest = list(engine.module.parameters()), trial.recipe.clip_grad_norm
-    engine.clip_fp32_gradients = lambda: nn.utils.clip_grad_norm_(weights, largest, foreach=True)
-    engine.zero_grad = engine.optimizer.zero_grad
-    if world.size == 1:
-        engine.buffered_allreduce_fallback = lambda **_: _fill_gradients(weights)
-
-
-def _fill_gradients(weights: list[nn.Parameter]) -> None:
-    """Zeros for weights that no gradient came to, as they have them where several processes exchange them."""
-    for weight in weights:
-        if weight.grad is None and weight.requires_grad:
-            weight.grad = torch.zeros_like(weight)
 
 
 def import_deepspeed() -> Any:
@@ -113,7 +92,7 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
         "zero_optimization": {"stage": recipe.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": precision == "bf16"},
+        "bf16": {"enabled": precision == "bf16", "check_grad_overflow": False},  # the loss tells, without a wait
         "data_types": {"buffer_dtype": "bf16" if precision == "bf16" else None},
         "torch_autocast": {"enabled": precision in AUTOCAST, "dtype": AUTOCAST.get(precision, "bfloat16")},
         "steps_per_print": None,

@@ -1,0 +1,101 @@
+"""What is left out of DeepSpeed's steps changes no weight that they come to."""
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mixbench import train
+from mixbench.trial import Trial
+from mixbench.world import World
+from tests.trials import RECIPE, SMALL, plan_trials
+
+SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+ADAMW = {"name": "adamw", "lr": 0.001, "eps": 1e-4, "decay_vectors": False}
+STEPS = 8
+
+
+def trial_of(folder: Path, precision: str, **recipe: Any) -> Trial:
+    [trial] = plan_trials(folder, models=[SMALL["splitmixer"]], precision=precision, recipe=RECIPE | recipe)
+    return trial
+
+
+def trained(trial: Trial, world: World) -> tuple[list[Tensor], list[Tensor], Any]:
+    """All weights and buffers after some steps, the fp32 weights behind bf16's, and the norm of the last gradient."""
+    engine = train.make_engine(train.build_model(trial, world), trial, world)
+    for _ in range(STEPS * trial.recipe.gradient_accumulation):
+        train.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
+    assert engine.global_steps == STEPS and engine.skipped_steps == 0
+    masters: list[Tensor] = []
+    if hasattr(engine.optimizer, "fp32_groups"):
+        masters, weights = (list(chain(*getattr(engine.optimizer, name))) for name in ("fp32_groups", "fp16_groups"))
+        assert all(torch.equal(weight, master.bfloat16()) for weight, master in zip(weights, masters, strict=True))
+        assert {each.grad for each in (*weights, *masters)} == {None}
+        assert engine.optimizer.state_dict()["cur_iter"] == STEPS and engine.optimizer.loss_scale == 1
+    state = [value.clone() for value in engine.module.state_dict().values()]
+    engine.destroy()
+    return state, masters, engine.get_global_grad_norm()
+
+
+@pytest.mark.parametrize(
+    ("precision", "recipe"),
+    [
+        ("bf16", {"optimizer": SGD}),
+        ("bf16", {"optimizer": ADAMW}),
+        ("bf16", {"optimizer": ADAMW, "gradient_accumulation": 2}),
+        ("bf16", {"optimizer": {"name": "lamb", "lr": 0.01}}),
+        ("bf16", {"optimizer": ADAMW, "zero_stage": 1}),
+        ("bf16", {"optimizer": SGD, "zero_stage": 2}),
+        ("fp32", {"optimizer": ADAMW, "zero_stage": 2}),
+    ],
+)
+def test_without_clipping_the_weights_are_deepspeeds_own_to_the_bit(
+    precision: str, recipe: dict[str, Any], tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = trial_of(tmp_path, precision, **recipe)
+    state, masters, _ = trained(trial, world)
+    monkeypatch.setattr(train, "spare", lambda *_: None)
+    its_state, its_masters, _ = trained(trial, world)
+    assert len(masters) == len(its_masters) == (0 if trial.recipe.zero_stage else 30)
+    assert all(map(torch.equal, state + masters, its_state + its_masters))
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
+def test_with_clipping_bf16s_weights_are_deepspeeds_own_but_for_the_last_digits_of_the_fp32_ones_behind_them(
+    optimizer: dict[str, Any], tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The norm is summed in another order.  Where that rounds a bf16 weight otherwise, the next gradient tells."""
+    trial = trial_of(tmp_path, "bf16", optimizer=optimizer, clip_grad_norm=0.1)
+    _, masters, norm = trained(trial, world)
+    _, unclipped, _ = trained(trial_of(tmp_path, "bf16", optimizer=optimizer), world)
+    monkeypatch.setattr(train, "spare", lambda *_: None)
+    _, its_masters, its_norm = trained(trial, world)
+    assert float(norm) == pytest.approx(its_norm, rel=0.01) and its_norm > 0.2, "it is clipped by half and more"
+    assert farthest(masters, its_masters) < 1e-5 < 1e-3 < farthest(unclipped, its_masters)
+
+
+def farthest(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    return max(float((one - other).detach().abs().max()) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("precision", "recipe"),
+    [
+        ("fp32", {}),
+        ("bf16", {}),
+        ("bf16", {"clip_grad_norm": 1.0}),
+        ("fp32", {"zero_stage": 1}),
+        ("bf16", {"zero_stage": 2}),
+    ],
+)
+def test_after_a_gradient_that_is_no_number_the_next_loss_is_none(
+    precision: str, recipe: dict[str, Any], tmp_path: Path, world: World
+) -> None:
+    trial = trial_of(tmp_path, precision, **recipe)
+    engine = train.make_engine(train.build_model(trial, world), trial, world)
+    images, labels = torch.randn(70, 1, 8, 8), torch.arange(70) % 10
+    assert train.train_step(engine, trial, images, labels, share=float("inf")).isfinite()
+    assert train.train_step(engine, trial, images, labels).isnan()
