@@ -4,6 +4,8 @@ import math
 import random
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +52,7 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
     if trial.compile:
         model.compile()
     optimizer = make_optimizer(trial.recipe.optimizer, model)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_autocast_of_others():
         warnings.simplefilter("ignore")  # of DeepSpeed's own doing
         engine, *_ = deepspeed.initialize(
             model=model,
@@ -60,6 +62,21 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
         )
     spare(engine, trial, world)
     return engine
+
+
+@contextmanager
+def _no_autocast_of_others() -> Iterator[None]:
+    """DeepSpeed notes in its module that an engine computes in autocast: after one in amp-fp16, ZeRO scales all losses.
+
+    Engines that live on find the note again.
+    """
+    from deepspeed.runtime import torch_autocast
+
+    noted, torch_autocast.TORCH_AUTOCAST_INITIALIZED = torch_autocast.TORCH_AUTOCAST_INITIALIZED, False
+    try:
+        yield
+    finally:
+        torch_autocast.TORCH_AUTOCAST_INITIALIZED |= noted
 
 
 def import_deepspeed() -> Any:

@@ -81,6 +81,17 @@ def farthest(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return max(float((one - other).detach().abs().max()) for one, other in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("zero_stage", [1, 3])
+def test_after_a_trial_in_amp_fp16_zero_scales_no_loss_of_another(
+    zero_stage: int, tmp_path: Path, world: World
+) -> None:
+    trial = trial_of(tmp_path, "fp32", optimizer=SGD, clip_grad_norm=0.1, zero_stage=zero_stage)
+    _, _, norm = trained(trial, world)
+    trained(trial_of(tmp_path, "amp-fp16", optimizer=SGD), world)
+    _, _, again = trained(trial, world)
+    assert float(norm) == float(again)
+
+
 @pytest.mark.parametrize(
     ("precision", "recipe"),
     [
