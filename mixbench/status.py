@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from mixbench.claim import holder
+from mixbench.flags import by_kind
 from mixbench.record import Record
 from mixbench.results import Collected
 from mixbench.run import Run, describe
@@ -68,7 +70,10 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room."""
+    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room.
+
+    A row with a flag is marked *, and below stands what the flags are.
+    """
     planned = [record for record in records if NOT_IN_PLAN not in record.flags]
     columns = varied(planned)
     cells: dict[tuple[Any, ...], list[Record]] = {}
@@ -78,7 +83,7 @@ def print_summary(records: list[Record], to: Console) -> None:
     rows = []
     for (label, dataset, *point), alike in cells.items():
         done = [record for record in alike if record.status == "done"]
-        row = {"model": label, "dataset": dataset}
+        row = {"model": f"{label} *" if any(record.flags for record in alike) else label, "dataset": dataset}
         row |= {key.replace("_", " "): value for key, value in zip(columns, point, strict=True)}
         row |= {"done": f"{len(done)}/{len(alike)}", "top-1 % ± sd": _accuracy(done)}
         row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
@@ -87,6 +92,9 @@ def print_summary(records: list[Record], to: Console) -> None:
         rows.append(row)
     if rows:
         print_table(rows, to)
+    if flagged := sum(bool(record.flags) for record in planned):
+        kinds = ", ".join(f"{each.kind} ({each.trials})" for each in by_kind(planned))
+        to.print(Text(f"* {flagged} of {len(planned)} trials flagged: {kinds}"))
 
 
 def varied(records: list[Record]) -> list[str]:

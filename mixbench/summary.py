@@ -30,7 +30,9 @@ class SummaryRow(BaseModel):
     half-width of the 95 % t-interval, both empty for a single seed.  *_published as the source states it, in
     parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the
     trials.  peak_memory_bytes: the largest.  pareto: no other row tested on the same images is at least as good in
-    top1_mean, macs and params, and better in one.  top1_agrees: within half a point of the published, or within
+    top1_mean, macs and params, and better in one.  *_step_cv: the largest of the trials' own, so that one of them
+    measured on a restless machine shows; timed_steps: of all trials together.  flags: of all trials, whatever came of
+    them, as their speeds count in the medians.  top1_agrees: within half a point of the published, or within
     top1_ci95.  *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.
     published_note: why they do not, where that is known.
     """
@@ -73,6 +75,11 @@ class SummaryRow(BaseModel):
     published_note: str = ""  # why they do not agree, where that is known
     run: str = ""  # the run folder's name
     split: str = "test"  # of the dataset, that it was tested on; val is a part of the training set
+    flags: str = ""  # what a reader of the numbers must know: each flag of the trials once, with ; between
+    infer_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
+    train_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
+    timed_steps: int | None = None  # of all seeds together
+    infer_joules_per_image: float | None = None  # energy, by the GPU's own counter: the median over the seeds
 
     @property
     def images(self) -> str:
@@ -133,7 +140,12 @@ def _group(records: list[Record], device: str) -> Group:
             "macs": _first(record.macs for record in records),
             "infer_samples_per_sec": _median(record.infer_samples_per_sec for record in records),
             "train_samples_per_sec": _median(record.train_samples_per_sec for record in records),
-            "peak_memory_bytes": max(_finite(record.peak_memory_bytes for record in records), default=None),
+            "peak_memory_bytes": _largest(record.peak_memory_bytes for record in records),
+            "flags": ";".join(dict.fromkeys(flag for record in records for flag in record.flags)),
+            "infer_step_cv": _largest(record.infer_step_cv for record in records),
+            "train_step_cv": _largest(record.train_step_cv for record in records),
+            "timed_steps": sum(record.timed_steps or 0 for record in records) or None,
+            "infer_joules_per_image": _median(record.infer_joules_per_image for record in records),
         }
         | _said(found)
     )
@@ -201,6 +213,10 @@ def _finite(values: Iterable[Any]) -> list[Any]:
 
 def _first(values: Iterable[Any]) -> Any:
     return next((value for value in values if value is not None), None)
+
+
+def _largest(values: Iterable[Any]) -> Any:
+    return max(_finite(values), default=None)
 
 
 def _median(values: Iterable[Any]) -> float | None:

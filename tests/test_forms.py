@@ -34,11 +34,11 @@ HOSTILE = [
 
 
 def hostile_run(folder: Path) -> Run:
-    """A label of each kind, and of each kind of bad record one."""
+    """A label and a flag of each kind, and of each kind of bad record one."""
     trials = [trial(f"model_{index}", label=label) for index, label in enumerate(HOSTILE)]
     odd = [trial(f"odd_{index}", seed=index) for index in range(5)]
     records = [done(each, 80.0 + index / 7) for index, each in enumerate(trials)]
-    records += [done(odd[0], math.nan), done(odd[1], math.inf, infer_samples_per_sec=math.nan)]
+    records += [done(odd[0], math.nan, flags=HOSTILE), done(odd[1], math.inf, infer_samples_per_sec=math.nan)]
     records += [failed(odd[2], "\n".join(HOSTILE))]
     run = write_run(folder, [*trials, *odd], records, "name: cifar # </script>\n")
     run.record_file(odd[3].id).write_text("{")
@@ -85,8 +85,11 @@ def test_markdown_shows_what_users_wrote_as_text(tmp_path: Path) -> None:
     text = markdown.markdown(tables(hostile_run(tmp_path)))
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = parser.parse(text)
+    items = [tokens[index + 2] for index, each in enumerate(tokens) if each.type == "list_item_open"]
+    flags = ["".join(map(_shown, each.children or [])) for each in items]
     for label in HOSTILE:
         assert one_line(label) in names(tokens), label
+        assert len(label) > 200 or f"{one_line(label)} (1 trial)" in flags, label
     kinds = {token.type for token in tokens} | {kid.type for token in tokens for kid in token.children or []}
     assert not kinds & {
         "html_block",
@@ -127,8 +130,10 @@ def test_latex_holds_no_command_special_or_row_of_a_users(tmp_path: Path) -> Non
     rows = body.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     assert len(rows) == len(HOSTILE) + 5
     for row in rows:
-        assert row.endswith(r" \\") and len(re.findall(r"(?<!\\)&", row)) == 6, row
+        assert row.endswith(r" \\") and len(re.findall(r"(?<!\\)&", row)) == 7, row
         assert unescaped(row.split(" & ")[0]) is None, row
+    [caption] = re.findall(r"\\caption\{(.*)\}\n", body)
+    assert "Flags: (1) =1+1 (1 trial); (2) +x" in caption and unescaped(caption) is None
 
 
 def unescaped(name: str) -> re.Match[str] | None:

@@ -22,6 +22,7 @@ from mixbench.report.csv import csv
 from mixbench.report.html import html
 from mixbench.results import tables
 from mixbench.run import Progress, Run
+from mixbench.samples import ThroughputSamples
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 FIGURES = ("params", "macs", "throughput", "time", "memory", "curves", "seeds", "published")
@@ -164,6 +165,37 @@ def test_leaderboard_is_sorted_and_shows_interval_and_published(tmp_path: Path) 
     assert "mean 97.5000, standard deviation 0.7071, 2 seeds: 97.00, 98.00" in said
     convention = "65,219,072: multiply–accumulates of convolutions and matrix products, for one image; "
     assert convention + "published 71.8 M by the convention “splitmixer”, ours 65.2 M by it" in said
+
+
+def test_how_far_the_timed_steps_lie_apart_stands_at_a_row_its_timings_and_each_trial(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in (0, 1)]
+    records = [
+        done(each, 93.0, infer_step_cv=cv, infer_joules_per_image=joules)
+        for each, cv, joules in zip(trials, (0.0312, 0.25), (0.0041, 0.0045), strict=True)
+    ]
+    found = page(write_run(tmp_path, trials, records))
+    said = [attributes["title"] or "" for tag, attributes in found.tags if tag == "td" and "title" in attributes]
+    row = "40 timed steps, p5 to p95: 10.0 ms to 12.0 ms, CV at most 25.00 %, 0.00430 J/image"
+    assert f"1,430.5 images/s; {row}" in said
+    assert "476.8333333333333 images/s; 40 timed steps, p5 to p95: 30.0 ms to 30.0 ms, CV at most 4.30 %" in said
+    assert f"Raw timings of the inference step. {row}" in found.text
+    for cv, joules in (("3.12", "0.00410"), ("25.00", "0.00450")):
+        assert f"20 timed steps, p5 to p95: 10.0 ms to 12.0 ms, CV {cv} %, {joules} J/image" in said
+    first, *_ = found.rows("Trials")
+    assert first[10] == "175.38, 178.96, 193.28"
+
+
+def test_a_speed_without_timed_steps_says_nothing_of_them(tmp_path: Path) -> None:
+    record = done(trial(), 93.0)
+    record.details.throughput = ThroughputSamples(
+        infer_step_ms=[10.0], train_step_ms=[], warmup=3, interleaved_with=0, out_of_memory=["training at batch 512"]
+    )
+    found = page(write_run(tmp_path, [trial()], [record.model_copy(update={"infer_step_cv": None})]))
+    said = [
+        attributes["title"] or "" for tag, attributes in found.tags if tag == "td" and "timed step" in str(attributes)
+    ]
+    step = "1 timed step, p5 to p95: 10.0 ms to 10.0 ms"
+    assert said == [f"1,430.5 images/s; {step}", step]
 
 
 def test_a_single_seed_is_shown_as_one(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ SUMMARY = (
     "model,label,family,dataset,image_size,recipe,precision,memory_format,compiled,train_batch_size,infer_batch_size,"
     "nodes,world_size,device,n_seeds,top1_mean,top1_std,top1_ci95,top1_published,top1_delta,params,params_published,macs,"
     "macs_published,macs_convention,infer_samples_per_sec,train_samples_per_sec,peak_memory_bytes,pareto,"
-    "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note,run,split"
+    "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note,run,split,"
+    "flags,infer_step_cv,train_step_cv,timed_steps,infer_joules_per_image"
 )
 
 
@@ -95,6 +96,23 @@ def test_throughput_is_the_median_and_memory_the_largest(tmp_path: Path) -> None
     ]
     row = only_row(write_run(tmp_path, trials, records))
     assert (row.infer_samples_per_sec, row.train_samples_per_sec, row.peak_memory_bytes) == (110.0, 31.0, 9)
+
+
+def test_spread_is_the_largest_steps_are_summed_and_every_flag_stands_once(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in range(4)]
+    busy, moved = "busy neighbours: others kept 1.2 of 2 cores busy", "speed still moved after 11 rounds of warm-up"
+    measured: list[dict] = [
+        {"infer_step_cv": 0.02, "train_step_cv": 0.3, "infer_joules_per_image": 0.5, "flags": [moved]},
+        {"infer_step_cv": 0.25, "train_step_cv": None, "infer_joules_per_image": 0.1, "flags": [busy, moved]},
+        {"infer_step_cv": float("nan"), "train_step_cv": 0.1, "infer_joules_per_image": 0.2, "timed_steps": 50},
+    ]
+    records = [done(each, 90.0, **figures) for each, figures in zip(trials, measured, strict=False)]
+    records.append(failed(trials[3], "out of memory", flags=["out of memory: training at batch 64"]))
+    row = only_row(write_run(tmp_path, trials, records))
+    assert (row.infer_step_cv, row.train_step_cv, row.timed_steps, row.infer_joules_per_image) == (0.25, 0.3, 90, 0.2)
+    assert row.flags == f"{moved};{busy};not finite;out of memory: training at batch 64"
+    nothing = only_row(write_run(tmp_path / "nothing", [trial()], []))
+    assert (nothing.flags, nothing.infer_step_cv, nothing.timed_steps) == ("", None, None)
 
 
 def test_pareto_rows_are_those_that_nothing_beats(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mixbench.report import numbers
 from mixbench.report.names import by_images, settings
 from mixbench.report.papers import Papers, papers
 from mixbench.report.prices import train_seconds
+from mixbench.report.steps import Kind, steps
 from mixbench.results import Tables
 from mixbench.statistics import compared
 from mixbench.summary import Group, SummaryRow
@@ -219,6 +220,14 @@ def _exact(value: float | None, shown: str) -> Cell:
     return Cell(shown, value, hover=numbers.exact(value) if value is not None and numbers.exact(value) != shown else "")
 
 
+def _speed(line: Line, kind: Kind) -> Cell:
+    row = line.row
+    value = row.infer_samples_per_sec if kind == "infer" else row.train_samples_per_sec
+    cell = _exact(value, numbers.rate(value))
+    said = [cell.hover and f"{cell.hover} images/s", steps(kind, row, line.group.records)]
+    return replace(cell, hover="; ".join(filter(None, said)))
+
+
 def _text(value: str) -> Cell:
     return Cell(value, value)
 
@@ -238,14 +247,8 @@ COLUMNS = [
     ),
     Column("params", "Params", "", lambda x: _exact(x.row.params, numbers.count(x.row.params)), "ratio", "low"),
     Column("macs", "MACs", "per image", _macs, "ratio", "low", note="Our convention: see Terms"),
-    Column(
-        "infer", "Inference", "images/s",
-        lambda x: _exact(x.row.infer_samples_per_sec, numbers.rate(x.row.infer_samples_per_sec)),
-    ),
-    Column(
-        "train", "Training", "images/s",
-        lambda x: _exact(x.row.train_samples_per_sec, numbers.rate(x.row.train_samples_per_sec)),
-    ),
+    Column("infer", "Inference", "images/s", lambda x: _speed(x, "infer")),
+    Column("train", "Training", "images/s", lambda x: _speed(x, "train")),
     Column(
         "time", "Training", "time", lambda x: _exact(x.train_seconds, numbers.duration(x.train_seconds)), "ratio", "low"
     ),

@@ -43,13 +43,16 @@ def escape(text: str) -> str:
 
 
 def _table(board: Board) -> str:
+    said = [board.images, NOTE.removesuffix(".")]
+    if board.flags:
+        said.append("Flags: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
     rows = [" & ".join(map(escape, row)) + r" \\" for row in (board.headings, *board.rows)]
     return "\n".join(
         [
             "",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(board.images)}. {escape(NOTE)}}}",
+            rf"\caption{{{'. '.join(map(escape, said))}.}}",
             rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
             r"\toprule",
             rows[0],

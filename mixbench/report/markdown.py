@@ -20,6 +20,8 @@ def markdown(tables: Tables) -> str:
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in head.missing)] * bool(head.missing)
     for board in boards(tables):
         parts += [f"## {escape(board.images)}", _table(board)]
+        flags = "\n".join(f"{number}. {escape(flag)}" for number, flag in enumerate(board.flags, 1))
+        parts += ["Flags, each trial's own in results.csv:", flags] * bool(flags)
     parts += [NOTE] * bool(tables.groups) + _failures(tables)
     return "\n\n".join(parts) + "\n"
 

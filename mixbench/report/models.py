@@ -12,6 +12,7 @@ from mixbench.parts import Layer
 from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.names import settings
+from mixbench.report.steps import Kind, samples, steps
 from mixbench.results import Tables
 from mixbench.summary import Group
 
@@ -46,16 +47,20 @@ class Layers:
 
 @dataclass(frozen=True)
 class Timings:
-    """The raw samples of one row's trials, milliseconds a step."""
+    """The raw samples of one row's trials, drawn and said in a few numbers."""
 
     setting: str
-    infer: list[float]
-    train: list[float]
+    group: Group
 
     @property
-    def drawings(self) -> list[tuple[str, Markup]]:
-        kinds = (("inference step", self.infer), ("training step", self.train))
-        return [(kind, Markup(svg)) for kind, samples in kinds if (svg := sketch.histogram(samples, kind))]
+    def drawings(self) -> list[tuple[str, Markup, str]]:
+        row, records = self.group.row, self.group.records
+        kinds: tuple[tuple[str, Kind], ...] = (("inference step", "infer"), ("training step", "train"))
+        return [
+            (name, Markup(svg), steps(kind, row, records))
+            for name, kind in kinds
+            if (svg := sketch.histogram(samples(kind, records), name))
+        ]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ class Ran:
     @property
     def host(self) -> str:
         return ", ".join(dict.fromkeys(each.host for each in self.record.details.environment.values()))
+
+    def steps(self, kind: Kind) -> str | None:
+        return steps(kind, self.record, [self.record]) or None
 
     @property
     def seconds(self) -> float | None:
@@ -172,13 +180,5 @@ def _timings(groups: Sequence[Group]) -> Iterable[tuple[Group, Timings]]:
         by_dataset.setdefault(group.row.dataset, []).append(group)
     for same in by_dataset.values():
         for group, apart in zip(same, settings(same), strict=True):
-            parts = [record.details.throughput for record in group.records if record.details.throughput]
-            if parts:
-                yield (
-                    group,
-                    Timings(
-                        ", ".join(apart),
-                        [sample for part in parts for sample in part.infer_step_ms],
-                        [sample for part in parts for sample in part.train_step_ms],
-                    ),
-                )
+            if any(record.details.throughput for record in group.records):
+                yield group, Timings(", ".join(apart), group)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mixbench.flags import Flags, by_kind
 from mixbench.report import numbers
 from mixbench.report.names import by_images, names
 from mixbench.results import Tables
@@ -12,6 +13,7 @@ NOTE = (
     "Top-1: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
     "MACs: multiply-accumulates of one image. Images/s: medians."
 )
+LONGEST_FLAG = 200  # characters of all flags of a kind: each trial's own stand in results.csv
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Column:
 class Board:
     """The rows tested on the same images, the best first.
 
-    The first column holds names, from users; all others are numbers.
+    The first column holds names, from users; all others are numbers.  Where a row is flagged, the last one says by what
+    of `flags`, counted from 1.
     """
 
     images: str
     headings: list[str]
     rows: list[list[str]]
+    flags: list[str]
 
 
 COLUMNS = [
@@ -64,7 +68,20 @@ def _board(images: str, groups: list[Group]) -> Board:
     columns = [column for column in COLUMNS if any(column.known(group.row) for group in groups)]
     best_first = sorted(zip(names(groups), groups, strict=True), key=lambda pair: _rank(pair[1].row))
     rows = [[name, *(column.cell(group.row) for column in columns)] for name, group in best_first]
-    return Board(images, ["Model", *(column.heading for column in columns)], rows)
+    headings = ["Model", *(column.heading for column in columns)]
+    flags = by_kind(record for group in groups for record in group.records)
+    if flags:
+        headings.append("Flags")
+        for row, (_, group) in zip(rows, best_first, strict=True):
+            own = {each.kind for each in by_kind(group.records)}
+            row.append(", ".join(str(number) for number, each in enumerate(flags, 1) if each.kind in own))
+    return Board(images, headings, rows, list(map(_said, flags)))
+
+
+def _said(flags: Flags) -> str:
+    """`busy neighbours (2 trials): others kept 1.2 of 2 cores busy; others kept 0.9 of 2 cores busy`."""
+    text = f"{flags.kind} ({numbers.many(flags.trials, 'trial')})"
+    return numbers.short(": ".join([text, *["; ".join(flags.details)] * bool(flags.details)]), LONGEST_FLAG)
 
 
 def _rank(row: SummaryRow) -> float:
