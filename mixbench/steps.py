@@ -19,7 +19,6 @@ def spare(engine: Any, trial: Trial, world: World) -> None:
 
     - 1 and 2 that clip: is_invalid_grad_norm, in unscale_and_clip_grads for each group of parameters, and but for bf16
       in step once more; on a GPU a number is copied for each group's norm (mask_nan_or_inf_with_val_inplace) besides;
-    - 1 and 2 in amp-fp16: is_invalid_grad_norm in step, once; a rank's scaler sees its own share of gradients alone;
     - 3: is_invalid_grad_norm in step, once; on a GPU also a copy for each group's norm (get_grad_norm_direct), a stream
       at each backward's end (independent_gradient_partition_epilogue) and, in a lone process, one for all weights that
       are fetched (NoGatherHandle.wait).
@@ -27,7 +26,7 @@ def spare(engine: Any, trial: Trial, world: World) -> None:
     weights, largest = list(engine.module.parameters()), trial.recipe.clip_grad_norm
     if trial.recipe.zero_stage:
         # 0.19.8 has a key for it in its configuration, which earlier versions refuse; an attribute they pass over
-        engine.optimizer.compute_grad_norm = bool(largest) or trial.precision == "amp-fp16"
+        engine.optimizer.compute_grad_norm = bool(largest)
         return
     if world.size == 1:
         engine.buffered_allreduce_fallback = lambda **_: _fill_gradients(weights)
@@ -36,6 +35,25 @@ def spare(engine: Any, trial: Trial, world: World) -> None:
     else:
         engine.clip_fp32_gradients = lambda: nn.utils.clip_grad_norm_(weights, largest, foreach=True)
         engine.zero_grad = engine.optimizer.zero_grad
+
+
+@torch.no_grad()
+def undo_first_step(optimizer: Any) -> None:
+    """Take back the step that DeepSpeed's optimizer for bf16 without ZeRO takes when it is made, on gradients of zero.
+
+    It decays weights and counts for Adam's moments, which no other precision does.
+    """
+    torch._foreach_copy_(_masters(optimizer), _weights(optimizer))
+    optimizer.optimizer.state.clear()
+
+
+def _weights(optimizer: Any) -> list[Any]:
+    return [weight for group in optimizer.fp16_groups for weight in group]
+
+
+def _masters(optimizer: Any) -> list[Any]:
+    """The fp32 weights that bf16's are rounded from."""
+    return [master for group in optimizer.fp32_groups for master in group]
 
 
 def _fill_gradients(weights: list[nn.Parameter]) -> None:
@@ -51,8 +69,7 @@ def _step_masters(optimizer: Any, largest: float) -> None:
 
     All weights have gradients by now.
     """
-    weights = [weight for group in optimizer.fp16_groups for weight in group]
-    masters = [master for group in optimizer.fp32_groups for master in group]
+    weights, masters = _weights(optimizer), _masters(optimizer)
     for master in masters:
         master.grad = torch.empty_like(master)
     torch._foreach_copy_([master.grad for master in masters], [weight.grad for weight in weights])

@@ -22,7 +22,7 @@ from mixbench.errors import TrialError
 from mixbench.precision import set_products
 from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.registry import create_model
-from mixbench.steps import spare
+from mixbench.steps import spare, undo_first_step
 from mixbench.trial import Trial
 from mixbench.world import World
 
@@ -60,6 +60,8 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
             config=deepspeed_config(trial.recipe, trial.precision, world.size),
             dist_init_required=False,
         )
+    if trial.precision == "bf16" and not trial.recipe.zero_stage:
+        undo_first_step(engine.optimizer)
     spare(engine, trial, world)
     return engine
 

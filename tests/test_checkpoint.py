@@ -94,7 +94,6 @@ def small_trial(folder: Path, checkpoint: Checkpointing = ALWAYS, model: str = "
         ("bf16", 1, {}),
         ("amp-bf16", 1, FACETS),
         ("amp-fp16", 0, FACETS),
-        ("amp-fp16", 2, {}),
     ],
     ids=lambda value: ("plain", "facets")[bool(value)] if isinstance(value, dict) else str(value),
 )

@@ -110,3 +110,21 @@ def test_after_a_gradient_that_is_no_number_the_next_loss_is_none(
     images, labels = torch.randn(70, 1, 8, 8), torch.arange(70) % 10
     assert train.train_step(engine, trial, images, labels, share=float("inf")).isfinite()
     assert train.train_step(engine, trial, images, labels).isnan()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_first_step_in_bf16_begins_with_the_models_own_weights(decay: float, tmp_path: Path, world: World) -> None:
+    """Adam's first step is the learning rate in each weight's direction, whatever the gradient; its second is not."""
+    optimizer = {"name": "adamw", "lr": 0.125, "weight_decay": decay, "betas": [0.5, 0.5], "eps": 1e-30}
+    trial = trial_of(tmp_path, "bf16", optimizer=optimizer)
+    model = train.build_model(trial, world)
+    before = [weight.detach().bfloat16().float() for weight in model.parameters()]
+    engine = train.make_engine(model, trial, world)
+    masters = list(chain(*engine.optimizer.fp32_groups))
+    assert all(map(torch.equal, masters, before))
+    train.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
+    for old, new in zip(before, masters, strict=True):
+        moved = new - old * (1 - 0.125 * decay)
+        assert (moved[moved != 0].abs() - 0.125).abs().max() < 1e-5, "zeros had no gradient"
+    assert {int(state["step"]) for state in engine.optimizer.optimizer.state.values()} == {1}
+    engine.destroy()
