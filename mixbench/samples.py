@@ -88,7 +88,7 @@ class ThroughputSamples(Frozen):
         found = [f"out of memory: {what}" for what in self.out_of_memory]
         found += [f"not measured: {what}" for what in self.unmeasured]
         if not self.settled:
-            found.append(f"speed still moved after {self.warmup} rounds of warm-up")
+            found.append(f"speed still moved: {self.warmup} rounds of warm-up")
         return found + (_told_by(self.conditions) if self.conditions else [])
 
 

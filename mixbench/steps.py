@@ -13,9 +13,10 @@ from mixbench.world import World
 def spare(engine: Any, trial: Trial, world: World) -> None:
     """Have the engine's steps ask for no number of the device, and a lone process send itself no gradients.
 
-    DeepSpeed asks whether gradients are finite, and skips the step in silence where one is not; here the next loss is
-    no number either, which the training names.  ZeRO's optimizers are left to their settings, with which 1 and 2 ask
-    nothing where nothing is clipped.  What is left of DeepSpeed 0.19.8, a step:
+    DeepSpeed asks whether gradients are finite, and skips the step in silence where one is not; here the next loss, or
+    a weight, is no number either, which the training names (in amp-fp16 torch's scaler skips the step, as it should).
+    ZeRO's optimizers are left to their settings, with which 1 and 2 ask nothing where nothing is clipped.  What is
+    left, of torch: in amp-fp16 the scaler asks for timm's LAMB and Lion, once a step; of DeepSpeed 0.19.8, a step:
 
     - 1 and 2 that clip: is_invalid_grad_norm, in unscale_and_clip_grads for each group of parameters, and but for bf16
       in step once more; on a GPU a number is copied for each group's norm (mask_nan_or_inf_with_val_inplace) besides;
@@ -45,6 +46,8 @@ def undo_first_step(optimizer: Any) -> None:
     """
     torch._foreach_copy_(_masters(optimizer), _weights(optimizer))
     optimizer.optimizer.state.clear()
+    for group in optimizer.optimizer.param_groups:
+        group.pop("step", None)  # timm's LAMB counts there
 
 
 def _weights(optimizer: Any) -> list[Any]:
@@ -70,12 +73,14 @@ def _step_masters(optimizer: Any, largest: float) -> None:
     All weights have gradients by now.
     """
     weights, masters = _weights(optimizer), _masters(optimizer)
-    for master in masters:
-        master.grad = torch.empty_like(master)
-    torch._foreach_copy_([master.grad for master in masters], [weight.grad for weight in weights])
-    optimizer._global_grad_norm = nn.utils.clip_grad_norm_(masters, largest, foreach=True) if largest else None
-    optimizer.optimizer.step()
-    torch._foreach_copy_(weights, masters)
-    for master in masters:
-        master.grad = None
+    try:
+        for master in masters:
+            master.grad = torch.empty_like(master)
+        torch._foreach_copy_([master.grad for master in masters], [weight.grad for weight in weights])
+        optimizer._global_grad_norm = nn.utils.clip_grad_norm_(masters, largest, foreach=True) if largest else None
+        optimizer.optimizer.step()
+        torch._foreach_copy_(weights, masters)
+    finally:  # of memory that ran out, too: what is timed next is to find it free
+        for master in masters:
+            master.grad = None
     optimizer._update_scale(False)  # counts the steps

@@ -194,7 +194,7 @@ def train_epoch(
     """Train from `position` to the end of its epoch: the mean training loss, and the last step's learning rate.
 
     `average` follows the weights from step to step.  What saving takes is none of the position's seconds.
-    Raises TrialError where the loss is no longer a number, or a checkpoint cannot be written.
+    Raises TrialError where the loss or a weight is no longer a number, or a checkpoint cannot be written.
     """
     pieces, rates = trial.recipe.gradient_accumulation, _Rates(trial.recipe, loader, position.epoch)
     losses = _Losses(position, world, rates)
@@ -210,11 +210,11 @@ def train_epoch(
         if average is not None:
             follow(average, engine.module)
         if checkpoints is not None and checkpoints.due(step := rates.before + position.step):
-            losses.check()
+            losses.check(engine.module)
             position.seconds = time.perf_counter() - began
             checkpoints.save(engine, average, position, step)
             began = time.perf_counter() - position.seconds
-    loss = losses.check() / loader.images(pieces)
+    loss = losses.check(engine.module) / loader.images(pieces)
     position.seconds = time.perf_counter() - began
     return loss, rates.of(position.step - 1)
 
@@ -255,12 +255,17 @@ class _Losses:
         self.position.loss_sum = self.position.loss_sum + loss * images
         self.wrong = torch.where(loss.isfinite(), self.wrong, self.wrong.clamp(max=self.position.step))
 
-    def check(self) -> float:
-        """The sum over all ranks' images.  Raises TrialError for the first step whose loss was no number."""
+    def check(self, model: nn.Module) -> float:
+        """The sum over all ranks' images.  Raises TrialError for the first step whose loss was no number.
+
+        Or for the last one, whose gradients no loss followed, where it left weights that are none.
+        """
         total = float(self.world.sum(torch.as_tensor(self.position.loss_sum).clone()))
         wrong = -int(self.world.max(-self.wrong))
         if wrong < self.FINE:
             raise TrialError(f"the training loss is {total} {self.rates.place(wrong)}")
+        if self.world.any(not all(torch.stack([weight.isfinite().all() for weight in model.parameters()]).tolist())):
+            raise TrialError(f"a weight is no number {self.rates.place(self.position.step - 1)}")
         return total
 
 

@@ -32,7 +32,7 @@ class Throughput(Strict):
 
     A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until
     the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that one process finds
-    no memory for is told of in a flag; of several processes, which must stay in step, it ends the trial.
+    no memory for is told of in a flag; of several processes, which must stay in step, it ends their job.
     """
 
     # images a step in inference, max for all that memory holds (on a CPU 1 GiB of tensors); a trial for each

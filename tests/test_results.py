@@ -100,7 +100,7 @@ def test_throughput_is_the_median_and_memory_the_largest(tmp_path: Path) -> None
 
 def test_spread_is_the_largest_steps_are_summed_and_every_flag_stands_once(tmp_path: Path) -> None:
     trials = [trial(seed=seed) for seed in range(4)]
-    busy, moved = "busy neighbours: others kept 1.2 of 2 cores busy", "speed still moved after 11 rounds of warm-up"
+    busy, moved = "busy neighbours: others kept 1.2 of 2 cores busy", "speed still moved: 11 rounds of warm-up"
     measured: list[dict] = [
         {"infer_step_cv": 0.02, "train_step_cv": 0.3, "infer_joules_per_image": 0.5, "flags": [moved]},
         {"infer_step_cv": 0.25, "train_step_cv": None, "infer_joules_per_image": 0.1, "flags": [busy, moved]},

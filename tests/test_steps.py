@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from mixbench import train
+from mixbench.checkpoint import Position
+from mixbench.data.loader import TrainLoader
+from mixbench.data.store import Splits
+from mixbench.errors import TrialError
 from mixbench.trial import Trial
 from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
@@ -127,4 +131,31 @@ def test_the_first_step_in_bf16_begins_with_the_models_own_weights(decay: float,
         moved = new - old * (1 - 0.125 * decay)
         assert (moved[moved != 0].abs() - 0.125).abs().max() < 1e-5, "zeros had no gradient"
     assert {int(state["step"]) for state in engine.optimizer.optimizer.state.values()} == {1}
+    engine.destroy()
+
+
+def test_lambs_own_count_of_steps_begins_with_the_first_in_bf16(tmp_path: Path, world: World) -> None:
+    trial = trial_of(tmp_path, "bf16", optimizer={"name": "lamb", "lr": 0.01})
+    engine = train.make_engine(train.build_model(trial, world), trial, world)
+    train.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
+    assert {int(group["step"]) for group in engine.optimizer.param_groups} == {1}
+    engine.destroy()
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1])
+def test_a_last_step_that_leaves_weights_that_are_no_numbers_is_named(
+    zero_stage: int, tmp_path: Path, world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own loss was fine, and no other follows."""
+    trial = trial_of(tmp_path, "bf16", zero_stage=zero_stage)
+    engine = train.make_engine(train.build_model(trial, world), trial, world)
+    loader = TrainLoader(digits.train, trial.data, trial.recipe.augment, trial.recipe.global_batch_size, 0, 1)
+    position, last, step = Position(), loader.steps(1) - 1, train.train_step
+
+    def breaks_at_last(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share: float) -> Tensor:
+        return step(engine, trial, images, targets, float("inf") if position.step == last else share)
+
+    monkeypatch.setattr(train, "train_step", breaks_at_last)
+    with pytest.raises(TrialError, match=rf"^a weight is no number at step {last + 1} of {last + 1}, epoch 1 of "):
+        train.train_epoch(engine, trial, loader, world, position)
     engine.destroy()

@@ -209,7 +209,7 @@ def test_a_warm_up_that_finds_no_rest_ends_at_its_cap_and_is_flagged(
     under_a_clock(lambda trial, kind, call: 1.1**call if trial is trials[0] else 5.0)
     (_, restless), (_, calm) = measure(trials, world, lambda *_: None, never)
     assert not restless.settled and calm.settled and restless.warmup == calm.warmup == 11
-    assert "speed still moved after 11 rounds of warm-up" in restless.flags
+    assert "speed still moved: 11 rounds of warm-up" in restless.flags
 
 
 def flags_of(conditions: Conditions | None) -> list[str]:
@@ -318,14 +318,14 @@ def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing
         if subject.trial is not trials[1]:
             return None
         blamed.append(touched[-1])
-        raise RuntimeError("the meter is out")
+        raise RuntimeError("the meter; is out\nof order")
 
     monkeypatch.setattr(throughput, what, fails)
     (_, fine), (_, other) = measure(trials, world, lambda trial, *_: touched.append(trial.id), never)
     assert blamed == [trials[1].id], "it is at hand, should the process die of it"
     assert len(other.infer_step_ms) == len(other.train_step_ms) == 3
     thing = {"_joules": "energy", "_sent": "communication"}[what]
-    assert f"not measured: {thing}: RuntimeError: the meter is out" in other.flags
+    assert f"not measured: {thing}: RuntimeError: the meter, is out" in other.flags
     assert not [flag for flag in fine.flags if "not measured" in flag]
 
 

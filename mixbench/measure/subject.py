@@ -83,7 +83,7 @@ class Subject:
         self.visits: dict[Kind, list[float]] = {"inference": [], "training": []}
         self.out_of_memory: dict[Kind, str] = {}
         self.peak_memory: int | None = None
-        for kind in self.times:
+        for kind in sorted(self.times, key=lambda kind: -self.batches[kind]):  # the smaller batch is of the same images
             self._finds_room(kind, partial(self._take_images, kind, pools))
         others = allocated(world)
         self.engine = make_engine(build_model(trial, world), trial, world)

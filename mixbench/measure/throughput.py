@@ -146,7 +146,8 @@ class _Lot:
         except Exception as error:
             if self.world.size > 1:
                 raise
-            self.unmeasured.setdefault(subject.trial.id, []).append(f"{what}: {type(error).__name__}: {error}")
+            said = f"{what}: {type(error).__name__}: {error}".splitlines()[0].replace(";", ",")
+            self.unmeasured.setdefault(subject.trial.id, []).append(said)
             return None
 
     def samples(self, subject: Subject, warmup: int, conditions: Conditions) -> ThroughputSamples:

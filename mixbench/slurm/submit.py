@@ -61,9 +61,12 @@ It comes before the profile's lines, one of which may end the script.  What SLUR
 container has no scontrol; slurmctld may be starting anew.
 """
 
-STEP = "[ $((${SLURM_RESTART_COUNT:-0} % 2)) = 0 ] || srun --overlap --nodes=1 --ntasks=1 true || true"
-"""Gives the ranks' step another number than that of the attempt before, whose srun may wake up on a node that hung and
-end the step of that number, wherever it runs."""
+STEPS = """\
+for ((step = 0; step < ${SLURM_RESTART_COUNT:-0} % 8; step++)); do
+    srun --overlap --nodes=1 --ntasks=1 true > /dev/null 2>&1 || true
+done"""
+"""Gives the ranks' step another number than those of the seven attempts before, whose srun may wake up on a node that
+hung and end the step of that number, wherever it runs."""
 
 
 class Executor(submitit.SlurmExecutor):
@@ -227,7 +230,7 @@ def setup(profile: Profile) -> list[str]:
     inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
     after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
     around = AROUND.format(after=after, again=AGAIN).splitlines()
-    return [*around, *surroundings(profile), STEP]
+    return [*around, *surroundings(profile), *STEPS.splitlines()]
 
 
 def surroundings(profile: Profile) -> list[str]:

@@ -48,7 +48,7 @@ def main(seeds: int = 100, rounds: int = 3) -> list[Line]:
         planning = [seconds_to_plan(file) for _ in range(rounds)]
         trials = load(str(file))[1]
         many = f"{len(trials):,} trials"
-        lines.append(Line(f"a plan of {many}, without Python's and torch's start", planning, "{} s", below=3))
+        lines.append(Line(f"a plan of {many}, without Python's and torch's start", planning, "{} s", below=2))
         dry = ["run", str(file), "--dry-run", "--out", str(run.folder)]
         for words in (["validate", str(file)], dry):
             verb = " ".join(word for word in words if word.isalpha() or word == "--dry-run")
