@@ -264,7 +264,7 @@ class _Losses:
         wrong = -int(self.world.max(-self.wrong))
         if wrong < self.FINE:
             raise TrialError(f"the training loss is {total} {self.rates.place(wrong)}")
-        if self.world.any(not all(torch.stack([weight.isfinite().all() for weight in model.parameters()]).tolist())):
+        if self.world.any(not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all()):
             raise TrialError(f"a weight is no number {self.rates.place(self.position.step - 1)}")
         return total
 

@@ -6,6 +6,7 @@ from statistics import median, quantiles
 from mixbench.report.board import row_keys
 from mixbench.report.names import by_images, names
 from mixbench.report.prediction import communications
+from mixbench.report.steps import samples
 from mixbench.results import Tables
 
 
@@ -39,8 +40,7 @@ def communication(tables: Tables) -> list[Sent]:
                 continue
             reduced = [ms for part in parts for ms in part.allreduce_ms]
             low, middle, high = quantiles(reduced, n=4, method="inclusive") if len(reduced) > 1 else reduced * 3
-            timed = [record.details.throughput for record in group.records]
-            steps = [ms for part in timed if part for ms in part.train_step_ms]
+            steps = samples("train", group.records)
             found.append(
                 Sent(
                     name=name,

@@ -12,6 +12,7 @@ from mixbench.report import numbers
 from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend
 from mixbench.report.prediction import Ring, fit, predict
 from mixbench.report.scaling import Line, Quantity, axis, draw, lines
+from mixbench.report.steps import samples
 from mixbench.report.svg import INK, Mark
 from mixbench.summary import Group
 
@@ -101,8 +102,7 @@ def _spread(line: Line) -> list[tuple[float, float]]:
 
 def _quartiles(group: Group) -> tuple[float, float]:
     """Of all steps that were timed: a fast and a slow one, over the median."""
-    parts = [record.details.throughput for record in group.records]
-    steps = numbers.finite(ms for part in parts if part for ms in part.train_step_ms)
+    steps = samples("train", group.records)
     fast, middle, slow = quantiles(steps, n=4, method="inclusive") if len(steps) > 1 else (1.0, 1.0, 1.0)
     return fast / middle, slow / middle
 

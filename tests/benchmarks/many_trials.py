@@ -52,7 +52,7 @@ def main(seeds: int = 100, rounds: int = 3) -> list[Line]:
         dry = ["run", str(file), "--dry-run", "--out", str(run.folder)]
         for words in (["validate", str(file)], dry):
             verb = " ".join(word for word in words if word.isalpha() or word == "--dry-run")
-            lines.append(Line(f"mixbench {verb}, {many}", report(words, run.folder.parent, rounds)[0], "{} s", below=3))
+            lines.append(Line(f"mixbench {verb}, {many}", report(words, run.folder.parent, rounds)[0], "{} s", below=2))
         os.fsync = lambda fd: None
         for some, below in ((trials[:FEW], 0.3), (trials, 3)):
             run.write_plan("name: many\n", some)
