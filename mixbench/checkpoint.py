@@ -21,13 +21,13 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from mixbench.disk import remove, set_aside, sync_names, to_json, write_atomically
-from mixbench.environment import device_name, git_state, installed
 from mixbench.errors import TrialError
 from mixbench.parts import Epoch
 from mixbench.run import Run, complete
 from mixbench.snapshot import restore, states, unpickled
-from mixbench.stop import Stopped
+from mixbench.system.files import remove, set_aside, sync_names, to_json, write_atomically
+from mixbench.system.host import device_name, git_state, installed
+from mixbench.system.signals import Stopped
 from mixbench.trial import Trial
 from mixbench.world import World
 

@@ -22,8 +22,8 @@ from shlex import quote
 
 from pydantic import BaseModel, ValidationError
 
-from mixbench.disk import set_aside, to_json, write_atomically
 from mixbench.errors import RequestError
+from mixbench.system.files import set_aside, to_json, write_atomically
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER = 12

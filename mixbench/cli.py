@@ -10,8 +10,8 @@ import click
 
 from mixbench.data.verbs import data
 from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
-from mixbench.stop import heed_stops
-from mixbench.streams import make_usable, outlive_readers
+from mixbench.system.signals import heed_stops
+from mixbench.system.streams import make_usable, outlive_readers
 from mixbench.terminal import json_option
 
 set_option = click.option(

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ValidationError
 
-from mixbench.disk import write_atomically
-from mixbench.run import Run, text_of
+from mixbench.run import Run
+from mixbench.system.files import text_of, write_atomically
 
 FILE = "commands.jsonl"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from mixbench import seal
-from mixbench.disk import set_aside
 from mixbench.errors import RequestError
 from mixbench.record import SCHEMA_VERSION, DamagedRecord, Record
 from mixbench.run import Run
+from mixbench.system import checksum as seal
+from mixbench.system.files import set_aside
 from mixbench.trial import Trial
 
 ASIDE = re.compile(r"\.damaged-[0-9]")

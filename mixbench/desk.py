@@ -2,16 +2,16 @@
 
 import time
 import traceback
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixbench.disk import write_atomically
 from mixbench.errors import RequestError, TrialError
-from mixbench.memory import out_of_memory
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
+from mixbench.system.files import write_atomically
+from mixbench.system.host import timestamp
+from mixbench.system.memory import out_of_memory
 from mixbench.trial import Measure, Trial
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Desk:
     """
 
     def __init__(self, run: Run, current_file: Path, world: "World", speaks: bool):
-        from mixbench.environment import environment
+        from mixbench.system.host import environment
 
         self.run, self.current_file, self.world, self.speaks = run, current_file, world, speaks
         self.records: dict[str, Record] = {}
@@ -153,8 +153,3 @@ def words(error: BaseException) -> tuple[str, str]:
 def _ends(trace: str) -> str:
     """Of a long one where it began and where it ended: a record is no log."""
     return trace if len(trace) <= 2 * TRACE_END else f"{trace[:TRACE_END]}\n…\n{trace[-TRACE_END:]}"
-
-
-def timestamp() -> str:
-    """Now, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

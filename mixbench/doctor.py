@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixbench.environment import device_name, installed
 from mixbench.errors import RequestError
 from mixbench.slurm.queue import Unavailable
+from mixbench.system.host import device_name, installed
 
 if TYPE_CHECKING:
     from mixbench.world import World
@@ -69,8 +69,8 @@ def attempt(name: str, action: Callable[[], str]) -> Check:
 
 
 def _models() -> str:
-    from mixbench.content import content
     from mixbench.registry import list_models
+    from mixbench.system.content import content
 
     return f"{len(list_models())} in {content('models')}"
 

@@ -18,14 +18,13 @@ from typing import Any
 import submitit
 from pydantic import TypeAdapter
 
-from mixbench.desk import timestamp
-from mixbench.disk import set_aside, write_atomically
-from mixbench.environment import usable_cores
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
-from mixbench.run import Run, text_of
+from mixbench.run import Run
+from mixbench.system.files import set_aside, text_of, write_atomically, written
+from mixbench.system.host import timestamp, usable_cores
 from mixbench.trial import Trial
 from mixbench.worker import Job, work
 
@@ -182,14 +181,6 @@ def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
         if record is not None and (record.status == "failed" or record.holds(trial.measure)):
             slot.trials.remove(trial)
             yield Outcome(trial, record)
-
-
-def written(path: Path) -> int:
-    """When a file was last written; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 def _blame(slot: Slot, dead: list[int], run: Run) -> Outcome:

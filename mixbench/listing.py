@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from mixbench.content import content
 from mixbench.errors import RequestError
+from mixbench.system.content import content
 from mixbench.terminal import console, print_table
 
 

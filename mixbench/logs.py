@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mixbench import claim
 from mixbench.errors import RequestError, nearest, printable, shown
-from mixbench.run import Run, text_of
+from mixbench.run import Run
 from mixbench.slurm.jobs import SlurmJob, find
 from mixbench.slurm.queue import Unavailable, queued
+from mixbench.system.files import text_of
 
 POLL_SECONDS = 1.0
 MOST_NAMED = 10

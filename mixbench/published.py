@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from mixbench.content import content
 from mixbench.errors import RequestError
+from mixbench.system.content import content
 
 Pretraining = Literal["none", "in21k", "jft300m", "distilled"]
 Convention = Literal["splitmixer", "macs", "macs_no_depthwise", "macs_no_fft", "unknown"]

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mixbench import seal
 from mixbench.parts import Complexity, Curve, Environment
 from mixbench.samples import ThroughputSamples, percentile, variation
+from mixbench.system import checksum as seal
 from mixbench.trial import Measure, Trial
 
 SCHEMA_VERSION = 2

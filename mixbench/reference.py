@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mixbench.content import root
-from mixbench.disk import write_atomically
 from mixbench.record import COLUMNS, Record
 from mixbench.schema import Suite, models_in
 from mixbench.summary import SUMMARY_COLUMNS, SummaryRow
+from mixbench.system.content import root
+from mixbench.system.files import write_atomically
 from mixbench.values import AsList
 
 Schema = dict[str, Any]

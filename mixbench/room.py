@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from mixbench.data.files import nearest_there
 from mixbench.errors import RequestError
 from mixbench.run import Run
+from mixbench.system.files import nearest_there
 from mixbench.trial import Trial
 
 RECORD_BYTES = 256 * 1024

@@ -14,12 +14,11 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from mixbench.claim import Claim
-from mixbench.disk import remove, to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record
-from mixbench.seal import is_intact, is_untouched, sealed
+from mixbench.system.checksum import fingerprint, is_intact, is_untouched, sealed
+from mixbench.system.files import remove, text_of, to_json, write_atomically
 from mixbench.trial import Trial
-from mixbench.weights import fingerprint
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
 
@@ -227,11 +226,3 @@ class Run:
 def complete(checkpoints: Path) -> list[Path]:
     """A trial's checkpoints that are neither being written nor set aside."""
     return [path for path in checkpoints.glob("step-*") if not path.suffix]
-
-
-def text_of(path: Path) -> str:
-    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -14,8 +14,7 @@ from rich.console import Console
 from mixbench import damage
 from mixbench.claim import claimed, holder
 from mixbench.commands import note
-from mixbench.data.files import nearest_there, require
-from mixbench.desk import timestamp
+from mixbench.data.files import require
 from mixbench.errors import RequestError, nearest
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
@@ -29,6 +28,8 @@ from mixbench.slurm.jobs import open_jobs
 from mixbench.slurm.launch import Launch
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, queued
+from mixbench.system.files import nearest_there
+from mixbench.system.host import timestamp
 from mixbench.terminal import console
 from mixbench.trial import Trial
 from mixbench.watch import Watch

@@ -17,8 +17,9 @@ from mixbench.errors import RequestError, cut, described, nearest
 from mixbench.pretrained import find_pretrained
 from mixbench.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite
+from mixbench.system.checksum import fingerprint
 from mixbench.trial import display_name
-from mixbench.weights import check, fingerprint
+from mixbench.weights import check
 from mixbench.yamltext import KeyPath
 
 Problem = tuple[KeyPath, str]

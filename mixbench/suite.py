@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mixbench.content import content
 from mixbench.errors import RequestError, cut, nearest, printable, refusal, shown
 from mixbench.plan import merge, plan
 from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, explain
 from mixbench.subjects import Problem, fit
+from mixbench.system.content import content
 from mixbench.trial import Trial
 from mixbench.values import as_list
 from mixbench.yamltext import Document, KeyPath, dotted, parse, parse_value, read

@@ -19,10 +19,10 @@ from mixbench.average import follow
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
-from mixbench.precision import set_products
 from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.registry import create_model
 from mixbench.steps import spare, undo_first_step
+from mixbench.system.precision import set_products
 from mixbench.trial import Trial
 from mixbench.world import World
 

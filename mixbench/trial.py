@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from mixbench.data.datasets import Dataset
 from mixbench.errors import shown
 from mixbench.recipe import Recipe
+from mixbench.system.files import file_name
 from mixbench.values import AsList, Count, Distinct, NonNegative, Strict
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
@@ -133,8 +133,3 @@ def trial_id(
 def _without_defaults(recipe: Recipe) -> dict[str, Any]:
     """A recipe that many trials share, as their ids hash it."""
     return recipe.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-
-
-def file_name(text: str) -> str:
-    """Text as a file name: whatever is outside [A-Za-z0-9_.-] becomes a full stop."""
-    return re.sub(r"[^A-Za-z0-9_.-]", ".", text)

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.record import Record
-from mixbench.run import Progress, Run, describe, text_of
+from mixbench.run import Progress, Run, describe
+from mixbench.system.files import text_of
 from mixbench.trial import Trial
 
 PLAIN_SECONDS = 10.0

@@ -1,25 +1,15 @@
 """A model's weights as a file (safetensors): saved where a suite keeps them, evaluated where a model names one."""
 
-import hashlib
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixbench.disk import write_atomically
 from mixbench.errors import RequestError, nearest
 from mixbench.pretrained import timms_name
+from mixbench.system.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def fingerprint(path: Path) -> str:
-    """What tells two files of weights apart: 16 hex digits of their contents' SHA-256.  Raises RequestError."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise RequestError(f"the weights {path} cannot be read: {error.strerror}") from None
 
 
 def check(path: Path, model: "nn.Module") -> dict[str, str]:

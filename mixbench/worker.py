@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixbench.desk import Desk, words
-from mixbench.disk import write_atomically
 from mixbench.parts import Complexity
 from mixbench.run import Run
-from mixbench.streams import make_usable, outlive_readers
+from mixbench.system.checksum import fingerprint
+from mixbench.system.files import write_atomically
+from mixbench.system.streams import make_usable, outlive_readers
 from mixbench.trial import Trial
-from mixbench.weights import fingerprint
 
 
 @dataclass(frozen=True)

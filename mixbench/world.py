@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
-from mixbench.disk import write_atomically
-from mixbench.stop import Stop
+from mixbench.system.files import write_atomically
+from mixbench.system.signals import Stop
 
 RENDEZVOUS_SECONDS = 300
 FIRST_PORT = 10_000

@@ -11,7 +11,8 @@ from mixbench.recipe import Optimizer, Recipe
 from mixbench.record import Details, Record
 from mixbench.run import Run
 from mixbench.samples import ThroughputSamples
-from mixbench.trial import Throughput, Trial, file_name
+from mixbench.system.files import file_name
+from mixbench.trial import Throughput, Trial
 
 # name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
 MODELS: list[tuple[str, str, int, int, float]] = [

@@ -19,8 +19,8 @@ from mixbench.data.datasets import Dataset
 from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
-from mixbench.precision import products
 from mixbench.recipe import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
+from mixbench.system.precision import products
 
 UNLIKELY = 0.001  # the p-value that each of some twenty checks with fixed seeds must exceed
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mixbench.claim import claimed
-from mixbench.disk import to_json
 from mixbench.run import Run
 from mixbench.slurm.jobs import Array, State, jobs
 from mixbench.slurm.profile import Profile
+from mixbench.system.files import to_json
 from tests import fake_runs
 from tests.refusals import snapshot
 from tests.test_logs import Shell, mixbench

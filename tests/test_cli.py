@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from mixbench import cli
-from mixbench.disk import write_atomically
 from mixbench.run import Progress
 from mixbench.session import Session
 from mixbench.suite import load
+from mixbench.system.files import write_atomically
 from tests import fake_runs
 
 Shell = Callable[..., tuple[int, str, str]]

@@ -13,14 +13,14 @@ import pytest
 
 from mixbench import damage
 from mixbench.commands import commands
-from mixbench.disk import set_aside
 from mixbench.errors import RequestError
 from mixbench.report import write
 from mixbench.results import NEWER, collect, tables
 from mixbench.run import Progress, Run
-from mixbench.seal import sealed
 from mixbench.session import Session
 from mixbench.suite import load
+from mixbench.system.checksum import sealed
+from mixbench.system.files import set_aside
 from tests.fake_runs import damaged, done, trial, write_run
 from tests.trials import write_suite
 

@@ -21,10 +21,10 @@ from mixbench.data.decode import FILES_A_TASK, open_rgb
 from mixbench.data.decoded import DecodedCache, Pixels, caches_of_splits, decoded_pixels
 from mixbench.data.formats import read
 from mixbench.data.loader import TrainLoader, evaluation_batches
-from mixbench.data.lock import locked
 from mixbench.data.store import load
 from mixbench.errors import RequestError
 from mixbench.recipe import Augment, ResizeCrop
+from mixbench.system.lock import locked
 from tests import disks
 from tests.small_sets import photograph, write_tree
 from tests.test_fetch import call

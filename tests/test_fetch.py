@@ -19,9 +19,9 @@ from mixbench.data.check import check_one
 from mixbench.data.datasets import find_dataset
 from mixbench.data.fetch import fetch
 from mixbench.data.files import IDX_FILES, missing, require
-from mixbench.data.lock import locked
 from mixbench.data.store import load
 from mixbench.errors import RequestError
+from mixbench.system.lock import locked
 from tests import small_sets
 from tests.server import Server, serving
 from tests.small_sets import Small

@@ -21,7 +21,7 @@ from mixbench.report import FORMS, latex, markdown, write
 from mixbench.report.timm import ACCURACIES, SPEEDS
 from mixbench.results import tables
 from mixbench.run import Run
-from mixbench.seal import sealed
+from mixbench.system.checksum import sealed
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 HOSTILE = [

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from mixbench.content import content
 from mixbench.errors import RequestError
 from mixbench.slurm.profile import OURS, Profile, find_profile, load
+from mixbench.system.content import content
 from tests.test_bad_values import keys_of, named
 
 BUNDLED = sorted(content("slurm").glob("*.yaml"))

@@ -18,9 +18,9 @@ from mixbench.data import cache as caches
 from mixbench.data.cache import Cache
 from mixbench.data.datasets import find_dataset
 from mixbench.data.files import cache_folders
-from mixbench.data.lock import locked
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
+from mixbench.system.lock import locked
 from tests import small_sets
 from tests.disks import read_only
 from tests.small_sets import Small

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mixbench.disk import write_atomically
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
+from mixbench.system.files import write_atomically
 from mixbench.trial import Trial
 from mixbench.watch import Watch
 from tests import fake_runs

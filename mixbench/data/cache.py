@@ -20,10 +20,10 @@ import numpy as np
 
 from mixbench.data.decode import decode_files, write_at
 from mixbench.data.files import cache_folders
-from mixbench.data.lock import locked
 from mixbench.data.room import require_room
-from mixbench.disk import set_aside, write_atomically
 from mixbench.errors import RequestError
+from mixbench.system.files import set_aside, write_atomically
+from mixbench.system.lock import locked
 
 BYTES_A_READ = 1 << 20
 IMAGES_A_CHUNK = 256

@@ -12,7 +12,7 @@ from typing import Any
 from mixbench.data.datasets import DATASETS, Dataset, find_dataset
 from mixbench.data.files import BUILT_IN, cache_folders, find_folder, folders, lack, missing, remedy
 from mixbench.errors import RequestError
-from mixbench.trial import file_name
+from mixbench.system.files import file_name
 
 
 def chosen(names: Iterable[str]) -> list[Dataset]:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mixbench.errors import RequestError
+from mixbench.system.host import cores
 
 FILES_A_TASK = 64
 Result = TypeVar("Result")
@@ -36,11 +37,6 @@ def open_rgb(path: Path | str) -> Image.Image:
 def resized(image: Image.Image, height: int, width: int, resampling: str = "bilinear") -> np.ndarray:
     """C H W, by PIL's antialiased filter of this name, as torchvision's Resize on a PIL image."""
     return np.asarray(image.resize((width, height), Image.Resampling[resampling.upper()])).transpose(2, 0, 1)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def end_with_parent(*_: object) -> None:

@@ -32,10 +32,9 @@ from mixbench.data.datasets import Dataset
 from mixbench.data.decode import FILES_A_TASK, in_processes, open_rgb, write_at
 from mixbench.data.files import cache_folders
 from mixbench.data.formats import read
-from mixbench.data.lock import locked
 from mixbench.data.room import estimated_bytes, require_room
-from mixbench.disk import write_atomically
-from mixbench.trial import file_name
+from mixbench.system.files import file_name, write_atomically
+from mixbench.system.lock import locked
 
 INDEX = np.dtype(
     [("offset", "<i8"), ("height", "<u4"), ("width", "<u4"), ("crc", "<u4"), ("bytes", "<i8"), ("modified", "<i8")]

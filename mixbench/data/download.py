@@ -16,7 +16,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from mixbench.disk import write_atomically
+from mixbench.system.files import write_atomically
 
 TRIES = 5
 SILENT_SECONDS = 30.0

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from mixbench.data import augment as kernels
 from mixbench.data.color import color_jitter
-from mixbench.precision import products
 from mixbench.recipe import Augment, ColorJitter, ResizeCrop
+from mixbench.system.precision import products
 
 
 class Stream(IntEnum):

@@ -10,9 +10,9 @@ from mixbench.data.check import chosen, damage
 from mixbench.data.datasets import Dataset
 from mixbench.data.download import Say, Show, WrongFile, download
 from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, lack, remedy
-from mixbench.data.lock import locked
 from mixbench.data.unpack import unpack
 from mixbench.errors import RequestError
+from mixbench.system.lock import locked
 
 
 @dataclass(frozen=True)

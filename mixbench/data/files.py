@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mixbench.data.datasets import Dataset
 from mixbench.errors import RequestError
+from mixbench.system.files import nearest_there
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IDX_FILES = (
@@ -51,11 +52,6 @@ def _can_be_written(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself where it is not there yet."""
     there = nearest_there(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-
-
-def nearest_there(folder: Path) -> Path:
-    """The folder, else the nearest above it that is there."""
-    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
 
 
 def folders(dataset: Dataset) -> list[Path]:

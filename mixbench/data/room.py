@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mixbench.data.files import nearest_there
 from mixbench.errors import RequestError
+from mixbench.system.files import nearest_there
 
 MEASURED = 2000
 """Files whose headers are read to estimate what all of them take."""

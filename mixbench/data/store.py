@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mixbench.data.cache import Cache, Say, cached
 from mixbench.data.datasets import Dataset
-from mixbench.data.decode import cores
 from mixbench.data.decoded import decoded_pixels
 from mixbench.data.formats import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
+from mixbench.system.host import cores
 
 BATCHES_AHEAD = 3
 SHARE_OF_FREE_MEMORY = 0.5

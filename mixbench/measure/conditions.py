@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 import torch
 
-from mixbench.environment import usable_cores
 from mixbench.samples import Conditions, GpuConditions, Spread
+from mixbench.system.host import usable_cores
 from mixbench.world import World
 
 LOOK_SECONDS = 0.5

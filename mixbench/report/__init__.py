@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mixbench.disk import write_atomically
 from mixbench.report.csv import csv
 from mixbench.results import Tables, tables
 from mixbench.run import Run
+from mixbench.system.files import write_atomically
 
 _FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
 DEFAULT = ("csv", "html", "markdown")

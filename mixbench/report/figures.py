@@ -16,7 +16,7 @@ from mixbench.report.speedup import strong, weak
 from mixbench.report.strips import strips
 from mixbench.report.svg import STYLE
 from mixbench.results import Tables
-from mixbench.trial import file_name
+from mixbench.system.files import file_name
 
 REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batches, strong, weak]
 

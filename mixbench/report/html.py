@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mixbench.content import content
 from mixbench.report import numbers, page
 from mixbench.report.board import MOST_BASELINES, board, row_keys
 from mixbench.report.communication import communication
@@ -18,6 +17,7 @@ from mixbench.report.findings import findings
 from mixbench.report.models import anchors, models
 from mixbench.report.names import looks
 from mixbench.results import Tables
+from mixbench.system.content import content
 
 LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"

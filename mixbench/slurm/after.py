@@ -15,10 +15,10 @@ from typing import Literal
 
 from mixbench.claim import latest
 from mixbench.launch import blame
-from mixbench.run import text_of
 from mixbench.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
 from mixbench.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
 from mixbench.slurm.rank import job_here, restarts
+from mixbench.system.files import text_of
 
 NODE_SECONDS = 20
 """In which every node of a job must start a process for it to count as alive."""

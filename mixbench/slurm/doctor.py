@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mixbench.data.files import lack, nearest_there
+from mixbench.data.files import lack
 from mixbench.doctor import Check, attempt, installation
 from mixbench.errors import RequestError, nearest
 from mixbench.slurm.probe import Asked
@@ -20,6 +20,7 @@ from mixbench.slurm.probing import probe_array, probed
 from mixbench.slurm.profile import Minutes, Profile
 from mixbench.slurm.queue import Unavailable, ask, most_in_array
 from mixbench.slurm.submit import check, command, executor
+from mixbench.system.files import nearest_there
 from mixbench.terminal import console
 from mixbench.trial import Trial
 

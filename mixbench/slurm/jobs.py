@@ -15,10 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.run import Run
 from mixbench.slurm.profile import Profile
+from mixbench.system.files import to_json, write_atomically
 
 AGAIN = 75
 """The exit code of mixbench.slurm.after where a job is to run again: a container may print what it likes."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from mixbench.claim import seize
 from mixbench.errors import RequestError
-from mixbench.launch import Outcome, written
+from mixbench.launch import Outcome
 from mixbench.run import Run
 from mixbench.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, last_state, queued
 from mixbench.slurm.submit import submit
+from mixbench.system.files import written
 from mixbench.trial import Trial
 
 POLL_SECONDS, QUEUE_SECONDS = 1.0, 10.0

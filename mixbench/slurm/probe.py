@@ -17,11 +17,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from mixbench.data.datasets import Dataset
 from mixbench.data.files import lack
-from mixbench.disk import write_atomically
 from mixbench.doctor import Check, attempt, installation, training_step
 from mixbench.errors import RequestError
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.rank import address, keep_caches
+from mixbench.system.files import write_atomically
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment

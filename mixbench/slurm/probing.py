@@ -13,15 +13,14 @@ from pathlib import Path
 
 from submitit.core.utils import FailedJobError
 
-from mixbench.disk import to_json, write_atomically
 from mixbench.doctor import Check
 from mixbench.errors import printable
-from mixbench.run import text_of
 from mixbench.slurm.jobs import Array
 from mixbench.slurm.probe import Asked, answer
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Queued, Unavailable, ask, described, queued
 from mixbench.slurm.submit import command, executor, surroundings
+from mixbench.system.files import text_of, to_json, write_atomically
 
 PROBE_MINUTES = 10
 POLL_SECONDS = 1.0

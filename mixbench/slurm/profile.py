@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
-from mixbench.content import content
 from mixbench.errors import RequestError, nearest, refusal, shown
 from mixbench.schema import explain
+from mixbench.system.content import content
 from mixbench.values import AsList, Count, PathText, Positive, Strict, Title
 from mixbench.yamltext import read
 

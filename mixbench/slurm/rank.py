@@ -21,8 +21,8 @@ from mixbench.errors import RequestError
 from mixbench.run import Run
 from mixbench.slurm.jobs import Note, SlurmJob, read_array, write_note
 from mixbench.slurm.profile import Profile
-from mixbench.stop import Stop, Stopped
-from mixbench.streams import make_usable, outlive_readers
+from mixbench.system.signals import Stop, Stopped
+from mixbench.system.streams import make_usable, outlive_readers
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment

@@ -6,10 +6,11 @@ from typing import Any
 
 from mixbench.record import Record
 from mixbench.results import Collected
-from mixbench.run import Run, text_of
+from mixbench.run import Run
 from mixbench.slurm.jobs import SlurmJob, open_jobs
 from mixbench.slurm.jobs import jobs as all_jobs
 from mixbench.slurm.queue import Queued, Unavailable, last_state, queued
+from mixbench.system.files import text_of
 
 MOST_SHOWN = 8
 AT_WORK = ("RUNNING", "COMPLETING")

@@ -20,7 +20,6 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from mixbench.disk import to_json, write_atomically
 from mixbench.errors import RequestError
 from mixbench.launch import reopen
 from mixbench.run import Run
@@ -28,6 +27,7 @@ from mixbench.slurm.jobs import AGAIN, Array
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, most_in_array, queued
 from mixbench.slurm.rank import CACHES
+from mixbench.system.files import to_json, write_atomically
 from mixbench.trial import Trial
 from mixbench.work import macs_of, training_macs
 

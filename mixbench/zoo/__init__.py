@@ -1,5 +1,5 @@
 """The models, one family a module: `models/splitmixer.py` is `mixbench.zoo.splitmixer`."""
 
-from mixbench.content import content
+from mixbench.system.content import content
 
 __path__ = [str(content("models"))]

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
-from mixbench.environment import environment
 from mixbench.measure.accuracy import evaluate
 from mixbench.run import Run
 from mixbench.suite import load
+from mixbench.system.host import environment
 from mixbench.train import build_model, make_engine, train_epoch, train_step
 from mixbench.trial import Checkpointing, Trial
 from mixbench.world import World, connect

@@ -17,14 +17,14 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.disk import to_json
 from mixbench.parts import Layer
 from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.results import tables
 from mixbench.run import Run
 from mixbench.samples import ThroughputSamples
-from mixbench.seal import sealed
+from mixbench.system.checksum import sealed
+from mixbench.system.files import to_json
 from tests.browser.conftest import BINARY
 from tests.fake_runs import done, trial
 

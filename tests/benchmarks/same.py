@@ -14,10 +14,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.environment import device_name
 from mixbench.measure import throughput
 from mixbench.record import Record
 from mixbench.suite import load
+from mixbench.system.host import device_name
 from mixbench.terminal import console, print_table
 from mixbench.trial import Trial
 from mixbench.world import connect

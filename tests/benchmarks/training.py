@@ -40,8 +40,8 @@ from mixbench.checkpoint import Position
 from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
-from mixbench.environment import environment, installed
 from mixbench.suite import load
+from mixbench.system.host import environment, installed
 from mixbench.train import as_input, build_model, make_engine, make_optimizer, train_epoch
 from mixbench.trial import Trial
 from mixbench.world import World, connect

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mixbench.environment import installed
 from mixbench.slurm.jobs import jobs, read_array
+from mixbench.system.host import installed
 from tests.slurm.runs import Training
 from tests.slurm.test_cluster_runs import mixbench
 from tests.slurm.testbed import Slurm, until

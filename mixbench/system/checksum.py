@@ -4,6 +4,15 @@ That of the values holds whatever becomes of the file's layout; that of the text
 """
 
 import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixbench.errors import RequestError
+
+if TYPE_CHECKING:
+    pass
+
+
 import json
 import re
 from typing import Any
@@ -37,3 +46,12 @@ def _checksum(contents: dict[str, Any]) -> str:
     """Of the values, whatever the file's layout and the order of its keys."""
     rest = {key: value for key, value in contents.items() if key not in (KEY, TEXT_KEY)}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """What tells two files of weights apart: 16 hex digits of their contents' SHA-256.  Raises RequestError."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise RequestError(f"the weights {path} cannot be read: {error.strerror}") from None

@@ -1,6 +1,7 @@
 """Files written whole or not at all, deleted, or set aside where they are damaged."""
 
 import os
+import re
 import shutil
 from contextlib import suppress
 from itertools import count
@@ -71,3 +72,29 @@ def remove(path: Path) -> None:
         shutil.rmtree(gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def written(path: Path) -> int:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def text_of(path: Path) -> str:
+    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def file_name(text: str) -> str:
+    """Text as a file name: whatever is outside [A-Za-z0-9_.-] becomes a full stop."""
+    return re.sub(r"[^A-Za-z0-9_.-]", ".", text)
+
+
+def nearest_there(folder: Path) -> Path:
+    """The folder, else the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))

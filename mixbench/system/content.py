@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mixbench.errors import RequestError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def root() -> Path:

@@ -1,12 +1,18 @@
 """Where and with what something is measured: versions, device, machine, commit."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
 import os
 import platform
 import socket
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from mixbench.parts import Environment
 
@@ -74,7 +80,7 @@ def git_state() -> tuple[str, bool]:
 
     ("", False) in a wheel.
     """
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return "", False
     commit = _output("git", "-C", str(checkout), "rev-parse", "HEAD")
@@ -92,3 +98,13 @@ def _output(*command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def timestamp() -> str:
+    """Now, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,1 @@
+"""The machine beneath: files, locks, signals, streams, processors.  Knows no trial."""
