@@ -69,8 +69,8 @@ def attempt(name: str, action: Callable[[], str]) -> Check:
 
 
 def _models() -> str:
-    from mixbench.registry import list_models
     from mixbench.system.content import content
+    from mixbench.zoo.registry import list_models
 
     return f"{len(list_models())} in {content('models')}"
 

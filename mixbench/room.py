@@ -50,7 +50,7 @@ def _params(trials: list[Trial]) -> dict[str, int]:
     """Each trial's parameters, counted on torch's meta device."""
     import torch
 
-    from mixbench.registry import create_model
+    from mixbench.zoo.registry import create_model
 
     counted: dict[str, int] = {}
     for trial in trials:

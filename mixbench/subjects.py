@@ -14,13 +14,13 @@ import torch
 
 from mixbench.data.datasets import Dataset, find_dataset
 from mixbench.errors import RequestError, cut, described, nearest
-from mixbench.pretrained import find_pretrained
-from mixbench.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
 from mixbench.schema import ModelSpec, Suite
 from mixbench.system.checksum import fingerprint
 from mixbench.trial import display_name
-from mixbench.weights import check
 from mixbench.yamltext import KeyPath
+from mixbench.zoo.pretrained import find_pretrained
+from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
+from mixbench.zoo.weights import check
 
 Problem = tuple[KeyPath, str]
 """What is wrong, with the path of the key it lies in."""

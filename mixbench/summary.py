@@ -154,8 +154,8 @@ def _group(records: list[Record], device: str) -> Group:
 
 def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:
     from mixbench.agreement import agreement
-    from mixbench.pretrained import pretraining
     from mixbench.published import find
+    from mixbench.zoo.pretrained import pretraining
 
     first, trial = records[0], records[0].details.trial
     trained = pretraining(trial.model, trial.weights)

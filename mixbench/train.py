@@ -20,11 +20,11 @@ from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
 from mixbench.recipe import Optimizer, Recipe, Schedule
-from mixbench.registry import create_model
 from mixbench.steps import spare, undo_first_step
 from mixbench.system.precision import set_products
 from mixbench.trial import Trial
 from mixbench.world import World
+from mixbench.zoo.registry import create_model
 
 AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -11,7 +11,7 @@ def macs_of(trials: list[Trial]) -> dict[str, int]:
     import torch
 
     from mixbench.measure.complexity import count
-    from mixbench.registry import create_model
+    from mixbench.zoo.registry import create_model
 
     counted: dict[str, int] = {}
     result = {}

@@ -92,7 +92,7 @@ def _end_with(launcher: int) -> None:
 
 def measure(trials: list[Trial], desk: Desk) -> None:
     """Measure what each trial still misses: counts, then speed side by side, then accuracy one by one."""
-    from mixbench.registry import load_plugin
+    from mixbench.zoo.registry import load_plugin
 
     for plugin in dict.fromkeys(plugin for trial in trials for plugin in trial.plugins):
         load_plugin(Path(plugin))

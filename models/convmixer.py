@@ -5,8 +5,8 @@ B batch, C channels, H W grid
 
 from torch import Tensor, nn
 
-from mixbench.layers import Activation, at_least_one, conv_stem, divides, full_spatial, pooled_head, then_act_norm
-from mixbench.registry import register_model
+from mixbench.zoo.layers import Activation, at_least_one, conv_stem, divides, full_spatial, pooled_head, then_act_norm
+from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
 

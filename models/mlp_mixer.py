@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from mixbench.layers import MLP, DropPath, PatchTokens, at_least_one, divides
-from mixbench.registry import register_model
+from mixbench.zoo.layers import MLP, DropPath, PatchTokens, at_least_one, divides
+from mixbench.zoo.registry import register_model
 
 S = dict(dim=512, depth=8, token_dim=256, channel_dim=2048)
 B = dict(dim=768, depth=12, token_dim=384, channel_dim=3072)

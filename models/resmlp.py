@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mixbench.layers import MLP, DropPath, PatchTokens, at_least_one, divides
-from mixbench.registry import register_model
+from mixbench.zoo.layers import MLP, DropPath, PatchTokens, at_least_one, divides
+from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
 

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mixbench.layers import (
+from mixbench.zoo.layers import (
     Activation,
     at_least_one,
     check_ratio,
@@ -29,7 +29,7 @@ from mixbench.layers import (
     split_spatial,
     then_act_norm,
 )
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 ChannelMixing = Literal["I", "II", "III", "IV", "V", "full"]
 SpatialMixing = Literal["split", "full"]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mixbench.layers import (
+from mixbench.zoo.layers import (
     ACTIVATIONS,
     Activation,
     at_least_one,
@@ -23,7 +23,7 @@ from mixbench.layers import (
     pooled_head,
     split_spatial,
 )
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 CIFAR = dict(dim=256, depth=8, kernel_size=5, patch_size=2, image_size=32, num_classes=10)
 

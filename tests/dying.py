@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mixbench import checkpoint, train
 from mixbench.measure import accuracy
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 seen: Counter[str] = Counter()
 moment, count, rank = os.environ.get("DIE_AT", "::").split(":")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 
 @register_model(

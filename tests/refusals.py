@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import cli, registry
+from mixbench import cli
 from mixbench.session import Session
+from mixbench.zoo import registry
 
 KEPT = {"name": "name: s", "models": "models: convmixer_256_8", "datasets": "datasets: digits"}
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

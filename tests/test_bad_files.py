@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import registry
 from mixbench.suite import load
+from mixbench.zoo import registry
 from tests.refusals import Refuse, refuse, snapshot, suite_with
 
 __all__ = ["refuse"]
@@ -18,7 +18,7 @@ GOOD = suite_with("seeds: [0, 1]")
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = """
 from torch import nn
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 @register_model(variants={"plugged": {}})
 class Plugged(nn.Module):

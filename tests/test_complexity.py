@@ -15,7 +15,7 @@ from torchvision.ops import deform_conv2d
 
 from mixbench.measure import complexity
 from mixbench.parts import Complexity
-from mixbench.registry import create_model, find, list_models
+from mixbench.zoo.registry import create_model, find, list_models
 
 GOLDEN = Path(__file__).parent / "golden" / "counts.csv"
 

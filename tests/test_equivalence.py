@@ -17,11 +17,11 @@ from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
-from mixbench.registry import create_model
 from mixbench.suite import load
 from mixbench.train import build_model, make_engine, train_epoch, train_step
 from mixbench.trial import Trial
 from mixbench.world import connect
+from mixbench.zoo.registry import create_model
 from tests import small_sets
 
 STEPS = 30

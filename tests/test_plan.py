@@ -9,9 +9,9 @@ import yaml
 
 from mixbench.errors import RequestError
 from mixbench.plan import merge
-from mixbench.registry import create_model
 from mixbench.suite import load
 from mixbench.trial import Trial
+from mixbench.zoo.registry import create_model
 
 SUITE: dict[str, Any] = {"name": "s", "models": ["splitmixer_i_256_8"], "datasets": ["digits"]}
 
@@ -155,7 +155,7 @@ def test_ten_thousand_trials_are_planned_in_three_seconds(tmp_path: Path) -> Non
 
 PLUGIN = """
 from torch import nn
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 @register_model(variants={"NAME": dict(width=4, image_size=8)})
 class Tiny(nn.Module):
@@ -177,7 +177,7 @@ def test_a_plugin_s_model_is_planned_wherever_the_suite_is_read_from(tmp_path: P
 
 LISTS = """
 from torch import nn
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 @register_model(variants={"stages": dict(depths=(2, 2), image_size=8)})
 class Stages(nn.Module):

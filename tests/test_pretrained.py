@@ -15,10 +15,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from mixbench import weights
 from mixbench.errors import RequestError
-from mixbench.pretrained import TIMM, find_pretrained
-from mixbench.registry import create_model, find
+from mixbench.zoo import weights
+from mixbench.zoo.pretrained import TIMM, find_pretrained
+from mixbench.zoo.registry import create_model, find
 
 SUITE = """\
 name: given

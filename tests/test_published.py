@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixbench import published, registry
+from mixbench import published
 from mixbench.agreement import Agreement, agreement
 from mixbench.errors import RequestError
 from mixbench.measure import complexity
 from mixbench.parts import Complexity
 from mixbench.statistics import Interval, interval
+from mixbench.zoo import registry
 
 HEADER = (
     "model,system,variant,dataset,image_size,num_classes,overrides,"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from mixbench import registry
 from mixbench.errors import RequestError
+from mixbench.zoo import registry
 
 PLUGIN = """
 from torch import Tensor, nn
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 @register_model(variants={"plugged_in": dict(dim=4), "plugged_wide": dict(dim=8, num_classes=3)})
 class Plugged(nn.Module):

@@ -164,7 +164,7 @@ def test_published_figures_stand_beside_ours_only_in_the_same_setting(tmp_path: 
 
 def test_ours_are_counted_as_the_source_counts_before_they_are_compared(tmp_path: Path) -> None:
     from mixbench.measure.complexity import count
-    from mixbench.registry import create_model
+    from mixbench.zoo.registry import create_model
 
     trials = [trial("splitmixer_i_256_8", seed) for seed in range(2)] + [trial("splitmixer_ii_256_8")]
     records = [done(each, 94.5 + each.seed / 5) for each in trials]

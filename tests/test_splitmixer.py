@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mixbench.registry import create_model
+from mixbench.zoo.registry import create_model
 
 SMALL = {"dim": 12, "depth": 3, "kernel_size": 3, "patch_size": 2, "image_size": 16, "num_classes": 5}
 ODD = {"dim": 11, "depth": 4, "kernel_size": 5, "patch_size": 3, "image_size": 21, "num_classes": 3, "in_chans": 1}

@@ -18,7 +18,7 @@ recipe: {epochs: 3}
 """
 PLUGIN = """
 from torch import nn
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 @register_model(variants={"NAME": {}})
 class Tiny(nn.Module):

@@ -17,11 +17,11 @@ from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
 from mixbench.recipe import Optimizer, Recipe, Schedule
-from mixbench.registry import create_model
 from mixbench.system.precision import products
 from mixbench.train import build_model, deepspeed_config, lr_share, make_engine, make_optimizer, train_step
 from mixbench.trial import Trial
 from mixbench.world import World, connect
+from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials
 
 TIMEOUT = 400

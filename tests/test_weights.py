@@ -8,16 +8,16 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from mixbench import weights
 from mixbench.cli import cli
 from mixbench.data import store
 from mixbench.data.datasets import find_dataset
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy
 from mixbench.record import Record
-from mixbench.registry import create_model
 from mixbench.run import Run
 from mixbench.world import connect
+from mixbench.zoo import weights
+from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 
 SIZE = dict(dim=8, depth=1, kernel_size=3, image_size=8, in_chans=1)

@@ -9,8 +9,8 @@ from timm.models.convmixer import ConvMixer
 from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
 from torch import Tensor, nn
 
-from mixbench.pretrained import timms_name
-from mixbench.registry import create_model, find, list_models
+from mixbench.zoo.pretrained import timms_name
+from mixbench.zoo.registry import create_model, find, list_models
 
 BATCH = 2
 timm_mixer: Any = MlpMixer

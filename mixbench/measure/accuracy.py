@@ -17,8 +17,8 @@ from mixbench.errors import TrialError
 from mixbench.parts import Curve, Epoch
 from mixbench.train import as_input, autocast, build_model, make_engine, train_epoch
 from mixbench.trial import Trial
-from mixbench.weights import load, save
 from mixbench.world import World
+from mixbench.zoo.weights import load, save
 
 Report = Callable[[int, float, float], None]
 """Hears of each epoch: its number from 1, the mean training loss, and images a second since the last evaluation."""

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from mixbench import registry
 from mixbench.parts import Complexity, Layer
 from mixbench.system.content import content
 from mixbench.system.files import write_atomically
+from mixbench.zoo import registry
 
 PTFLOPS_MACS_LIMIT = 200 * 10**9
 """ptflops runs the model on the CPU: beyond this many MACs (about ten seconds on one core) it is left out."""

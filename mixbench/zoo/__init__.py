@@ -2,4 +2,4 @@
 
 from mixbench.system.content import content
 
-__path__ = [str(content("models"))]
+__path__ = [*__path__, str(content("models"))]

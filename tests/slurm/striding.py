@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mixbench.registry import register_model
+from mixbench.zoo.registry import register_model
 
 HOLD_SECONDS = 240
 

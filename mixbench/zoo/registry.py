@@ -204,9 +204,9 @@ def _load_zoo() -> None:
     if _loaded:
         return
     _loaded = True
-    from mixbench import zoo
+    from mixbench.system.content import content
 
-    for module in pkgutil.iter_modules(zoo.__path__):
+    for module in pkgutil.iter_modules([str(content("models"))]):
         importlib.import_module(f"mixbench.zoo.{module.name}")
     for entry_point in entry_points(group="mixbench.models"):
         try:

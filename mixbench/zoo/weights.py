@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixbench.errors import RequestError, nearest
-from mixbench.pretrained import timms_name
 from mixbench.system.files import write_atomically
+from mixbench.zoo.pretrained import timms_name
 
 if TYPE_CHECKING:
     from torch import nn
