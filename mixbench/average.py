@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 
 
 def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:

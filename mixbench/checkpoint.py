@@ -25,10 +25,10 @@ from mixbench.errors import TrialError
 from mixbench.parts import Epoch
 from mixbench.run import Run, complete
 from mixbench.snapshot import restore, states, unpickled
+from mixbench.suite.trial import Trial
 from mixbench.system.files import remove, set_aside, sync_names, to_json, write_atomically
 from mixbench.system.host import device_name, git_state, installed
 from mixbench.system.signals import Stopped
-from mixbench.trial import Trial
 from mixbench.world import World
 
 SCHEMA_VERSION = 1

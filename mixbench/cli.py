@@ -58,7 +58,7 @@ def run(
     from mixbench.claim import Taken
     from mixbench.session import Session
     from mixbench.slurm.profile import find_cluster
-    from mixbench.suite import load
+    from mixbench.suite.load import load
 
     where = find_cluster(cluster)
     if detach and isinstance(where, str):
@@ -89,7 +89,7 @@ def run(
 @json_option
 def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
     """Check SUITE; name every problem and its line."""
-    from mixbench.suite import load
+    from mixbench.suite.load import load
 
     loaded, trials = load(suite, assignments)
     if as_json:

@@ -13,9 +13,9 @@ import yaml
 from mixbench.errors import RequestError
 from mixbench.record import SCHEMA_VERSION, DamagedRecord, Record
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.system import checksum as seal
 from mixbench.system.files import set_aside
-from mixbench.trial import Trial
 
 ASIDE = re.compile(r"\.damaged-[0-9]")
 NEWER = "written by a newer mixbench, and kept as it is"

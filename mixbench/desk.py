@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mixbench.errors import RequestError, TrialError
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
+from mixbench.suite.trial import Measure, Trial
 from mixbench.system.files import write_atomically
 from mixbench.system.host import timestamp
 from mixbench.system.memory import out_of_memory
-from mixbench.trial import Measure, Trial
 
 if TYPE_CHECKING:
-    from mixbench.data.datasets import Dataset
     from mixbench.data.store import Splits
+    from mixbench.suite.datasets import Dataset
     from mixbench.world import World
 
 PROGRESS_SECONDS = 0.5

@@ -108,8 +108,8 @@ def training_step(world: "World") -> str:
 
 def _data() -> str:
     """What is on this machine; nothing is fetched for a check."""
-    from mixbench.data.datasets import DATASETS
     from mixbench.data.files import data_root, missing
+    from mixbench.suite.datasets import DATASETS
 
     here = [dataset.name for dataset in DATASETS.values() if not missing(dataset)]
     return f"{', '.join(here)}; `mixbench data fetch` brings others into {data_root()}"

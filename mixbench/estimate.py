@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from mixbench.data.split import training_images
 from mixbench.errors import RequestError
 from mixbench.record import Record
 from mixbench.session import Session
+from mixbench.suite.datasets import training_images
+from mixbench.suite.trial import Trial
 from mixbench.terminal import console, print_table
-from mixbench.trial import Trial
 from mixbench.work import TRAINING_COST, macs_of, trained_epochs, training_macs
 
 AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}

@@ -23,9 +23,9 @@ from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills,
 from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.system.files import set_aside, text_of, write_atomically, written
 from mixbench.system.host import timestamp, usable_cores
-from mixbench.trial import Trial
 from mixbench.worker import Job, work
 
 CANCEL_SECONDS = 3

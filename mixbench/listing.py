@@ -33,7 +33,7 @@ def _suites() -> list[dict[str, Any]]:
 
 
 def _datasets() -> list[dict[str, Any]]:
-    from mixbench.data.datasets import DATASETS
+    from mixbench.suite.datasets import DATASETS
 
     return [
         {
@@ -89,7 +89,7 @@ def profile_of(
 
 
 def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
-    from mixbench.yamltext import parse_value
+    from mixbench.suite.document import parse_value
 
     overrides = {}
     for assignment in assignments:

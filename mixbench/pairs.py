@@ -13,8 +13,8 @@ from mixbench.record import Record
 from mixbench.results import DAMAGED, Collected, collect
 from mixbench.run import Run
 from mixbench.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
+from mixbench.suite.trial import Trial
 from mixbench.summary import NOT_IN_PLAN, groups
-from mixbench.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mixbench.parts import Complexity, Curve, Environment
 from mixbench.samples import ThroughputSamples, percentile, variation
+from mixbench.suite.trial import Measure, Trial
 from mixbench.system import checksum as seal
-from mixbench.trial import Measure, Trial
 
 SCHEMA_VERSION = 2
 UNSEALED_VERSION = 1

@@ -15,11 +15,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from mixbench.record import COLUMNS, Record
-from mixbench.schema import Suite, models_in
+from mixbench.suite.fields import AsList
+from mixbench.suite.schema import Suite, models_in
 from mixbench.summary import SUMMARY_COLUMNS, SummaryRow
 from mixbench.system.content import root
 from mixbench.system.files import write_atomically
-from mixbench.values import AsList
 
 Schema = dict[str, Any]
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

@@ -19,8 +19,8 @@ from mixbench.commands import Command, commands
 from mixbench.errors import RequestError
 from mixbench.record import COLUMNS, Record, Status
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.summary import NOT_IN_PLAN, SUMMARY_COLUMNS, Group, SummaryRow, groups
-from mixbench.trial import Trial
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mixbench.errors import RequestError
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
-from mixbench.trial import Trial
 
 RECORD_BYTES = 256 * 1024
 """A trial's record, description, logs and share of the report, generously."""

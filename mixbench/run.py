@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from mixbench.claim import Claim
 from mixbench.errors import RequestError
 from mixbench.record import DamagedRecord, Record, read_record
+from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint, is_intact, is_untouched, sealed
 from mixbench.system.files import remove, text_of, to_json, write_atomically
-from mixbench.trial import Trial
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
 

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -15,27 +14,25 @@ from mixbench import damage
 from mixbench.claim import claimed, holder
 from mixbench.commands import note
 from mixbench.data.files import require
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import RequestError
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
 from mixbench.record import Record
 from mixbench.results import collect
 from mixbench.room import check_room
 from mixbench.run import Run
-from mixbench.schema import Suite
 from mixbench.slurm import submit
 from mixbench.slurm.jobs import open_jobs
 from mixbench.slurm.launch import Launch
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, queued
+from mixbench.suite.schema import Suite
+from mixbench.suite.select import select
+from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 from mixbench.system.host import timestamp
 from mixbench.terminal import console
-from mixbench.trial import Trial
 from mixbench.watch import Watch
-
-ONLY_KEYS = ["id", "model", "label", "family", "dataset", "seed", "recipe"]
-ONLY_KEYS += ["precision", "memory_format", "compile", "infer_batch_size", "world_size"]
 
 
 class Session:
@@ -240,27 +237,6 @@ class Session:
             f"\nstopped: {len(self.chosen) - left} of {all_} done; what was measured is kept in {self.run.folder}.\n"
             f"{next_} there is so far:\n  mixbench report {shlex.quote(str(self.run.folder))}"
         )
-
-
-def select(trials: list[Trial], expression: str) -> list[Trial]:
-    """The trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
-    chosen = trials
-    for term in expression.split(","):
-        key, sign, pattern = (part.strip() for part in term.partition("="))
-        if not sign:
-            raise RequestError(f"--only {expression}: {term.strip()!r} is not written key=pattern, such as seed=0")
-        if key not in ONLY_KEYS:
-            raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, ONLY_KEYS)}")
-        chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
-    if not chosen:
-        raise RequestError(f"--only {expression} matches none of the {_trials(len(trials))}")
-    return chosen
-
-
-def _text(trial: Trial, key: str) -> str:
-    """As a suite says it."""
-    value = trial.recipe.name if key == "recipe" else getattr(trial, key)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _trials(count: int) -> str:

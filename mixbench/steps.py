@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from mixbench.world import World
 
 

@@ -19,10 +19,10 @@ from mixbench.average import follow
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.errors import TrialError
-from mixbench.recipe import Optimizer, Recipe, Schedule
 from mixbench.steps import spare, undo_first_step
+from mixbench.suite.recipe import Optimizer, Recipe, Schedule
+from mixbench.suite.trial import Trial
 from mixbench.system.precision import set_products
-from mixbench.trial import Trial
 from mixbench.world import World
 from mixbench.zoo.registry import create_model
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
+from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of
-from mixbench.trial import Trial
 
 PLAIN_SECONDS = 10.0
 

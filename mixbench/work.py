@@ -1,7 +1,7 @@
 """How much work a trial is, in multiply-accumulates, before anything runs."""
 
-from mixbench.data.split import training_images
-from mixbench.trial import Trial
+from mixbench.suite.datasets import training_images
+from mixbench.suite.trial import Trial
 
 TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
 

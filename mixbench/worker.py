@@ -13,10 +13,10 @@ from pathlib import Path
 from mixbench.desk import Desk, words
 from mixbench.parts import Complexity
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint
 from mixbench.system.files import write_atomically
 from mixbench.system.streams import make_usable, outlive_readers
-from mixbench.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> "World":
 
 @pytest.fixture(scope="module")
 def digits() -> "Splits":
-    from mixbench.data.datasets import find_dataset
     from mixbench.data.store import load
+    from mixbench.suite.datasets import find_dataset
 
     return load(find_dataset("digits"))

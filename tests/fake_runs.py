@@ -5,14 +5,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mixbench.data.datasets import Dataset
 from mixbench.parts import Complexity, Curve, Environment, Epoch, Layer
-from mixbench.recipe import Optimizer, Recipe
 from mixbench.record import Details, Record
 from mixbench.run import Run
 from mixbench.samples import ThroughputSamples
+from mixbench.suite.datasets import Dataset
+from mixbench.suite.recipe import Optimizer, Recipe
+from mixbench.suite.trial import Throughput, Trial
 from mixbench.system.files import file_name
-from mixbench.trial import Throughput, Trial
 
 # name, family, params, MACs, images/s; params and MACs of CIFAR-10's models are exact
 MODELS: list[tuple[str, str, int, int, float]] = [

@@ -9,8 +9,8 @@ from mixbench.checkpoint import Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Images, load
 from mixbench.measure.accuracy import evaluate
+from mixbench.suite.trial import Trial
 from mixbench.train import build_model, make_engine, train_epoch
-from mixbench.trial import Trial
 from mixbench.world import connect
 
 

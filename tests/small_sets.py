@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from mixbench.data import files, formats
-from mixbench.data.datasets import Dataset, find_dataset
+from mixbench.suite.datasets import Dataset, find_dataset
 
 SIZES = ((40, 60), (33, 25), (64, 64))
 """Heights and widths of the photographs, in turn."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mixbench.schema import Suite
+from mixbench.suite.schema import Suite
 
 SCHEMA = Suite.model_json_schema()
 Drawn = st.SearchStrategy[Any]

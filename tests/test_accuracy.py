@@ -15,8 +15,8 @@ from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy
 from mixbench.measure.subject import Pools, Subject
 from mixbench.parts import Curve, Epoch
+from mixbench.suite.trial import Trial
 from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
-from mixbench.trial import Trial
 from mixbench.world import World
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials

@@ -15,11 +15,11 @@ from torchvision.transforms.autoaugment import RandAugment as TorchvisionsRandAu
 from torchvision.transforms.autoaugment import _apply_op
 
 from mixbench.data import augment, color, loader
-from mixbench.data.datasets import Dataset
 from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
-from mixbench.recipe import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
+from mixbench.suite.datasets import Dataset
+from mixbench.suite.recipe import Augment, ColorJitter, Erasing, RandAugment, ResizeCrop
 from mixbench.system.precision import products
 
 UNLIKELY = 0.001  # the p-value that each of some twenty checks with fixed seeds must exceed

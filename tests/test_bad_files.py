@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.suite import load
+from mixbench.suite.load import load
 from mixbench.zoo import registry
 from tests.refusals import Refuse, refuse, snapshot, suite_with
 
@@ -138,7 +138,7 @@ def test_a_file_that_may_not_be_read_is_refused(
     def denied(path: Path, **_: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("mixbench.yamltext.open", denied, raising=False)
+    monkeypatch.setattr("mixbench.suite.document.open", denied, raising=False)
     assert refuse("s.yaml") == "mixbench: cannot read s.yaml: Permission denied\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from mixbench.schema import Suite, models_in
+from mixbench.suite.schema import Suite, models_in
 from tests.bad_values import ENTRIES, RECIPE, SUITE
 from tests.refusals import Refuse, refuse, suite_with
 

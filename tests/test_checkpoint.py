@@ -23,7 +23,7 @@ from mixbench.errors import TrialError
 from mixbench.measure import accuracy
 from mixbench.room import needed_bytes
 from mixbench.run import Run, complete
-from mixbench.trial import Checkpointing, Trial
+from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
 

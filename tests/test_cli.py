@@ -14,7 +14,7 @@ import pytest
 from mixbench import cli
 from mixbench.run import Progress
 from mixbench.session import Session
-from mixbench.suite import load
+from mixbench.suite.load import load
 from mixbench.system.files import write_atomically
 from tests import fake_runs
 
@@ -162,7 +162,7 @@ def test_a_dry_run_prints_the_plan_and_its_work_and_writes_nothing(mixbench: She
 
 
 def test_a_dry_run_knows_the_hours_of_every_seed_where_one_s_speed_is_known(mixbench: Shell, suite: Path) -> None:
-    from mixbench.suite import load
+    from mixbench.suite.load import load
 
     loaded, trials = load(str(suite))
     records = [fake_runs.done(trials[0], 99.0, train_samples_per_sec=1437.0, infer_samples_per_sec=1.0)]

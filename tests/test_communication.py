@@ -13,9 +13,9 @@ from mixbench.measure import communication
 from mixbench.record import Record
 from mixbench.run import Run
 from mixbench.samples import Communication
-from mixbench.suite import load
+from mixbench.suite.load import load
+from mixbench.suite.trial import Throughput
 from mixbench.train import import_deepspeed
-from mixbench.trial import Throughput
 from mixbench.world import World
 from tests.trials import SMALL, write_suite
 

@@ -15,7 +15,7 @@ from mixbench.pairs import METRICS, SideBySide, side_by_side
 from mixbench.record import Record
 from mixbench.run import Run
 from mixbench.statistics import holm
-from mixbench.trial import Throughput, Trial
+from mixbench.suite.trial import Throughput, Trial
 from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, write_run
 
 Make = Callable[..., Run]

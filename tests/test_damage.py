@@ -18,7 +18,7 @@ from mixbench.report import write
 from mixbench.results import NEWER, collect, tables
 from mixbench.run import Progress, Run
 from mixbench.session import Session
-from mixbench.suite import load
+from mixbench.suite.load import load
 from mixbench.system.checksum import sealed
 from mixbench.system.files import set_aside
 from tests.fake_runs import damaged, done, trial, write_run

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from mixbench.data import store
 from mixbench.data.augment import crop
-from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
 from mixbench.data.formats import idx
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.store import Images
 from mixbench.errors import RequestError
-from mixbench.recipe import Augment, RandAugment
+from mixbench.suite.datasets import find_dataset
+from mixbench.suite.recipe import Augment, RandAugment
 from tests.small_sets import need_fashion_mnist
 
 

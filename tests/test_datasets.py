@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mixbench.data.datasets import DATASETS, find_dataset
 from mixbench.data.formats import read
 from mixbench.data.store import load
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import DATASETS, find_dataset
 from tests import small_sets
 from tests.small_sets import write_tree
 

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 
 from mixbench import cli
-from mixbench.data.datasets import Dataset, find_dataset
 from mixbench.data.decode import FILES_A_TASK, open_rgb
 from mixbench.data.decoded import DecodedCache, Pixels, caches_of_splits, decoded_pixels
 from mixbench.data.formats import read
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import load
 from mixbench.errors import RequestError
-from mixbench.recipe import Augment, ResizeCrop
+from mixbench.suite.datasets import Dataset, find_dataset
+from mixbench.suite.recipe import Augment, ResizeCrop
 from mixbench.system.lock import locked
 from tests import disks
 from tests.small_sets import photograph, write_tree
@@ -205,7 +205,7 @@ def test_a_file_that_is_no_image_is_named_and_what_was_decoded_is_kept(tree: Pat
 DECODE = """
 import os, signal, sys
 from pathlib import Path
-from mixbench.data.datasets import find_dataset
+from mixbench.suite.datasets import find_dataset
 from mixbench.data.decoded import decoded_pixels
 from mixbench.data.formats import read
 

@@ -14,12 +14,12 @@ from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
 from mixbench.checkpoint import Position
 from mixbench.data import store
-from mixbench.data.datasets import find_dataset
 from mixbench.data.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
-from mixbench.suite import load
+from mixbench.suite.datasets import find_dataset
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 from mixbench.train import build_model, make_engine, train_epoch, train_step
-from mixbench.trial import Trial
 from mixbench.world import connect
 from mixbench.zoo.registry import create_model
 from tests import small_sets

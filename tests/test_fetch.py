@@ -16,11 +16,11 @@ import torchvision.datasets as official
 from mixbench import cli
 from mixbench.data.cache import caches_of
 from mixbench.data.check import check_one
-from mixbench.data.datasets import find_dataset
 from mixbench.data.fetch import fetch
 from mixbench.data.files import IDX_FILES, missing, require
 from mixbench.data.store import load
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import find_dataset
 from mixbench.system.lock import locked
 from tests import small_sets
 from tests.server import Server, serving
@@ -283,7 +283,7 @@ def test_counts_and_speed_need_no_data(tmp_path: Path, root: Path) -> None:
 
 
 def test_two_image_folders_of_one_name_are_refused(tmp_path: Path) -> None:
-    from mixbench.suite import load as load_suite
+    from mixbench.suite.load import load as load_suite
 
     folders = [str(small_sets.write_tree(tmp_path / name, {"cat": (80, 1)})) for name in "ab"]
     suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": folder} for folder in folders])
@@ -292,7 +292,7 @@ def test_two_image_folders_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_image_folder_starts_at_the_suite_file(tmp_path: Path) -> None:
-    from mixbench.suite import load as load_suite
+    from mixbench.suite.load import load as load_suite
 
     small_sets.write_tree(tmp_path / "photos", {"cat": (80, 1), "dog": (1, 1)})
     suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": "photos", "image_size": 16}])

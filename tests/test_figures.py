@@ -19,7 +19,7 @@ from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.figures import figures
 from mixbench.results import tables
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from tests.fake_runs import MODELS, RECIPE, done, full_run, trial, write_run
 from tests.test_report import EVIL
 

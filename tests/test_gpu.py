@@ -6,7 +6,7 @@ import pytest
 
 from mixbench.launch import launch
 from mixbench.run import Run
-from mixbench.suite import load
+from mixbench.suite.load import load
 from tests.trials import SMALL, write_suite
 
 

@@ -20,8 +20,8 @@ from mixbench.parts import Complexity
 from mixbench.processes import end_ranks
 from mixbench.record import Record, read_record
 from mixbench.run import Progress, Run
-from mixbench.suite import load
-from mixbench.trial import Trial
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 from mixbench.worker import Job
 from tests.trials import SMALL, write_suite
 

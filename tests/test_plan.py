@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from mixbench.errors import RequestError
-from mixbench.plan import merge
-from mixbench.suite import load
-from mixbench.trial import Trial
+from mixbench.suite.load import load
+from mixbench.suite.plan import merge
+from mixbench.suite.trial import Trial
 from mixbench.zoo.registry import create_model
 
 SUITE: dict[str, Any] = {"name": "s", "models": ["splitmixer_i_256_8"], "datasets": ["digits"]}

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mixbench.cli import cli
 from mixbench.run import Run
-from mixbench.suite import load
+from mixbench.suite.load import load
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 

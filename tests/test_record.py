@@ -14,9 +14,9 @@ import pytest
 from mixbench.parts import Complexity, Curve, Epoch, Layer
 from mixbench.record import COLUMNS, DamagedRecord, Record, Status, read_record
 from mixbench.samples import ThroughputSamples
+from mixbench.suite.trial import Measure
 from mixbench.system.checksum import is_untouched, sealed
 from mixbench.system.files import set_aside, to_json, write_atomically
-from mixbench.trial import Measure
 from tests.fake_runs import ENVIRONMENT, damaged
 from tests.trials import plan_trials
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from mixbench import reference
 from mixbench.record import COLUMNS
-from mixbench.schema import Suite
+from mixbench.suite.schema import Suite
 from mixbench.summary import SUMMARY_COLUMNS
 from mixbench.system.content import content
 from tests.bad_values import ENTRIES, RECIPE, SUITE

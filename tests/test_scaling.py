@@ -14,7 +14,7 @@ from mixbench.report.html import html
 from mixbench.report.prediction import fit, predict
 from mixbench.results import Tables, tables
 from mixbench.samples import Communication, ThroughputSamples
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from tests.fake_runs import ENVIRONMENT, RECIPE, done, trial, write_run
 from tests.test_figures import said
 

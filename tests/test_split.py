@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixbench.data.split import Part, chosen, training_images
+from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import RequestError
-from mixbench.recipe import Recipe
 from mixbench.record import Record
+from mixbench.suite.datasets import training_images
+from mixbench.suite.recipe import Recipe
 from tests.trials import RECIPE, plan_trials
 
 LABELS = torch.tensor([0] * 40 + [1] * 25 + [2] * 9)

@@ -13,7 +13,7 @@ from mixbench.checkpoint import Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
 

@@ -16,10 +16,10 @@ import torch
 
 from mixbench.data import cache as caches
 from mixbench.data.cache import Cache
-from mixbench.data.datasets import find_dataset
 from mixbench.data.files import cache_folders
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import find_dataset
 from mixbench.system.lock import locked
 from tests import small_sets
 from tests.disks import read_only

@@ -10,7 +10,6 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
-from mixbench.data.datasets import find_dataset
 from mixbench.data.decode import open_rgb
 from mixbench.data.draws import CropBox
 from mixbench.data.formats import read
@@ -18,7 +17,8 @@ from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError
-from mixbench.recipe import Augment, ResizeCrop
+from mixbench.suite.datasets import find_dataset
+from mixbench.suite.recipe import Augment, ResizeCrop
 from tests.small_sets import write_tree
 from tests.trials import plan_trials
 

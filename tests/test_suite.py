@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.suite import find_suite, load
+from mixbench.suite.load import find_suite, load
 
 GOOD = """\
 name: good

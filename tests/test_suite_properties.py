@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mixbench.errors import RequestError
-from mixbench.suite import load
-from mixbench.trial import Trial
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 from tests.suite_strategies import SCHEMA, leaves, suites, wrong
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)  # no explaining, which takes minutes

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from mixbench.cli import cli
-from mixbench.data.datasets import DATASETS
 from mixbench.published import find
-from mixbench.suite import bundled_suites, find_suite, load
+from mixbench.suite.datasets import DATASETS
+from mixbench.suite.load import bundled_suites, find_suite, load
 from mixbench.system.content import content
 from tests import small_sets
 

@@ -17,7 +17,7 @@ from mixbench.measure.subject import Pools, Subject
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
 from mixbench.record import Record
 from mixbench.samples import Conditions, ThroughputSamples
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from mixbench.world import World
 from mixbench.zoo.registry import load_plugin
 from tests.trials import SMALL, plan_trials

@@ -12,14 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from mixbench.average import follow, make_average
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
-from mixbench.recipe import Optimizer, Recipe, Schedule
+from mixbench.suite.datasets import find_dataset
+from mixbench.suite.recipe import Optimizer, Recipe, Schedule
+from mixbench.suite.trial import Trial
 from mixbench.system.precision import products
 from mixbench.train import build_model, deepspeed_config, lr_share, make_engine, make_optimizer, train_step
-from mixbench.trial import Trial
 from mixbench.world import World, connect
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mixbench.recipe import Augment, Optimizer, Recipe
+from mixbench.suite.recipe import Augment, Optimizer, Recipe
+from mixbench.suite.trial import display_name, trial_id
 from mixbench.system.files import file_name
-from mixbench.trial import display_name, trial_id
 
 ARGUMENTS = {"dim": 256, "ratio": "2/3", "image_size": 32, "in_chans": 3, "num_classes": 10}
 POINT = dict(

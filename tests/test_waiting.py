@@ -15,8 +15,8 @@ from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.run import Run
+from mixbench.suite.trial import Trial
 from mixbench.train import build_model, make_engine, train_epoch
-from mixbench.trial import Trial
 from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from mixbench.record import Record
 from mixbench.run import Progress, Run, describe
+from mixbench.suite.trial import Trial
 from mixbench.system.files import write_atomically
-from mixbench.trial import Trial
 from mixbench.watch import Watch
 from tests import fake_runs
 

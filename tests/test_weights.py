@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from mixbench.cli import cli
 from mixbench.data import store
-from mixbench.data.datasets import find_dataset
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy
 from mixbench.record import Record
 from mixbench.run import Run
+from mixbench.suite.datasets import find_dataset
 from mixbench.world import connect
 from mixbench.zoo import weights
 from mixbench.zoo.registry import create_model

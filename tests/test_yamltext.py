@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.yamltext import parse, parse_value, read
+from mixbench.suite.document import parse, parse_value, read
 
 
 def test_every_value_knows_its_line() -> None:

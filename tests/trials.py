@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from mixbench.suite import load
-from mixbench.trial import Trial
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 
 SMALL = {
     "mixer": {"name": "mixer_s4", "dim": 16, "depth": 2, "patch_size": 2, "token_dim": 8, "channel_dim": 32},

@@ -9,9 +9,9 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from mixbench.data.datasets import DATASETS, Dataset, find_dataset
 from mixbench.data.files import BUILT_IN, cache_folders, find_folder, folders, lack, missing, remedy
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import DATASETS, Dataset, find_dataset
 from mixbench.system.files import file_name
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mixbench.data import augment as kernels
 from mixbench.data.color import color_jitter
-from mixbench.recipe import Augment, ColorJitter, ResizeCrop
+from mixbench.suite.recipe import Augment, ColorJitter, ResizeCrop
 from mixbench.system.precision import products
 
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mixbench.data.datasets import Dataset
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import Dataset
 from mixbench.system.files import nearest_there
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mixbench.data.datasets import Dataset, classes_in, image_files
 from mixbench.data.files import IDX_FILES, data_root, find_folder, remedy
 from mixbench.errors import RequestError
+from mixbench.suite.datasets import Dataset, classes_in, image_files
 
 # the SHA-256 sums of Fashion-MNIST's four files unpacked, in the order of IDX_FILES (Debian packs them anew; with the
 # authors' names and times put back into the gzip headers, its files have the MD5 sums that torchvision checks)

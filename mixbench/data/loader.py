@@ -6,11 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mixbench.data.datasets import Dataset
 from mixbench.data.draws import CropBox, Draws, Stream, generator
 from mixbench.data.split import Part
 from mixbench.data.store import Images
-from mixbench.recipe import Augment
+from mixbench.suite.datasets import Dataset
+from mixbench.suite.recipe import Augment
 
 LOT_VALUES = 512 * 3 * 32 * 32
 """How many of an image's values are augmented at once, where a batch has fewer: 512 images of CIFAR's size."""

@@ -5,22 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mixbench.data.datasets import Dataset
 from mixbench.errors import RequestError
-from mixbench.recipe import Recipe
+from mixbench.suite.datasets import HELD_OUT
+from mixbench.suite.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from mixbench.data.store import Images, Splits
-
-HELD_OUT = 10  # one image in ten, of each class
-
-
-def training_images(dataset: Dataset, recipe: Recipe) -> int:
-    """How many images a recipe trains on, at least: `split: val` holds out a tenth of each class, rounded down."""
-    return dataset.train_images - (dataset.train_images // HELD_OUT if recipe.split == "val" else 0)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mixbench.data.cache import Cache, Say, cached
-from mixbench.data.datasets import Dataset
 from mixbench.data.decoded import decoded_pixels
 from mixbench.data.formats import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
+from mixbench.suite.datasets import Dataset
 from mixbench.system.host import cores
 
 BATCHES_AHEAD = 3

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mixbench.samples import Communication
-from mixbench.trial import Throughput
+from mixbench.suite.trial import Throughput
 from mixbench.world import World
 
 Action = Callable[[], Any]

@@ -8,9 +8,9 @@ import torch
 from torch.autograd.profiler import profile
 
 from mixbench.measure.subject import give_back_memory
+from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.train import as_input, autocast, build_model
-from mixbench.trial import Trial
 from mixbench.world import World
 
 CPU_BYTES = 1 << 30

@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 
+from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.system.precision import set_products
 from mixbench.train import as_input, build_model, make_engine, train_step
-from mixbench.trial import Trial
 from mixbench.world import World
 
 Kind = Literal["inference", "training"]

@@ -21,7 +21,7 @@ from mixbench.measure.conditions import Watch
 from mixbench.measure.largest import largest_batch
 from mixbench.measure.subject import Kind, Pools, Subject, allocated, give_back_memory, prime
 from mixbench.samples import Communication, Conditions, ThroughputSamples
-from mixbench.trial import Trial
+from mixbench.suite.trial import Trial
 from mixbench.world import World
 
 # weights, gradients and two moments of AdamW, 4 bytes each: what may lie on the device at once

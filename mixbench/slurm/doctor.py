@@ -20,9 +20,9 @@ from mixbench.slurm.probing import probe_array, probed
 from mixbench.slurm.profile import Minutes, Profile
 from mixbench.slurm.queue import Unavailable, ask, most_in_array
 from mixbench.slurm.submit import check, command, executor
+from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 from mixbench.terminal import console
-from mixbench.trial import Trial
 
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 Size = tuple[int, int]
@@ -44,7 +44,7 @@ class Node:
 
 def examine(profile: Profile, suite: str | None, out: Path, wait: float) -> list[Check]:
     """All checks; what goes on meanwhile is told on stderr.  Raises RequestError where the suite is bad."""
-    from mixbench.suite import load
+    from mixbench.suite.load import load
 
     trials = load(suite, (), profile.resources)[1] if suite else []
     aside = console(stderr=True)

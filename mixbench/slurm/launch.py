@@ -12,8 +12,8 @@ from mixbench.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, last_state, queued
 from mixbench.slurm.submit import submit
+from mixbench.suite.trial import Trial
 from mixbench.system.files import written
-from mixbench.trial import Trial
 
 POLL_SECONDS, QUEUE_SECONDS = 1.0, 10.0
 GONE_SECONDS = 90.0

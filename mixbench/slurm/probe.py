@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter
 
-from mixbench.data.datasets import Dataset
 from mixbench.data.files import lack
 from mixbench.doctor import Check, attempt, installation, training_step
 from mixbench.errors import RequestError
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.rank import address, keep_caches
+from mixbench.suite.datasets import Dataset
 from mixbench.system.files import write_atomically
 
 if TYPE_CHECKING:

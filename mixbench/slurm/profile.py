@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from mixbench.errors import RequestError, nearest, refusal, shown
-from mixbench.schema import explain
+from mixbench.suite.document import read
+from mixbench.suite.fields import AsList, Count, PathText, Positive, Strict, Title
+from mixbench.suite.schema import explain
 from mixbench.system.content import content
-from mixbench.values import AsList, Count, PathText, Positive, Strict, Title
-from mixbench.yamltext import read
 
 BUILT_IN = ("local", "debug")
 OURS = {

@@ -27,8 +27,8 @@ from mixbench.slurm.jobs import AGAIN, Array
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, most_in_array, queued
 from mixbench.slurm.rank import CACHES
+from mixbench.suite.trial import Trial
 from mixbench.system.files import to_json, write_atomically
-from mixbench.trial import Trial
 from mixbench.work import macs_of, training_macs
 
 UNSURE = re.compile(r"tim(ed? ?|e-)out|contact|communicat|connect|sense of sbatch|zero bytes", re.IGNORECASE)

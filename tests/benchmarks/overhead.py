@@ -28,10 +28,10 @@ from mixbench.data import store
 from mixbench.data.loader import TrainLoader
 from mixbench.measure.accuracy import evaluate
 from mixbench.run import Run
-from mixbench.suite import load
+from mixbench.suite.load import load
+from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.system.host import environment
 from mixbench.train import build_model, make_engine, train_epoch, train_step
-from mixbench.trial import Checkpointing, Trial
 from mixbench.world import World, connect
 from tests.benchmarks.table import Line
 

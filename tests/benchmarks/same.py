@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.measure import throughput
 from mixbench.record import Record
-from mixbench.suite import load
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 from mixbench.system.host import device_name
 from mixbench.terminal import console, print_table
-from mixbench.trial import Trial
 from mixbench.world import connect
 from tests.benchmarks.table import Line
 

@@ -38,12 +38,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.checkpoint import Position
 from mixbench.data import store
-from mixbench.data.datasets import find_dataset
 from mixbench.data.loader import TrainLoader
-from mixbench.suite import load
+from mixbench.suite.datasets import find_dataset
+from mixbench.suite.load import load
+from mixbench.suite.trial import Trial
 from mixbench.system.host import environment, installed
 from mixbench.train import as_input, build_model, make_engine, make_optimizer, train_epoch
-from mixbench.trial import Trial
 from mixbench.world import World, connect
 from tests.benchmarks.table import Line
 

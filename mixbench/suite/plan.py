@@ -10,12 +10,12 @@ from itertools import groupby, product
 from math import prod
 from typing import Any
 
-from mixbench.data.split import training_images
-from mixbench.recipe import Recipe
-from mixbench.schema import Suite
-from mixbench.subjects import Problem, Subject, fit
-from mixbench.trial import Trial, trial_id
-from mixbench.yamltext import KeyPath, dotted
+from mixbench.suite.datasets import training_images
+from mixbench.suite.document import KeyPath, dotted
+from mixbench.suite.recipe import Recipe
+from mixbench.suite.resolve import Problem, Subject, fit
+from mixbench.suite.schema import Suite
+from mixbench.suite.trial import Trial, trial_id
 
 MOST_TRIALS = 100_000
 MOST_IMAGES = 1_000_000

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from mixbench.data.datasets import Dataset, find_dataset
 from mixbench.errors import RequestError, cut, described, nearest
-from mixbench.schema import ModelSpec, Suite
+from mixbench.suite.datasets import Dataset, find_dataset
+from mixbench.suite.document import KeyPath
+from mixbench.suite.schema import ModelSpec, Suite
+from mixbench.suite.trial import display_name
 from mixbench.system.checksum import fingerprint
-from mixbench.trial import display_name
-from mixbench.yamltext import KeyPath
 from mixbench.zoo.pretrained import find_pretrained
 from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
 from mixbench.zoo.weights import check

@@ -1,13 +1,23 @@
 """The table of datasets.  Neither torch nor any data is needed to read it."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mixbench.errors import RequestError
+from mixbench.suite.recipe import Recipe
+
+if TYPE_CHECKING:
+    pass
+
+
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, whatever their case."""
@@ -227,3 +237,11 @@ def classes_in(folder: Path, part: str) -> list[str]:
 def image_files(folder: Path) -> Iterator[str]:
     """The names of the images in a folder, in any order."""
     return (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
+
+
+HELD_OUT = 10  # one image in ten, of each class
+
+
+def training_images(dataset: Dataset, recipe: Recipe) -> int:
+    """How many images a recipe trains on, at least: `split: val` holds out a tenth of each class, rounded down."""
+    return dataset.train_images - (dataset.train_images // HELD_OUT if recipe.split == "val" else 0)

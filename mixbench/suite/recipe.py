@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from mixbench.values import (
+from mixbench.suite.fields import (
     Below1,
     Count,
     Fraction01,

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mixbench.data.datasets import Dataset
 from mixbench.errors import shown
-from mixbench.recipe import Recipe
+from mixbench.suite.datasets import Dataset
+from mixbench.suite.fields import AsList, Count, Distinct, NonNegative, Strict
+from mixbench.suite.recipe import Recipe
 from mixbench.system.files import file_name
-from mixbench.values import AsList, Count, Distinct, NonNegative, Strict
 
 Precision = Literal["fp32", "tf32", "bf16", "amp-bf16", "amp-fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from mixbench.errors import cut, nearest, shown, wanted
-from mixbench.recipe import Recipe
-from mixbench.trial import Checkpointing, Measure, MemoryFormat, Precision, Throughput
-from mixbench.values import AsList, Count, Distinct, PathText, Strict, Title
-from mixbench.yamltext import KeyPath, dotted
+from mixbench.suite.document import KeyPath, dotted
+from mixbench.suite.fields import AsList, Count, Distinct, PathText, Strict, Title
+from mixbench.suite.recipe import Recipe
+from mixbench.suite.trial import Checkpointing, Measure, MemoryFormat, Precision, Throughput
 
 
 def as_entry(value: Any) -> Any:

@@ -11,13 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from mixbench.errors import RequestError, cut, nearest, printable, refusal, shown
-from mixbench.plan import merge, plan
-from mixbench.schema import DatasetSpec, ModelSpec, Suite, as_entry, explain
-from mixbench.subjects import Problem, fit
+from mixbench.suite.document import Document, KeyPath, dotted, parse, parse_value, read
+from mixbench.suite.fields import as_list
+from mixbench.suite.plan import merge, plan
+from mixbench.suite.resolve import Problem, fit
+from mixbench.suite.schema import DatasetSpec, ModelSpec, Suite, as_entry, explain
+from mixbench.suite.trial import Trial
 from mixbench.system.content import content
-from mixbench.trial import Trial
-from mixbench.values import as_list
-from mixbench.yamltext import Document, KeyPath, dotted, parse, parse_value, read
 
 BATCH_KEYS = {"recipe", "resources", "measure"}
 """The keys that decide how large a batch may be."""
