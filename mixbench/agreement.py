@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
-from mixbench.parts import Complexity, Layer
 from mixbench.published import Convention, PublishedFigure
+from mixbench.run.parts import Complexity, Layer
 from mixbench.statistics import Interval, supported
 
 TOP1_TOLERANCE = 0.5

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mixbench.errors import TrialError
-from mixbench.parts import Epoch
-from mixbench.run import Run, complete
+from mixbench.run.folder import Run, complete
+from mixbench.run.parts import Epoch
 from mixbench.snapshot import restore, states, unpickled
 from mixbench.suite.trial import Trial
 from mixbench.system.files import remove, set_aside, sync_names, to_json, write_atomically

@@ -55,7 +55,7 @@ def run(
 
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
-    from mixbench.claim import Taken
+    from mixbench.run.claim import Taken
     from mixbench.session import Session
     from mixbench.slurm.profile import find_cluster
     from mixbench.suite.load import load
@@ -104,7 +104,7 @@ def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
 def status(run: Path, as_json: bool) -> None:
     """Show how far the run in folder RUN is."""
     from mixbench.results import collect
-    from mixbench.run import Run
+    from mixbench.run.folder import Run
     from mixbench.status import print_status
 
     print_status(Run(run), collect(Run(run)), as_json)
@@ -123,7 +123,7 @@ def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
     TRIAL is an id as `mixbench status RUN --json` has it, the beginning of one, or a pattern: 'convmixer*-s0-*'.
     """
     from mixbench.logs import print_logs
-    from mixbench.run import Run
+    from mixbench.run.folder import Run
 
     print_logs(Run(run), trial, rank, follow)
 
@@ -136,7 +136,7 @@ def cancel(run: Path, as_json: bool) -> None:
 
     What was measured is kept, and what was trained up to its last checkpoint.
     """
-    from mixbench.run import Run
+    from mixbench.run.folder import Run
     from mixbench.slurm.cancel import cancel as cancel_jobs
     from mixbench.slurm.cancel import told
 
@@ -163,7 +163,7 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     with --out there is one of all, whose rows say which run they are of.
     """
     from mixbench.report import DEFAULT, write
-    from mixbench.run import Run
+    from mixbench.run.folder import Run
 
     found = [Run(folder) for folder in runs]
     for each in found:
@@ -199,7 +199,7 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
     throughput and memory are not.
     """
     from mixbench.compare import print_comparison
-    from mixbench.run import Run
+    from mixbench.run.folder import Run
 
     if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
         sys.exit(EXIT_FAILED)

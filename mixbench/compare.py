@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mixbench.limits import Limit, checked, crossed, parse
 from mixbench.pairs import METRICS, MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.status import varied
 from mixbench.terminal import console, print_table
 

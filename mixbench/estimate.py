@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mixbench.errors import RequestError
-from mixbench.record import Record
+from mixbench.run.record import Record
 from mixbench.session import Session
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mixbench.record import Record
+from mixbench.run.record import Record
 
 
 @dataclass

@@ -20,9 +20,9 @@ from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
 from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
-from mixbench.record import Record
 from mixbench.room import RECORD_BYTES
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import set_aside, text_of, write_atomically, written
 from mixbench.system.host import timestamp, usable_cores

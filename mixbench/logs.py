@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mixbench import claim
 from mixbench.errors import RequestError, nearest, printable, shown
-from mixbench.run import Run
+from mixbench.run import claim
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import SlurmJob, find
 from mixbench.slurm.queue import Unavailable, queued
 from mixbench.system.files import text_of

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mixbench.errors import RequestError, cut, printable
-from mixbench.record import Record
 from mixbench.results import DAMAGED, Collected, collect
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
 from mixbench.suite.trial import Trial
 from mixbench.summary import NOT_IN_PLAN, groups

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mixbench.record import COLUMNS, Record
+from mixbench.run.record import COLUMNS, Record
 from mixbench.suite.fields import AsList
 from mixbench.suite.schema import Suite, models_in
 from mixbench.summary import SUMMARY_COLUMNS, SummaryRow

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from mixbench import damage
-from mixbench.commands import Command, commands
 from mixbench.errors import RequestError
-from mixbench.record import COLUMNS, Record, Status
-from mixbench.run import Run
+from mixbench.run import damage
+from mixbench.run.commands import Command, commands
+from mixbench.run.folder import Run
+from mixbench.run.record import COLUMNS, Record, Status
 from mixbench.suite.trial import Trial
 from mixbench.summary import NOT_IN_PLAN, SUMMARY_COLUMNS, Group, SummaryRow, groups
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from mixbench.errors import RequestError
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixbench import damage
-from mixbench.claim import claimed, holder
-from mixbench.commands import note
 from mixbench.data.files import require
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
-from mixbench.record import Record
 from mixbench.results import collect
 from mixbench.room import check_room
-from mixbench.run import Run
+from mixbench.run import damage
+from mixbench.run.claim import claimed, holder
+from mixbench.run.commands import note
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.slurm import submit
 from mixbench.slurm.jobs import open_jobs
 from mixbench.slurm.launch import Launch

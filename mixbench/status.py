@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from mixbench.claim import holder
 from mixbench.flags import by_kind
-from mixbench.record import Record
 from mixbench.results import Collected
-from mixbench.run import Run, describe
+from mixbench.run.claim import holder
+from mixbench.run.folder import Run
+from mixbench.run.progress import describe
+from mixbench.run.record import Record
 from mixbench.summary import NOT_IN_PLAN
 from mixbench.terminal import console, print_table
 

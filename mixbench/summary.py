@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from mixbench.record import Record
+from mixbench.run.record import Record
 from mixbench.statistics import Interval, interval
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mixbench.record import Record
-from mixbench.run import Progress, Run, describe
+from mixbench.run.folder import Run
+from mixbench.run.progress import Progress, describe
+from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixbench.desk import Desk, words
-from mixbench.parts import Complexity
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.parts import Complexity
 from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint
 from mixbench.system.files import write_atomically

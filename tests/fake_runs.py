@@ -5,10 +5,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mixbench.parts import Complexity, Curve, Environment, Epoch, Layer
-from mixbench.record import Details, Record
-from mixbench.run import Run
-from mixbench.samples import ThroughputSamples
+from mixbench.run.folder import Run
+from mixbench.run.parts import Complexity, Curve, Environment, Epoch, Layer
+from mixbench.run.record import Details, Record
+from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.datasets import Dataset
 from mixbench.suite.recipe import Optimizer, Recipe
 from mixbench.suite.trial import Throughput, Trial

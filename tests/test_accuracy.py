@@ -14,7 +14,7 @@ from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy
 from mixbench.measure.subject import Pools, Subject
-from mixbench.parts import Curve, Epoch
+from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
 from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
 from mixbench.world import World

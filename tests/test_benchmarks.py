@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from mixbench.data.store import Images
 from mixbench.measure import throughput
-from mixbench.record import Record
-from mixbench.samples import ThroughputSamples
+from mixbench.run.record import Record
+from mixbench.run.timings import ThroughputSamples
 from mixbench.world import World
 from tests import failing_benchmarks
 from tests.benchmarks import __main__ as table

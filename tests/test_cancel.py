@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.claim import claimed
-from mixbench.run import Run
+from mixbench.run.claim import claimed
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import Array, State, jobs
 from mixbench.slurm.profile import Profile
 from mixbench.system.files import to_json

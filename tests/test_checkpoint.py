@@ -17,12 +17,12 @@ from torch import Tensor
 
 from mixbench import train
 from mixbench.checkpoint import Checkpoints
-from mixbench.claim import Claim, Taken
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
 from mixbench.measure import accuracy
 from mixbench.room import needed_bytes
-from mixbench.run import Run, complete
+from mixbench.run.claim import Claim, Taken
+from mixbench.run.folder import Run, complete
 from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.world import World
 from tests.trials import RECIPE, SMALL, plan_trials

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mixbench import claim
-from mixbench.claim import Claim, Holder, Taken, claimed, holder, latest
 from mixbench.errors import RequestError
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.run import claim
+from mixbench.run.claim import Claim, Holder, Taken, claimed, holder, latest
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from tests import fake_runs
 
 DEADLINE = 60
@@ -180,7 +180,7 @@ def test_a_silent_holder_on_another_machine_loses_the_run_and_writes_no_more_whe
     folder: Path, tmp_path: Path
 ) -> None:
     code = PRELUDE + (
-        "from tests import fake_runs; from mixbench.run import Run\n"
+        "from tests import fake_runs; from mixbench.run.folder import Run\n"
         "trial = fake_runs.trial(); ran = Path(sys.argv[1]).parent\n"
         "try:\n"
         " with claim.claimed(Path(sys.argv[1]), print) as mine:\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mixbench import cli
-from mixbench.run import Progress
+from mixbench.run.progress import Progress
 from mixbench.session import Session
 from mixbench.suite.load import load
 from mixbench.system.files import write_atomically

@@ -10,9 +10,9 @@ import torch
 
 from mixbench.launch import launch
 from mixbench.measure import communication
-from mixbench.record import Record
-from mixbench.run import Run
-from mixbench.samples import Communication
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
+from mixbench.run.timings import Communication
 from mixbench.suite.load import load
 from mixbench.suite.trial import Throughput
 from mixbench.train import import_deepspeed

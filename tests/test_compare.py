@@ -12,8 +12,8 @@ from mixbench.cli import cli
 from mixbench.errors import RequestError
 from mixbench.limits import parse
 from mixbench.pairs import METRICS, SideBySide, side_by_side
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.statistics import holm
 from mixbench.suite.trial import Throughput, Trial
 from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, write_run

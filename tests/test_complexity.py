@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from mixbench.measure import complexity
-from mixbench.parts import Complexity
+from mixbench.run.parts import Complexity
 from mixbench.zoo.registry import create_model, find, list_models
 
 GOLDEN = Path(__file__).parent / "golden" / "counts.csv"

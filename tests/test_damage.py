@@ -11,12 +11,13 @@ from random import Random
 
 import pytest
 
-from mixbench import damage
-from mixbench.commands import commands
 from mixbench.errors import RequestError
 from mixbench.report import write
 from mixbench.results import NEWER, collect, tables
-from mixbench.run import Progress, Run
+from mixbench.run import damage
+from mixbench.run.commands import commands
+from mixbench.run.folder import Run
+from mixbench.run.progress import Progress
 from mixbench.session import Session
 from mixbench.suite.load import load
 from mixbench.system.checksum import sealed

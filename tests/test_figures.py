@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.figures import figures
 from mixbench.results import tables
+from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from tests.fake_runs import MODELS, RECIPE, done, full_run, trial, write_run
 from tests.test_report import EVIL

@@ -6,7 +6,6 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.parts import Layer
 from mixbench.report.board import board
 from mixbench.report.figures import figures
 from mixbench.report.findings import Findings, Sentence, findings
@@ -15,6 +14,7 @@ from mixbench.report.models import alike
 from mixbench.report.page import missing
 from mixbench.report.prices import PRICES, front
 from mixbench.results import tables
+from mixbench.run.parts import Layer
 from mixbench.summary import groups
 from tests.fake_runs import RECIPE, done, trial, write_run
 

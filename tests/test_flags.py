@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from mixbench.flags import by_kind
-from mixbench.record import Record
 from mixbench.report.csv import csv
 from mixbench.report.latex import latex
 from mixbench.report.markdown import markdown
 from mixbench.results import collect, tables
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.status import print_summary
 from tests.fake_runs import done, full_run, trial, write_run
 

@@ -20,7 +20,7 @@ from mixbench.cli import cli
 from mixbench.report import FORMS, latex, markdown, write
 from mixbench.report.timm import ACCURACIES, SPEEDS
 from mixbench.results import tables
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.system.checksum import sealed
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixbench.launch import launch
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from tests.trials import SMALL, write_suite
 

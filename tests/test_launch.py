@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from mixbench.claim import holder
 from mixbench.errors import RequestError
 from mixbench.launch import Slot, _blame, _slots, launch
-from mixbench.parts import Complexity
 from mixbench.processes import end_ranks
-from mixbench.record import Record, read_record
-from mixbench.run import Progress, Run
+from mixbench.run.claim import holder
+from mixbench.run.folder import Run
+from mixbench.run.parts import Complexity
+from mixbench.run.progress import Progress
+from mixbench.run.record import Record, read_record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.worker import Job

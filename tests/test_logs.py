@@ -9,7 +9,7 @@ import pytest
 
 from mixbench import cli
 from mixbench.logs import Tail, find_trial
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from tests import fake_runs
 from tests.trials import SMALL, write_suite
 

@@ -14,7 +14,7 @@ from mixbench import published
 from mixbench.agreement import Agreement, agreement
 from mixbench.errors import RequestError
 from mixbench.measure import complexity
-from mixbench.parts import Complexity
+from mixbench.run.parts import Complexity
 from mixbench.statistics import Interval, interval
 from mixbench.zoo import registry
 

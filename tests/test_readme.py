@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mixbench.cli import cli
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.load import load
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")

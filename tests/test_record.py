@@ -11,9 +11,9 @@ from typing import get_args
 
 import pytest
 
-from mixbench.parts import Complexity, Curve, Epoch, Layer
-from mixbench.record import COLUMNS, DamagedRecord, Record, Status, read_record
-from mixbench.samples import ThroughputSamples
+from mixbench.run.parts import Complexity, Curve, Epoch, Layer
+from mixbench.run.record import COLUMNS, DamagedRecord, Record, Status, read_record
+from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.trial import Measure
 from mixbench.system.checksum import is_untouched, sealed
 from mixbench.system.files import set_aside, to_json, write_atomically

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from mixbench import reference
-from mixbench.record import COLUMNS
+from mixbench.run.record import COLUMNS
 from mixbench.suite.schema import Suite
 from mixbench.summary import SUMMARY_COLUMNS
 from mixbench.system.content import content

@@ -13,16 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from mixbench.cli import cli
-from mixbench.commands import note
 from mixbench.errors import RequestError
-from mixbench.record import Details
 from mixbench.report import numbers, write
 from mixbench.report.board import board
 from mixbench.report.csv import csv
 from mixbench.report.html import html
 from mixbench.results import tables
-from mixbench.run import Progress, Run
-from mixbench.samples import ThroughputSamples
+from mixbench.run.commands import note
+from mixbench.run.folder import Run
+from mixbench.run.progress import Progress
+from mixbench.run.record import Details
+from mixbench.run.timings import ThroughputSamples
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 FIGURES = ("params", "macs", "throughput", "time", "memory", "curves", "seeds", "published")

@@ -8,7 +8,8 @@ import pytest
 
 from mixbench.errors import RequestError
 from mixbench.results import collect, tables
-from mixbench.run import Progress, Run
+from mixbench.run.folder import Run
+from mixbench.run.progress import Progress
 from mixbench.summary import SummaryRow
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 

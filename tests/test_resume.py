@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mixbench.record import Record, read_record
+from mixbench.run.record import Record, read_record
 from tests.trials import SMALL, write_suite
 
 DEADLINE = 300

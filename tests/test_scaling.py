@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixbench.record import Record
 from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.report.prediction import fit, predict
 from mixbench.results import Tables, tables
-from mixbench.samples import Communication, ThroughputSamples
+from mixbench.run.record import Record
+from mixbench.run.timings import Communication, ThroughputSamples
 from mixbench.suite.trial import Trial
 from tests.fake_runs import ENVIRONMENT, RECIPE, done, trial, write_run
 from tests.test_figures import said

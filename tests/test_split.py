@@ -8,7 +8,7 @@ import torch
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import RequestError
-from mixbench.record import Record
+from mixbench.run.record import Record
 from mixbench.suite.datasets import training_images
 from mixbench.suite.recipe import Recipe
 from tests.trials import RECIPE, plan_trials

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.claim import holder
 from mixbench.report import write
 from mixbench.results import collect
-from mixbench.run import Run
+from mixbench.run.claim import holder
+from mixbench.run.folder import Run
 from tests import fake_runs
 from tests.disks import freeze
 from tests.test_room import DEADLINE, FAULTY

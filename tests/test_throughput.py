@@ -15,8 +15,8 @@ from mixbench.measure import largest, throughput
 from mixbench.measure import subject as subject_module
 from mixbench.measure.subject import Pools, Subject
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
-from mixbench.record import Record
-from mixbench.samples import Conditions, ThroughputSamples
+from mixbench.run.record import Record
+from mixbench.run.timings import Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.world import World
 from mixbench.zoo.registry import load_plugin

@@ -14,7 +14,7 @@ from mixbench.average import make_average
 from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
 from mixbench.train import build_model, make_engine, train_epoch
 from mixbench.world import World

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mixbench.record import Record
-from mixbench.run import Progress, Run, describe
+from mixbench.run.folder import Run
+from mixbench.run.progress import Progress, describe
+from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import write_atomically
 from mixbench.watch import Watch

@@ -12,8 +12,8 @@ from mixbench.cli import cli
 from mixbench.data import store
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.suite.datasets import find_dataset
 from mixbench.world import connect
 from mixbench.zoo import weights

@@ -14,7 +14,7 @@ from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
-from mixbench.parts import Curve, Epoch
+from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
 from mixbench.train import as_input, autocast, build_model, make_engine, train_epoch
 from mixbench.world import World

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mixbench.samples import Communication
+from mixbench.run.timings import Communication
 from mixbench.suite.trial import Throughput
 from mixbench.world import World
 

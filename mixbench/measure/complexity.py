@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from mixbench.parts import Complexity, Layer
+from mixbench.run.parts import Complexity, Layer
 from mixbench.system.content import content
 from mixbench.system.files import write_atomically
 from mixbench.zoo import registry

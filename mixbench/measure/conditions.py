@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 
-from mixbench.samples import Conditions, GpuConditions, Spread
+from mixbench.run.timings import Conditions, GpuConditions, Spread
 from mixbench.system.host import usable_cores
 from mixbench.world import World
 

@@ -20,7 +20,7 @@ from mixbench.measure import communication
 from mixbench.measure.conditions import Watch
 from mixbench.measure.largest import largest_batch
 from mixbench.measure.subject import Kind, Pools, Subject, allocated, give_back_memory, prime
-from mixbench.samples import Communication, Conditions, ThroughputSamples
+from mixbench.run.timings import Communication, Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.world import World
 

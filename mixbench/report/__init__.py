@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mixbench.report.csv import csv
 from mixbench.results import Tables, tables
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.system.files import write_atomically
 
 _FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")

@@ -8,11 +8,11 @@ from statistics import fmean
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from mixbench.parts import Epoch
 from mixbench.report import numbers
 from mixbench.report.drawing import Drawing, Scene, blank, drawing
 from mixbench.report.scatter import accuracy
 from mixbench.report.svg import INK, Mark
+from mixbench.run.parts import Epoch
 from mixbench.summary import Group
 
 MOST_CURVES = 24

@@ -8,12 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mixbench.parts import Layer
-from mixbench.record import Record
 from mixbench.report import sketch
 from mixbench.report.names import settings
 from mixbench.report.steps import Kind, samples, steps
 from mixbench.results import Tables
+from mixbench.run.parts import Layer
+from mixbench.run.record import Record
 from mixbench.summary import Group
 
 COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out

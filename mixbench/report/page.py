@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mixbench.commands import Command
-from mixbench.parts import Environment
-from mixbench.record import Record
 from mixbench.report import numbers
 from mixbench.report.board import common_flags, seeds
 from mixbench.results import Tables
+from mixbench.run.commands import Command
+from mixbench.run.parts import Environment
+from mixbench.run.record import Record
 from mixbench.summary import NOT_IN_PLAN, Group
 
 T = TypeVar("T")

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mixbench.record import Record
 from mixbench.report import numbers
-from mixbench.samples import percentile
+from mixbench.run.record import Record
+from mixbench.run.timings import percentile
 from mixbench.summary import SummaryRow
 
 Kind = Literal["infer", "train"]

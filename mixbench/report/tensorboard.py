@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from mixbench.errors import RequestError
-from mixbench.record import Record
 from mixbench.results import Tables
+from mixbench.run.record import Record
 
 FILE = "events.out.tfevents.mixbench"
 """TensorBoard reads the files that have `tfevents` in their names."""

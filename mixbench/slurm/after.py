@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mixbench.claim import latest
 from mixbench.launch import blame
+from mixbench.run.claim import latest
 from mixbench.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
 from mixbench.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
 from mixbench.slurm.rank import job_here, restarts

@@ -5,9 +5,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from mixbench import claim
 from mixbench.errors import RequestError
-from mixbench.run import Run
+from mixbench.run import claim
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import jobs, read_array
 from mixbench.slurm.queue import Queued, Unavailable, ask, queued
 

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.errors import RequestError
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.slurm.profile import Profile
 from mixbench.system.files import to_json, write_atomically
 

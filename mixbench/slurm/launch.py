@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
-from mixbench.claim import seize
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome
-from mixbench.run import Run
+from mixbench.run.claim import seize
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, last_state, queued

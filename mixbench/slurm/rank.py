@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixbench.claim import Claim, Taken, seize
 from mixbench.errors import RequestError
-from mixbench.run import Run
+from mixbench.run.claim import Claim, Taken, seize
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import Note, SlurmJob, read_array, write_note
 from mixbench.slurm.profile import Profile
 from mixbench.system.signals import Stop, Stopped

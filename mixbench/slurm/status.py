@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mixbench.record import Record
 from mixbench.results import Collected
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.slurm.jobs import SlurmJob, open_jobs
 from mixbench.slurm.jobs import jobs as all_jobs
 from mixbench.slurm.queue import Queued, Unavailable, last_state, queued

@@ -22,7 +22,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mixbench.errors import RequestError
 from mixbench.launch import reopen
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import AGAIN, Array
 from mixbench.slurm.profile import Profile
 from mixbench.slurm.queue import Unavailable, most_in_array, queued

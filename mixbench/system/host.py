@@ -14,7 +14,7 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from mixbench.parts import Environment
+from mixbench.run.parts import Environment
 
 
 def environment() -> Environment:

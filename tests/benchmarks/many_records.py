@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.parts import Layer
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.parts import Layer
+from mixbench.run.record import Record
 from tests.fake_runs import CIFAR10, MODELS, done, trial, write_run
 
 SEEDS, DATASETS = 10, ("cifar10", "cifar100", "food101", "flowers102")

@@ -14,7 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from tests.benchmarks.many_records import report
 from tests.benchmarks.table import Line

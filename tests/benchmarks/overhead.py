@@ -27,7 +27,7 @@ from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
 from mixbench.measure.accuracy import evaluate
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.system.host import environment

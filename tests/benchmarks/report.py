@@ -17,12 +17,12 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.parts import Layer
 from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.results import tables
-from mixbench.run import Run
-from mixbench.samples import ThroughputSamples
+from mixbench.run.folder import Run
+from mixbench.run.parts import Layer
+from mixbench.run.timings import ThroughputSamples
 from mixbench.system.checksum import sealed
 from mixbench.system.files import to_json
 from tests.browser.conftest import BINARY

@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.measure import throughput
-from mixbench.record import Record
+from mixbench.run.record import Record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.system.host import device_name

@@ -15,9 +15,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.record import Record
 from mixbench.results import tables
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from tests.benchmarks.table import Line
 
 BATCH = 32

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from mixbench.record import Record
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
 from mixbench.slurm.jobs import Note, SlurmJob, jobs, notes
 from tests.slurm.testbed import Slurm, until
 from tests.trials import write_suite

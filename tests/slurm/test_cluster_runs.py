@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.slurm.jobs import jobs, notes
 from tests.slurm.runs import Training
 from tests.slurm.testbed import Slurm, until

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mixbench.parts import Complexity, Curve, Environment
-from mixbench.samples import ThroughputSamples, percentile, variation
+from mixbench.run.parts import Complexity, Curve, Environment
+from mixbench.run.timings import ThroughputSamples, percentile, variation
 from mixbench.suite.trial import Measure, Trial
 from mixbench.system import checksum as seal
 

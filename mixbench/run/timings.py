@@ -4,7 +4,7 @@ from statistics import fmean, median, quantiles, stdev
 
 from pydantic import Field
 
-from mixbench.parts import Frozen
+from mixbench.run.parts import Frozen
 
 BUSY_SHARE = 0.1
 """Of the cores: kept busy by others, they are a neighbour that is told of."""

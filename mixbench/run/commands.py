@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ValidationError
 
-from mixbench.run import Run
+from mixbench.run.folder import Run
 from mixbench.system.files import text_of, write_atomically
 
 FILE = "commands.jsonl"

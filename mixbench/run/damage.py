@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from mixbench.errors import RequestError
-from mixbench.record import SCHEMA_VERSION, DamagedRecord, Record
-from mixbench.run import Run
+from mixbench.run.folder import Run
+from mixbench.run.record import SCHEMA_VERSION, DamagedRecord, Record
 from mixbench.suite.trial import Trial
 from mixbench.system import checksum as seal
 from mixbench.system.files import set_aside

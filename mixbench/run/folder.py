@@ -11,37 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from mixbench.claim import Claim
 from mixbench.errors import RequestError
-from mixbench.record import DamagedRecord, Record, read_record
+from mixbench.run.claim import Claim
+from mixbench.run.progress import Progress
+from mixbench.run.record import DamagedRecord, Record, read_record
 from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint, is_intact, is_untouched, sealed
 from mixbench.system.files import remove, text_of, to_json, write_atomically
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
-
-
-class Progress(BaseModel):
-    """What a trial is doing now, for whoever watches.  `done` and `total` count epochs or repeats."""
-
-    part: str
-    done: int = 0
-    total: int = 0
-    loss: float | None = None
-    samples_per_sec: float | None = None
-    updated_at: float
-
-
-def describe(trial: Trial, progress: Progress) -> str:
-    """`splitmixer_i_256_8 digits seed 0: epoch 3/12, loss 0.412, 5,210 images/s`."""
-    steps = f"{progress.part} {progress.done:,}/{progress.total:,}" if progress.total else progress.part
-    rounds = f"throughput, {progress.done}/{progress.total} rounds" if progress.done else "throughput"
-    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": rounds}.get(progress.part, steps)
-    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-    speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
-    return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"
 
 
 @dataclass(frozen=True)

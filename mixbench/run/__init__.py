@@ -1,0 +1,1 @@
+"""The run folder: records, who may write them, what is damaged."""

@@ -1,0 +1,26 @@
+"""What a trial is doing now."""
+
+from pydantic import BaseModel
+
+from mixbench.suite.trial import Trial
+
+
+class Progress(BaseModel):
+    """What a trial is doing now, for whoever watches.  `done` and `total` count epochs or repeats."""
+
+    part: str
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    samples_per_sec: float | None = None
+    updated_at: float
+
+
+def describe(trial: Trial, progress: Progress) -> str:
+    """`splitmixer_i_256_8 digits seed 0: epoch 3/12, loss 0.412, 5,210 images/s`."""
+    steps = f"{progress.part} {progress.done:,}/{progress.total:,}" if progress.total else progress.part
+    rounds = f"throughput, {progress.done}/{progress.total} rounds" if progress.done else "throughput"
+    what = {"accuracy": f"epoch {progress.done}/{progress.total}", "throughput": rounds}.get(progress.part, steps)
+    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+    speed = "" if progress.samples_per_sec is None else f", {progress.samples_per_sec:,.0f} images/s"
+    return f"{trial.label} {trial.dataset} seed {trial.seed}: {what}{loss}{speed}"
