@@ -108,7 +108,7 @@ def training_step(world: "World") -> str:
 
 def _data() -> str:
     """What is on this machine; nothing is fetched for a check."""
-    from mixbench.data.files import data_root, missing
+    from mixbench.data.locations import data_root, missing
     from mixbench.suite.datasets import DATASETS
 
     here = [dataset.name for dataset in DATASETS.values() if not missing(dataset)]

@@ -47,8 +47,8 @@ def print_plan(session: Session, as_json: bool) -> None:
 
 def _to_be_decoded(trials: list[Trial]) -> str:
     """How much of a disk the images take that are yet to be decoded; empty where there are none, or no data."""
-    from mixbench.data.decoded import to_be_decoded
-    from mixbench.data.room import in_words
+    from mixbench.data.disk_space import in_words
+    from mixbench.data.pixel_cache import to_be_decoded
 
     with suppress(RequestError):  # a run says what is missing
         if caches := to_be_decoded(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)):

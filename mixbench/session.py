@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixbench.data.files import require
+from mixbench.data.locations import require
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
@@ -77,7 +77,7 @@ class Session:
             data = dict.fromkeys(trial.data for trial in todo)
             require(data)
             if any(dataset.decoded for dataset in data):
-                from mixbench.data.decoded import require_decoded
+                from mixbench.data.pixel_cache import require_decoded
 
                 require_decoded(data)
         check_room(todo, self.run.folder, self._at_once())

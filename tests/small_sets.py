@@ -14,7 +14,8 @@ import torchvision.datasets as official
 from PIL import Image
 from scipy.io import savemat
 
-from mixbench.data import files, formats
+from mixbench.data import locations as files
+from mixbench.data import readers as formats
 from mixbench.suite.datasets import Dataset, find_dataset
 
 SIZES = ((40, 60), (33, 25), (64, 64))

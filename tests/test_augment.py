@@ -14,8 +14,10 @@ from torchvision.transforms import functional as F
 from torchvision.transforms.autoaugment import RandAugment as TorchvisionsRandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
-from mixbench.data import augment, color, loader
-from mixbench.data.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
+from mixbench.data import loader
+from mixbench.data.augment import color
+from mixbench.data.augment import kernels as augment
+from mixbench.data.augment.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
 from mixbench.suite.datasets import Dataset

@@ -13,10 +13,10 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
 from mixbench.data import store
-from mixbench.data.augment import crop
-from mixbench.data.draws import Draws
-from mixbench.data.formats import idx
+from mixbench.data.augment.draws import Draws
+from mixbench.data.augment.kernels import crop
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
+from mixbench.data.readers import idx
 from mixbench.data.store import Images
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import find_dataset

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixbench.data.formats import read
+from mixbench.data.readers import read
 from mixbench.data.store import load
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import DATASETS, find_dataset

@@ -17,9 +17,9 @@ from PIL import Image
 
 from mixbench import cli
 from mixbench.data.decode import FILES_A_TASK, open_rgb
-from mixbench.data.decoded import DecodedCache, Pixels, caches_of_splits, decoded_pixels
-from mixbench.data.formats import read
 from mixbench.data.loader import TrainLoader, evaluation_batches
+from mixbench.data.pixel_cache import DecodedCache, Pixels, caches_of_splits, decoded_pixels
+from mixbench.data.readers import read
 from mixbench.data.store import load
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset, find_dataset
@@ -206,8 +206,8 @@ DECODE = """
 import os, signal, sys
 from pathlib import Path
 from mixbench.suite.datasets import find_dataset
-from mixbench.data.decoded import decoded_pixels
-from mixbench.data.formats import read
+from mixbench.data.pixel_cache import decoded_pixels
+from mixbench.data.readers import read
 
 chunks = 0
 
@@ -327,7 +327,7 @@ def test_a_disk_that_fills_while_it_is_decoded_is_said_and_what_is_there_is_kept
 ) -> None:
     with disks.small(tmp_path / "disk", 1_200_000) as disk:
         monkeypatch.setenv("MIXBENCH_CACHE", str(disk))
-        monkeypatch.setattr("mixbench.data.decoded.estimated_bytes", lambda files: 0)
+        monkeypatch.setattr("mixbench.data.pixel_cache.estimated_bytes", lambda files: 0)
         (disk / "other").write_bytes(bytes(600_000))
         with pytest.raises(RequestError, match=r"cannot be kept in .*/disk: No space left on device"):
             decode(tree)

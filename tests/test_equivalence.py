@@ -14,7 +14,7 @@ from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
 from mixbench.checkpoint import Position
 from mixbench.data import store
-from mixbench.data.draws import Draws
+from mixbench.data.augment.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load

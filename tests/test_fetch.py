@@ -14,10 +14,10 @@ import pytest
 import torchvision.datasets as official
 
 from mixbench import cli
-from mixbench.data.cache import caches_of
+from mixbench.data.array_cache import caches_of
 from mixbench.data.check import check_one
 from mixbench.data.fetch import fetch
-from mixbench.data.files import IDX_FILES, missing, require
+from mixbench.data.locations import IDX_FILES, missing, require
 from mixbench.data.store import load
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import find_dataset
@@ -254,7 +254,7 @@ def test_a_run_without_its_data_ends_before_anything_is_started(tmp_path: Path, 
 
 def test_fashion_mnist_is_no_longer_downloaded_by_a_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIXBENCH_DATA", str(root))
-    monkeypatch.setattr("mixbench.data.files.DEBIAN_FASHION_MNIST", root / "nothing")
+    monkeypatch.setattr("mixbench.data.locations.DEBIAN_FASHION_MNIST", root / "nothing")
     with pytest.raises(RequestError, match=r"in .*nothing and .*FashionMNIST/raw\).*data fetch fashion_mnist, or"):
         require([find_dataset("fashion_mnist")])
 

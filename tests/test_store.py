@@ -14,9 +14,9 @@ from random import Random
 import pytest
 import torch
 
-from mixbench.data import cache as caches
-from mixbench.data.cache import Cache
-from mixbench.data.files import cache_folders
+from mixbench.data import array_cache as caches
+from mixbench.data.array_cache import Cache
+from mixbench.data.locations import cache_folders
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import find_dataset
@@ -179,7 +179,7 @@ def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch
 BUILD = """
 import sys, time
 from pathlib import Path
-from mixbench.data.cache import Cache
+from mixbench.data.array_cache import Cache
 
 def write(path):
     with open(sys.argv[2], "a") as log:

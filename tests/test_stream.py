@@ -10,10 +10,10 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
+from mixbench.data.augment.draws import CropBox
 from mixbench.data.decode import open_rgb
-from mixbench.data.draws import CropBox
-from mixbench.data.formats import read
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
+from mixbench.data.readers import read
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError

@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from mixbench.data.files import BUILT_IN, cache_folders, find_folder, folders, lack, missing, remedy
+from mixbench.data.locations import BUILT_IN, cache_folders, find_folder, folders, lack, missing, remedy
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import DATASETS, Dataset, find_dataset
 from mixbench.system.files import file_name
@@ -91,7 +91,7 @@ def _image_folders() -> list[tuple[str, str]]:
 
 def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
     """The bytes of each cache, its state, and what is to be said of it; all of them are read whole."""
-    from mixbench.data.cache import caches_of, set_aside_of
+    from mixbench.data.array_cache import caches_of, set_aside_of
 
     for cache in caches_of(dataset.name):
         whole = cache.is_good()
@@ -106,7 +106,7 @@ def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
 
 def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
     """Likewise those of a streamed dataset's decoded images."""
-    from mixbench.data.decoded import DecodedCache, caches_of_splits
+    from mixbench.data.pixel_cache import DecodedCache, caches_of_splits
 
     known: dict[Path, DecodedCache] = {}
     with suppress(RequestError):  # what is wrong with the dataset's files is said of them
@@ -127,7 +127,7 @@ def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
 
 def damage(dataset: Dataset) -> str:
     """What is wrong with a dataset's own files: checksums where its authors give any, else names and numbers."""
-    from mixbench.data.formats import read
+    from mixbench.data.readers import read
 
     try:
         splits = read(dataset)

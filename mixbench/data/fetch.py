@@ -8,7 +8,7 @@ from tarfile import TarError
 
 from mixbench.data.check import chosen, damage
 from mixbench.data.download import Say, Show, WrongFile, download
-from mixbench.data.files import BUILT_IN, FILES, data_root, find_folder, lack, remedy
+from mixbench.data.locations import BUILT_IN, FILES, data_root, find_folder, lack, remedy
 from mixbench.data.unpack import unpack
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset

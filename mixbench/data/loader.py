@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mixbench.data.draws import CropBox, Draws, Stream, generator
+from mixbench.data.augment.draws import CropBox, Draws, Stream, generator
 from mixbench.data.split import Part
 from mixbench.data.store import Images
 from mixbench.suite.datasets import Dataset

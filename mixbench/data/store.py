@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixbench.data.cache import Cache, Say, cached
-from mixbench.data.decoded import decoded_pixels
-from mixbench.data.formats import Raw, read
+from mixbench.data.array_cache import Cache, Say, cached
+from mixbench.data.pixel_cache import decoded_pixels
+from mixbench.data.readers import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
 from mixbench.suite.datasets import Dataset
 from mixbench.system.host import cores

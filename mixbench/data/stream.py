@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mixbench.data.decode import end_with_parent, open_rgb, resized
-from mixbench.data.decoded import Pixels
+from mixbench.data.pixel_cache import Pixels
 from mixbench.errors import RequestError
 
 Box = Callable[[int, int, int], tuple[int, int, int, int] | None]

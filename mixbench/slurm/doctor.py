@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mixbench.data.files import lack
+from mixbench.data.locations import lack
 from mixbench.doctor import Check, attempt, installation
 from mixbench.errors import RequestError, nearest
 from mixbench.slurm.probe import Asked

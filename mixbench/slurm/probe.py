@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter
 
-from mixbench.data.files import lack
+from mixbench.data.locations import lack
 from mixbench.doctor import Check, attempt, installation, training_step
 from mixbench.errors import RequestError
 from mixbench.slurm.profile import Profile

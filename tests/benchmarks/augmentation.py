@@ -19,7 +19,7 @@ from torchvision.transforms import RandAugment as TorchvisionsRandAugment
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.data.draws import Draws
+from mixbench.data.augment.draws import Draws
 from mixbench.suite.recipe import Augment, RandAugment
 
 BATCH, ROUNDS = 512, 25

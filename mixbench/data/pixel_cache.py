@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixbench.data.cache import Say, cannot_keep, whole_sha256
+from mixbench.data.array_cache import Say, cannot_keep, whole_sha256
 from mixbench.data.decode import FILES_A_TASK, in_processes, open_rgb, write_at
-from mixbench.data.files import cache_folders
-from mixbench.data.formats import read
-from mixbench.data.room import estimated_bytes, require_room
+from mixbench.data.disk_space import estimated_bytes, require_room
+from mixbench.data.locations import cache_folders
+from mixbench.data.readers import read
 from mixbench.suite.datasets import Dataset
 from mixbench.system.files import file_name, write_atomically
 from mixbench.system.lock import locked

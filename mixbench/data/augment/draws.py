@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixbench.data import augment as kernels
-from mixbench.data.color import color_jitter
+from mixbench.data.augment import kernels
+from mixbench.data.augment.color import color_jitter
 from mixbench.suite.recipe import Augment, ColorJitter, ResizeCrop
 from mixbench.system.precision import products
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mixbench.data.files import IDX_FILES, data_root, find_folder, remedy
+from mixbench.data.locations import IDX_FILES, data_root, find_folder, remedy
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset, classes_in, image_files
 

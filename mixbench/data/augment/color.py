@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from mixbench.data.augment import groups
+from mixbench.data.augment.kernels import groups
 
 
 def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from mixbench.data.decode import decode_files, write_at
-from mixbench.data.files import cache_folders
-from mixbench.data.room import require_room
+from mixbench.data.disk_space import require_room
+from mixbench.data.locations import cache_folders
 from mixbench.errors import RequestError
 from mixbench.system.files import set_aside, write_atomically
 from mixbench.system.lock import locked

@@ -1,0 +1,1 @@
+"""Random choices for each image, and the kernels that carry them out."""
