@@ -18,7 +18,7 @@ from mixbench.system.memory import out_of_memory
 if TYPE_CHECKING:
     from mixbench.data.store import Splits
     from mixbench.suite.datasets import Dataset
-    from mixbench.world import World
+    from mixbench.train.distributed import World
 
 PROGRESS_SECONDS = 0.5
 TRACE_END = 10_000  # characters of a traceback's beginning and end

@@ -13,7 +13,7 @@ from mixbench.slurm.queue import Unavailable
 from mixbench.system.host import device_name, installed
 
 if TYPE_CHECKING:
-    from mixbench.world import World
+    from mixbench.train.distributed import World
 
 PACKAGES = ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")
 
@@ -78,7 +78,7 @@ def _models() -> str:
 def _engine() -> str:
     import tempfile
 
-    from mixbench.world import connect
+    from mixbench.train.distributed import connect
 
     with tempfile.TemporaryDirectory() as folder:
         return training_step(connect(Path(folder) / "meeting.json"))
@@ -88,7 +88,7 @@ def training_step(world: "World") -> str:
     """One step of a tiny network through DeepSpeed, with gloo or NCCL."""
     import torch
 
-    from mixbench.train import import_deepspeed
+    from mixbench.train.engine import import_deepspeed
 
     deepspeed = import_deepspeed()
     network = torch.nn.Linear(4, 2).to(world.device)

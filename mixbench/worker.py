@@ -62,7 +62,7 @@ def work(job: Job) -> None:
     try:
         import torch
 
-        from mixbench.world import connect
+        from mixbench.train.distributed import connect
 
         world = connect(job.folder / "meeting.json", rank, size, place.local_rank, size // place.num_nodes)
         desk = Desk(job.run, job.current_file, world, speaks=place.cluster == "local")
@@ -135,8 +135,8 @@ def _time(trials: list[Trial], counts: dict[str, Complexity], desk: Desk) -> Non
 
 
 def _learn(trials: list[Trial], desk: Desk) -> None:
-    from mixbench.checkpoint import Checkpoints
     from mixbench.measure import accuracy
+    from mixbench.train.checkpoint import Checkpoints
 
     for trial in trials:
         with desk.at(trial, "accuracy"):

@@ -16,7 +16,7 @@ from tests.disks import small
 
 if TYPE_CHECKING:
     from mixbench.data.store import Splits
-    from mixbench.world import World
+    from mixbench.train.distributed import World
 
 REQUIRE_ALL = "MIXBENCH_REQUIRE_ALL"
 
@@ -62,7 +62,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> "World":
     """This process alone."""
-    from mixbench.world import connect
+    from mixbench.train.distributed import connect
 
     return connect(tmp_path_factory.mktemp("meeting") / "meeting.json")
 

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixbench import checkpoint, train
 from mixbench.measure import accuracy
+from mixbench.train import checkpoint
+from mixbench.train import engine as train
 from mixbench.zoo.registry import register_model
 
 seen: Counter[str] = Counter()

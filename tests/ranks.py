@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 
-from mixbench.checkpoint import Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Images, load
 from mixbench.measure.accuracy import evaluate
 from mixbench.suite.trial import Trial
-from mixbench.train import build_model, make_engine, train_epoch
-from mixbench.world import connect
+from mixbench.train.checkpoint import Position
+from mixbench.train.distributed import connect
+from mixbench.train.engine import build_model, make_engine
+from mixbench.train.loop import train_epoch
 
 
 def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:

@@ -16,8 +16,9 @@ from mixbench.measure import accuracy
 from mixbench.measure.subject import Pools, Subject
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
-from mixbench.train import MEMORY_FORMATS, build_model, lr_share, make_engine
-from mixbench.world import World
+from mixbench.train.distributed import World
+from mixbench.train.engine import MEMORY_FORMATS, build_model, make_engine
+from mixbench.train.schedule import lr_share
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials
 

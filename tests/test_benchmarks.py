@@ -16,7 +16,7 @@ from mixbench.data.store import Images
 from mixbench.measure import throughput
 from mixbench.run.record import Record
 from mixbench.run.timings import ThroughputSamples
-from mixbench.world import World
+from mixbench.train.distributed import World
 from tests import failing_benchmarks
 from tests.benchmarks import __main__ as table
 from tests.benchmarks import same, scaling, training

@@ -15,8 +15,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixbench import train
-from mixbench.checkpoint import Checkpoints
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
 from mixbench.measure import accuracy
@@ -24,7 +22,9 @@ from mixbench.room import needed_bytes
 from mixbench.run.claim import Claim, Taken
 from mixbench.run.folder import Run, complete
 from mixbench.suite.trial import Checkpointing, Trial
-from mixbench.world import World
+from mixbench.train import engine as train
+from mixbench.train.checkpoint import Checkpoints
+from mixbench.train.distributed import World
 from tests.trials import RECIPE, SMALL, plan_trials
 
 ALWAYS = Checkpointing(minutes=1e-9)
@@ -385,7 +385,7 @@ def test_the_seconds_of_training_are_those_since_the_last_point_without_what_sav
 ) -> None:
     recipe, now = {"epochs": 3, "evaluate_every": 2}, [0.0]
     trial = small_trial(tmp_path, checkpoint, recipe=recipe)
-    monkeypatch.setattr("mixbench.train.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("mixbench.train.engine.time.perf_counter", lambda: now[0])
     save, train_step = Checkpoints.save, train.train_step
 
     def slow_save(self: Checkpoints, *arguments: Any) -> None:

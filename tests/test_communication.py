@@ -15,8 +15,8 @@ from mixbench.run.record import Record
 from mixbench.run.timings import Communication
 from mixbench.suite.load import load
 from mixbench.suite.trial import Throughput
-from mixbench.train import import_deepspeed
-from mixbench.world import World
+from mixbench.train.distributed import World
+from mixbench.train.engine import import_deepspeed
 from tests.trials import SMALL, write_suite
 
 RECIPES = [{"name": f"zero{stage}", "global_batch_size": 16, "zero_stage": stage} for stage in (0, 2)]

@@ -16,7 +16,7 @@ from mixbench.measure import conditions
 from mixbench.measure.conditions import Gpu, Watch, own_seconds, slowed_by
 from mixbench.measure.subject import cache_bytes
 from mixbench.run.timings import Conditions, GpuConditions, ThroughputSamples
-from mixbench.world import World
+from mixbench.train.distributed import World
 
 # says who it is; stops by itself should nobody stop it
 BUSY = """

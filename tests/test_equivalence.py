@@ -12,15 +12,16 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
-from mixbench.checkpoint import Position
 from mixbench.data import store
 from mixbench.data.augment.draws import Draws
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
-from mixbench.train import build_model, make_engine, train_epoch, train_step
-from mixbench.world import connect
+from mixbench.train.checkpoint import Position
+from mixbench.train.distributed import connect
+from mixbench.train.engine import build_model, make_engine
+from mixbench.train.loop import train_epoch, train_step
 from mixbench.zoo.registry import create_model
 from tests import small_sets
 
@@ -96,7 +97,7 @@ def test_the_cifar_suites_recipe_is_the_usual_loop_at_each_of_30_steps(
         ours.append(loss.item())
         return loss
 
-    monkeypatch.setattr("mixbench.train.train_step", noted)
+    monkeypatch.setattr("mixbench.train.loop.train_step", noted)
     engine = make_engine(build_model(trial, world), trial, world)
     loader = TrainLoader(images, trial.data, trial.recipe.augment, BATCH, world.rank, world.size)
     for epoch in range(trial.recipe.epochs):

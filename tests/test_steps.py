@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixbench import train
-from mixbench.checkpoint import Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
 from mixbench.suite.trial import Trial
-from mixbench.world import World
+from mixbench.train import engine as train
+from mixbench.train.checkpoint import Position
+from mixbench.train.distributed import World
 from tests.trials import RECIPE, SMALL, plan_trials
 
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}

@@ -18,7 +18,7 @@ from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
 from mixbench.run.record import Record
 from mixbench.run.timings import Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
-from mixbench.world import World
+from mixbench.train.distributed import World
 from mixbench.zoo.registry import load_plugin
 from tests.trials import SMALL, plan_trials
 

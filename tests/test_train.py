@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mixbench.average import follow, make_average
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import load
 from mixbench.measure import accuracy
@@ -19,8 +18,12 @@ from mixbench.suite.datasets import find_dataset
 from mixbench.suite.recipe import Optimizer, Recipe, Schedule
 from mixbench.suite.trial import Trial
 from mixbench.system.precision import products
-from mixbench.train import build_model, deepspeed_config, lr_share, make_engine, make_optimizer, train_step
-from mixbench.world import World, connect
+from mixbench.train.distributed import World, connect
+from mixbench.train.ema import follow, make_average
+from mixbench.train.engine import build_model, deepspeed_config, make_engine
+from mixbench.train.loop import train_step
+from mixbench.train.optimizer import make_optimizer
+from mixbench.train.schedule import lr_share
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials
 
@@ -131,7 +134,7 @@ def test_a_cpu_keeps_the_memory_that_a_step_gives_back_for_the_next() -> None:
     program = """
 import resource
 import torch
-from mixbench.world import _keep_freed_memory
+from mixbench.train.distributed import _keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mixbench.average import make_average
-from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
-from mixbench.train import build_model, make_engine, train_epoch
-from mixbench.world import World
+from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.train.distributed import World
+from mixbench.train.ema import make_average
+from mixbench.train.engine import build_model, make_engine
+from mixbench.train.loop import train_epoch
 from tests.trials import RECIPE, SMALL, plan_trials
 
 aten = torch.ops.aten
@@ -119,7 +120,7 @@ def test_a_step_that_asks_is_noticed(
     ask: Callable[[Tensor], Any], tmp_path: Path, world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [trial] = plan_trials(tmp_path)
-    monkeypatch.setattr("mixbench.train.as_input", lambda images, trial: (ask(images.sum()), images)[1])
+    monkeypatch.setattr("mixbench.train.engine.as_input", lambda images, trial: (ask(images.sum()), images)[1])
     with pytest.raises(AssertionError, match="waits for the device"):
         train_under(NoAnswers, trial, digits, world, Run(tmp_path / "run"))
 

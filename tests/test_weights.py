@@ -15,7 +15,7 @@ from mixbench.measure import accuracy
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.datasets import find_dataset
-from mixbench.world import connect
+from mixbench.train.distributed import connect
 from mixbench.zoo import weights
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite

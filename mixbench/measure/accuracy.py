@@ -8,16 +8,17 @@ import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from mixbench.average import make_average
-from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import TrialError
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
-from mixbench.train import as_input, autocast, build_model, make_engine, train_epoch
-from mixbench.world import World
+from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.train.distributed import World
+from mixbench.train.ema import make_average
+from mixbench.train.engine import as_input, autocast, build_model, make_engine
+from mixbench.train.loop import train_epoch
 from mixbench.zoo.weights import load, save
 
 Report = Callable[[int, float, float], None]

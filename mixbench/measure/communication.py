@@ -12,7 +12,7 @@ import torch
 
 from mixbench.run.timings import Communication
 from mixbench.suite.trial import Throughput
-from mixbench.world import World
+from mixbench.train.distributed import World
 
 Action = Callable[[], Any]
 

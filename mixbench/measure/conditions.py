@@ -10,7 +10,7 @@ import torch
 
 from mixbench.run.timings import Conditions, GpuConditions, Spread
 from mixbench.system.host import usable_cores
-from mixbench.world import World
+from mixbench.train.distributed import World
 
 LOOK_SECONDS = 0.5
 MOST_LOOKS = 5

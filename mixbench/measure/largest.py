@@ -10,8 +10,8 @@ from torch.autograd.profiler import profile
 from mixbench.measure.subject import give_back_memory
 from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
-from mixbench.train import as_input, autocast, build_model
-from mixbench.world import World
+from mixbench.train.distributed import World
+from mixbench.train.engine import as_input, autocast, build_model
 
 CPU_BYTES = 1 << 30
 """Taken for a device's memory on a CPU, whose own has no edge that one could go up to and come back from."""

@@ -11,8 +11,9 @@ import torch
 from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.system.precision import set_products
-from mixbench.train import as_input, build_model, make_engine, train_step
-from mixbench.world import World
+from mixbench.train.distributed import World
+from mixbench.train.engine import as_input, build_model, make_engine
+from mixbench.train.loop import train_step
 
 Kind = Literal["inference", "training"]
 POOL_CACHES = 2

@@ -22,7 +22,7 @@ from mixbench.measure.largest import largest_batch
 from mixbench.measure.subject import Kind, Pools, Subject, allocated, give_back_memory, prime
 from mixbench.run.timings import Communication, Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
-from mixbench.world import World
+from mixbench.train.distributed import World
 
 # weights, gradients and two moments of AdamW, 4 bytes each: what may lie on the device at once
 INTERLEAVED_BYTES = 2 << 30

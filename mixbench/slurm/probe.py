@@ -92,7 +92,7 @@ def _scratch(folder: Path) -> str:
 
 def _deepspeed() -> str:
     """Raises RequestError where something had to be compiled: each job would do so anew."""
-    from mixbench.world import connect
+    from mixbench.train.distributed import connect
 
     extensions = Path(os.environ["TORCH_EXTENSIONS_DIR"])
     before, begin = _names(extensions), time.monotonic()
@@ -117,7 +117,7 @@ def _meeting(asked: Asked, place: "JobEnvironment") -> Iterator[Check]:
 def _meet(asked: Asked, place: "JobEnvironment") -> str:
     import torch
 
-    from mixbench.world import connect
+    from mixbench.train.distributed import connect
 
     own, begin = address(asked.profile), time.monotonic()
     world = connect(Path("meeting.json"), place.global_rank, place.num_tasks, 0, 1, address=own)

@@ -27,7 +27,7 @@ from mixbench.system.streams import make_usable, outlive_readers
 if TYPE_CHECKING:
     from submitit import JobEnvironment
 
-    from mixbench.world import World
+    from mixbench.train.distributed import World
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 """What SLURM sends ahead of the time limit and at preemption: USR2, or TERM where the cluster is set up so."""
@@ -116,8 +116,8 @@ def main() -> None:
 def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     """Measure what is unfinished of the job's trials, together with the other ranks."""
     from mixbench.desk import Desk
+    from mixbench.train.distributed import connect
     from mixbench.worker import measure
-    from mixbench.world import connect
 
     rank, profile = place.global_rank, job.array.profile
     claim = seize(job.lock) if rank == 0 else None

@@ -23,7 +23,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.checkpoint import Checkpoints, Position
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
 from mixbench.measure.accuracy import evaluate
@@ -31,8 +30,10 @@ from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.system.host import environment
-from mixbench.train import build_model, make_engine, train_epoch, train_step
-from mixbench.world import World, connect
+from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.train.distributed import World, connect
+from mixbench.train.engine import build_model, make_engine
+from mixbench.train.loop import train_epoch, train_step
 from tests.benchmarks.table import Line
 
 TRIAL_SECONDS, PART, GIB = 600, 10, 2**30

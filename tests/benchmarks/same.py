@@ -20,7 +20,7 @@ from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.system.host import device_name
 from mixbench.terminal import console, print_table
-from mixbench.world import connect
+from mixbench.train.distributed import connect
 from tests.benchmarks.table import Line
 
 SUITE = """

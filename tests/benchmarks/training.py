@@ -36,15 +36,17 @@ from torchvision.transforms import functional as TF
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.checkpoint import Position
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.system.host import environment, installed
-from mixbench.train import as_input, build_model, make_engine, make_optimizer, train_epoch
-from mixbench.world import World, connect
+from mixbench.train.checkpoint import Position
+from mixbench.train.distributed import World, connect
+from mixbench.train.engine import as_input, build_model, make_engine
+from mixbench.train.loop import train_epoch
+from mixbench.train.optimizer import make_optimizer
 from tests.benchmarks.table import Line
 
 Steps = Callable[[int], None]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mixbench.suite.trial import Trial
-from mixbench.world import World
+from mixbench.train.distributed import World
 
 
 def spare(engine: Any, trial: Trial, world: World) -> None:

@@ -24,12 +24,12 @@ from torch.optim.swa_utils import AveragedModel
 from mixbench.errors import TrialError
 from mixbench.run.folder import Run, complete
 from mixbench.run.parts import Epoch
-from mixbench.snapshot import restore, states, unpickled
 from mixbench.suite.trial import Trial
 from mixbench.system.files import remove, set_aside, sync_names, to_json, write_atomically
 from mixbench.system.host import device_name, git_state, installed
 from mixbench.system.signals import Stopped
-from mixbench.world import World
+from mixbench.train.distributed import World
+from mixbench.train.state import restore, states, unpickled
 
 SCHEMA_VERSION = 1
 AGREE_STEPS, AGREE_SECONDS = 16, 2.0

@@ -1,0 +1,1 @@
+"""One training: engine, optimizer, schedule, loop, checkpoints."""
