@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy
-from mixbench.measure.subject import Pools, Subject
+from mixbench.measure.timed_model import Pools, Subject
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World

@@ -14,7 +14,7 @@ import pytest
 
 from mixbench.measure import conditions
 from mixbench.measure.conditions import Gpu, Watch, own_seconds, slowed_by
-from mixbench.measure.subject import cache_bytes
+from mixbench.measure.timed_model import cache_bytes
 from mixbench.run.timings import Conditions, GpuConditions, ThroughputSamples
 from mixbench.train.distributed import World
 

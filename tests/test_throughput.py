@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.measure import largest, throughput
-from mixbench.measure import subject as subject_module
-from mixbench.measure.subject import Pools, Subject
+from mixbench.measure import largest_batch as largest
+from mixbench.measure import throughput
+from mixbench.measure import timed_model as subject_module
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
+from mixbench.measure.timed_model import Pools, Subject
 from mixbench.run.record import Record
 from mixbench.run.timings import Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial

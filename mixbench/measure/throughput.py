@@ -18,8 +18,8 @@ import torch
 
 from mixbench.measure import communication
 from mixbench.measure.conditions import Watch
-from mixbench.measure.largest import largest_batch
-from mixbench.measure.subject import Kind, Pools, Subject, allocated, give_back_memory, prime
+from mixbench.measure.largest_batch import largest_batch
+from mixbench.measure.timed_model import Kind, Pools, Subject, allocated, give_back_memory, prime
 from mixbench.run.timings import Communication, Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World

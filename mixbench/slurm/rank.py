@@ -101,7 +101,7 @@ def main() -> None:
     except (Stopped, Taken):
         report.say(state="stopped")
     except BaseException as error:
-        from mixbench.desk import words
+        from mixbench.measure.recorder import words
 
         said, trace = words(error)
         sys.stderr.write(trace or f"{said}\n")
@@ -115,9 +115,9 @@ def main() -> None:
 
 def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     """Measure what is unfinished of the job's trials, together with the other ranks."""
-    from mixbench.desk import Desk
+    from mixbench.measure.recorder import Desk
+    from mixbench.measure.trials import measure
     from mixbench.train.distributed import connect
-    from mixbench.worker import measure
 
     rank, profile = place.global_rank, job.array.profile
     claim = seize(job.lock) if rank == 0 else None

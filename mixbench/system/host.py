@@ -9,37 +9,9 @@ if TYPE_CHECKING:
 
 import os
 import platform
-import socket
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-
-from mixbench.run.parts import Environment
-
-
-def environment() -> Environment:
-    """This process's environment, as every part of a record keeps it."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    commit, dirty = git_state()
-    return Environment(
-        mixbench_version=installed("mixbench"),
-        git_commit=commit,
-        git_dirty=dirty,
-        python_version=platform.python_version(),
-        torch_version=torch.__version__,
-        deepspeed_version=installed("deepspeed"),
-        cuda_version=(torch.version.cuda or "") if on_gpu else "",
-        driver=nvidia_driver() if on_gpu else "",
-        device=device_name(),
-        device_count=torch.cuda.device_count() if on_gpu else 1,
-        cores=usable_cores(),
-        threads=torch.get_num_threads(),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        host=socket.gethostname(),
-        os=f"{platform.system()} {platform.release()}",
-    )
 
 
 def device_name() -> str:

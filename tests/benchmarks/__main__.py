@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from typing import Any
 
-from mixbench.system.host import environment
+from mixbench.measure.recorder import environment
 from tests.benchmarks.table import lines_of
 
 BENCHMARKS: dict[str, tuple[int, ...]] = {

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
 from mixbench.measure.accuracy import evaluate
+from mixbench.measure.recorder import environment
 from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from mixbench.suite.trial import Checkpointing, Trial
-from mixbench.system.host import environment
 from mixbench.train.checkpoint import Checkpoints, Position
 from mixbench.train.distributed import World, connect
 from mixbench.train.engine import build_model, make_engine

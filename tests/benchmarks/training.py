@@ -38,10 +38,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
+from mixbench.measure.recorder import environment
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
-from mixbench.system.host import environment, installed
+from mixbench.system.host import installed
 from mixbench.train.checkpoint import Position
 from mixbench.train.distributed import World, connect
 from mixbench.train.engine import as_input, build_model, make_engine

@@ -1,18 +1,26 @@
 """A job's desk: the records it fills in, the data at hand, what it says of its progress, whose fault an error is."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+import os
+import platform
+import socket
 import time
 import traceback
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError, TrialError
 from mixbench.run.folder import Run
+from mixbench.run.parts import Environment
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Measure, Trial
 from mixbench.system.files import write_atomically
-from mixbench.system.host import timestamp
+from mixbench.system.host import device_name, git_state, installed, nvidia_driver, timestamp, usable_cores
 from mixbench.system.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -33,7 +41,6 @@ class Desk:
     """
 
     def __init__(self, run: Run, current_file: Path, world: "World", speaks: bool):
-        from mixbench.system.host import environment
 
         self.run, self.current_file, self.world, self.speaks = run, current_file, world, speaks
         self.records: dict[str, Record] = {}
@@ -154,3 +161,28 @@ def words(error: BaseException) -> tuple[str, str]:
 def _ends(trace: str) -> str:
     """Of a long one where it began and where it ended: a record is no log."""
     return trace if len(trace) <= 2 * TRACE_END else f"{trace[:TRACE_END]}\n…\n{trace[-TRACE_END:]}"
+
+
+def environment() -> Environment:
+    """This process's environment, as every part of a record keeps it."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    commit, dirty = git_state()
+    return Environment(
+        mixbench_version=installed("mixbench"),
+        git_commit=commit,
+        git_dirty=dirty,
+        python_version=platform.python_version(),
+        torch_version=torch.__version__,
+        deepspeed_version=installed("deepspeed"),
+        cuda_version=(torch.version.cuda or "") if on_gpu else "",
+        driver=nvidia_driver() if on_gpu else "",
+        device=device_name(),
+        device_count=torch.cuda.device_count() if on_gpu else 1,
+        cores=usable_cores(),
+        threads=torch.get_num_threads(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        host=socket.gethostname(),
+        os=f"{platform.system()} {platform.release()}",
+    )

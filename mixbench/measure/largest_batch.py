@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 from torch.autograd.profiler import profile
 
-from mixbench.measure.subject import give_back_memory
+from mixbench.measure.timed_model import give_back_memory
 from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.train.distributed import World
