@@ -103,7 +103,7 @@ def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def status(run: Path, as_json: bool) -> None:
     """Show how far the run in folder RUN is."""
-    from mixbench.results import collect
+    from mixbench.results.collect import collect
     from mixbench.run.folder import Run
     from mixbench.status import print_status
 

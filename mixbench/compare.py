@@ -7,8 +7,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mixbench.limits import Limit, checked, crossed, parse
-from mixbench.pairs import METRICS, MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
+from mixbench.results.compare import METRICS, Cell, Change, Pair, SideBySide, side_by_side
+from mixbench.results.differences import MOST_LINES
+from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
 from mixbench.status import varied
 from mixbench.terminal import console, print_table

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mixbench.results.summary import SUMMARY_COLUMNS, SummaryRow
 from mixbench.run.record import COLUMNS, Record
 from mixbench.suite.fields import AsList
 from mixbench.suite.schema import Suite, models_in
-from mixbench.summary import SUMMARY_COLUMNS, SummaryRow
 from mixbench.system.content import root
 from mixbench.system.files import write_atomically
 

@@ -14,7 +14,7 @@ from mixbench.data.locations import require
 from mixbench.errors import RequestError
 from mixbench.launch import Outcome, check, gpu_names, launch
 from mixbench.processes import end_ranks
-from mixbench.results import collect
+from mixbench.results.collect import collect
 from mixbench.room import check_room
 from mixbench.run import damage
 from mixbench.run.claim import claimed, holder

@@ -8,13 +8,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from mixbench.flags import by_kind
-from mixbench.results import Collected
+from mixbench.results.collect import Collected
+from mixbench.results.flags import by_kind
+from mixbench.results.summary import NOT_IN_PLAN
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
-from mixbench.summary import NOT_IN_PLAN
 from mixbench.terminal import console, print_table
 
 WIDE = 110

@@ -10,11 +10,11 @@ from click.testing import CliRunner, Result
 
 from mixbench.cli import cli
 from mixbench.errors import RequestError
-from mixbench.limits import parse
-from mixbench.pairs import METRICS, SideBySide, side_by_side
+from mixbench.results.compare import METRICS, SideBySide, side_by_side
+from mixbench.results.statistics import holm
+from mixbench.results.thresholds import parse
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
-from mixbench.statistics import holm
 from mixbench.suite.trial import Throughput, Trial
 from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, write_run
 

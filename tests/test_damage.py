@@ -13,7 +13,8 @@ import pytest
 
 from mixbench.errors import RequestError
 from mixbench.report import write
-from mixbench.results import NEWER, collect, tables
+from mixbench.results.collect import NEWER, collect
+from mixbench.results.tables import tables
 from mixbench.run import damage
 from mixbench.run.commands import commands
 from mixbench.run.folder import Run

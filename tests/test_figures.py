@@ -17,7 +17,7 @@ from PIL import Image
 
 from mixbench.report import sketch
 from mixbench.report.figures import figures
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from tests.fake_runs import MODELS, RECIPE, done, full_run, trial, write_run

@@ -13,9 +13,9 @@ from mixbench.report.markdown import markdown
 from mixbench.report.models import alike
 from mixbench.report.page import missing
 from mixbench.report.prices import PRICES, front
-from mixbench.results import tables
+from mixbench.results.summary import groups
+from mixbench.results.tables import tables
 from mixbench.run.parts import Layer
-from mixbench.summary import groups
 from tests.fake_runs import RECIPE, done, trial, write_run
 
 

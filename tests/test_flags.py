@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from mixbench.flags import by_kind
 from mixbench.report.csv import csv
 from mixbench.report.latex import latex
 from mixbench.report.markdown import markdown
-from mixbench.results import collect, tables
+from mixbench.results.collect import collect
+from mixbench.results.flags import by_kind
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.status import print_summary

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mixbench.cli import cli
 from mixbench.report import FORMS, latex, markdown, write
 from mixbench.report.timm import ACCURACIES, SPEEDS
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.system.checksum import sealed
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run

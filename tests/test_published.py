@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixbench import published
-from mixbench.agreement import Agreement, agreement
 from mixbench.errors import RequestError
 from mixbench.measure import complexity
+from mixbench.results import published
+from mixbench.results.agreement import Agreement, agreement
+from mixbench.results.statistics import Interval, interval
 from mixbench.run.parts import Complexity
-from mixbench.statistics import Interval, interval
 from mixbench.zoo import registry
 
 HEADER = (

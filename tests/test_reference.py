@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from mixbench import reference
+from mixbench.results.summary import SUMMARY_COLUMNS
 from mixbench.run.record import COLUMNS
 from mixbench.suite.schema import Suite
-from mixbench.summary import SUMMARY_COLUMNS
 from mixbench.system.content import content
 from tests.bad_values import ENTRIES, RECIPE, SUITE
 from tests.refusals import suite_with

@@ -18,7 +18,7 @@ from mixbench.report import numbers, write
 from mixbench.report.board import board
 from mixbench.report.csv import csv
 from mixbench.report.html import html
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.commands import note
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.results import collect, tables
+from mixbench.results.collect import collect
+from mixbench.results.summary import SummaryRow
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
-from mixbench.summary import SummaryRow
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 RESULTS = (
@@ -372,7 +373,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "banned"),
     [
-        ("mixbench.results", ("torch", "submitit", "deepspeed", "pandas", "scipy", "matplotlib")),
+        ("mixbench.results.tables", ("torch", "submitit", "deepspeed", "pandas", "scipy", "matplotlib")),
         ("mixbench.report", ("torch", "submitit", "deepspeed")),
     ],
 )

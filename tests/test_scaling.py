@@ -11,7 +11,7 @@ from mixbench.report.drawing import Drawing
 from mixbench.report.figures import figures
 from mixbench.report.html import html
 from mixbench.report.prediction import fit, predict
-from mixbench.results import Tables, tables
+from mixbench.results.tables import Tables, tables
 from mixbench.run.record import Record
 from mixbench.run.timings import Communication, ThroughputSamples
 from mixbench.suite.trial import Trial

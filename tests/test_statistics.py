@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from mixbench.statistics import (
-    Interval,
-    compared,
-    comparisons,
-    decimals,
-    difference,
-    holm,
-    interval,
-    plus_minus,
-    supported,
-)
-from mixbench.summary import Group, groups
+from mixbench.results.comparisons import compared, comparisons
+from mixbench.results.statistics import Interval, decimals, difference, holm, interval, plus_minus, supported
+from mixbench.results.summary import Group, groups
 from tests.fake_runs import RECIPE, done, trial
 
 ACCURACY = st.integers(0, 10_000).map(lambda hundredths: hundredths / 100)  # as 10,000 test images give it
@@ -249,6 +240,6 @@ def test_signs_are_shown_where_asked_and_nothing_is_minus_zero() -> None:
 
 
 def test_importing_it_costs_nothing() -> None:
-    code = "import sys, mixbench.statistics; print(*({'scipy', 'numpy', 'pandas', 'torch'} & set(sys.modules)))"
+    code = "import sys, mixbench.results.statistics; print(*({'scipy', 'numpy', 'pandas', 'torch'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert loaded.stdout.strip() == ""

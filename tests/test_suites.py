@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mixbench.cli import cli
-from mixbench.published import find
+from mixbench.results.published import find
 from mixbench.suite.datasets import DATASETS
 from mixbench.suite.load import bundled_suites, find_suite, load
 from mixbench.system.content import content

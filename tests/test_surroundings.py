@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mixbench.report import write
-from mixbench.results import collect
+from mixbench.results.collect import collect
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from tests import fake_runs

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mixbench.report.csv import csv
-from mixbench.results import Tables, tables
+from mixbench.results.tables import Tables, tables
 from mixbench.run.folder import Run
 from mixbench.system.files import write_atomically
 

@@ -10,9 +10,9 @@ from mixbench.report.names import by_images, settings
 from mixbench.report.papers import Papers, papers
 from mixbench.report.prices import train_seconds
 from mixbench.report.steps import Kind, steps
-from mixbench.results import Tables
-from mixbench.statistics import compared
-from mixbench.summary import Group, SummaryRow
+from mixbench.results.comparisons import compared
+from mixbench.results.summary import Group, SummaryRow
+from mixbench.results.tables import Tables
 
 MOST_BASELINES = 40  # rows tested on the same images, of which each can be the baseline of all others
 

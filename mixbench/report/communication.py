@@ -7,7 +7,7 @@ from mixbench.report.board import row_keys
 from mixbench.report.names import by_images, names
 from mixbench.report.prediction import communications
 from mixbench.report.steps import samples
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 
 
 @dataclass(frozen=True)

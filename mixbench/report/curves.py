@@ -12,8 +12,8 @@ from mixbench.report import numbers
 from mixbench.report.drawing import Drawing, Scene, blank, drawing
 from mixbench.report.scatter import accuracy
 from mixbench.report.svg import INK, Mark
+from mixbench.results.summary import Group
 from mixbench.run.parts import Epoch
-from mixbench.summary import Group
 
 MOST_CURVES = 24
 MOST_EPOCHS = 120  # points drawn of one curve

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mixbench.report import numbers
 from mixbench.report.names import Look
 from mixbench.report.svg import INK, Mark, svg
-from mixbench.summary import Group
+from mixbench.results.summary import Group
 
 PNG_DOTS = 160  # an inch
 

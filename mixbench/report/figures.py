@@ -15,7 +15,7 @@ from mixbench.report.scatter import published, scatter
 from mixbench.report.speedup import strong, weak
 from mixbench.report.strips import strips
 from mixbench.report.svg import STYLE
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 from mixbench.system.files import file_name
 
 REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batches, strong, weak]

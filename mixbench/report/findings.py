@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mixbench.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.report import numbers
 from mixbench.report.board import row_keys
 from mixbench.report.names import by_images, names, seeds
 from mixbench.report.prices import PRICES, Price, front
-from mixbench.results import Tables
-from mixbench.statistics import Comparison, comparisons, supported
-from mixbench.summary import Group
+from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
+from mixbench.results.comparisons import Comparison, comparisons
+from mixbench.results.statistics import supported
+from mixbench.results.summary import Group
+from mixbench.results.tables import Tables
 
 MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
 MOST_NAMED = 8  # rows in one sentence

@@ -16,7 +16,7 @@ from mixbench.report.figures import figures
 from mixbench.report.findings import findings
 from mixbench.report.models import anchors, models
 from mixbench.report.names import looks
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 from mixbench.system.content import content
 
 LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels

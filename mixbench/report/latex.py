@@ -4,7 +4,7 @@ import re
 
 from mixbench.report import numbers
 from mixbench.report.printed import NOTE, Board, boards
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

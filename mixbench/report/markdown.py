@@ -4,7 +4,7 @@ import re
 
 from mixbench.report import numbers, page
 from mixbench.report.printed import NOTE, Board, boards
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 
 MOST_FAILURES = 50
 

@@ -11,10 +11,10 @@ from markupsafe import Markup
 from mixbench.report import sketch
 from mixbench.report.names import settings
 from mixbench.report.steps import Kind, samples, steps
-from mixbench.results import Tables
+from mixbench.results.summary import Group
+from mixbench.results.tables import Tables
 from mixbench.run.parts import Layer
 from mixbench.run.record import Record
-from mixbench.summary import Group
 
 COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixbench.pairs import leaves
+from mixbench.results.differences import leaves
+from mixbench.results.summary import Group, SummaryRow
 from mixbench.run.record import Record
-from mixbench.summary import Group, SummaryRow
 
 # seaborn's colour-blind safe palette, what is faint on paper or in the dark replaced; markers tell them apart too.
 _COLOURS = [

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mixbench.statistics import plus_minus, supported
+from mixbench.results.statistics import plus_minus, supported
 
 if TYPE_CHECKING:
-    from mixbench.summary import SummaryRow
+    from mixbench.results.summary import SummaryRow
 
 DASH = "–"
 MINUS = "−"

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from mixbench.report import numbers
 from mixbench.report.board import common_flags, seeds
-from mixbench.results import Tables
+from mixbench.results.summary import NOT_IN_PLAN, Group
+from mixbench.results.tables import Tables
 from mixbench.run.commands import Command
 from mixbench.run.parts import Environment
 from mixbench.run.record import Record
-from mixbench.summary import NOT_IN_PLAN, Group
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mixbench.summary import Group
+from mixbench.results.summary import Group
 
 if TYPE_CHECKING:
-    from mixbench.agreement import Agreement
+    from mixbench.results.agreement import Agreement
 
 
 @dataclass(frozen=True)

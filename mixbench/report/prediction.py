@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from mixbench.results.summary import Group
 from mixbench.run.timings import Communication
-from mixbench.summary import Group
 
 DOUBLINGS = 3  # beyond the largest size that was measured
 

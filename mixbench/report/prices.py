@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mixbench.report import numbers
-from mixbench.summary import Group
+from mixbench.results.summary import Group
 
 
 @dataclass(frozen=True)

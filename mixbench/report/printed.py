@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mixbench.flags import Flags, by_kind
 from mixbench.report import numbers
 from mixbench.report.names import by_images, names
-from mixbench.results import Tables
-from mixbench.summary import Group, SummaryRow
+from mixbench.results.flags import Flags, by_kind
+from mixbench.results.summary import Group, SummaryRow
+from mixbench.results.tables import Tables
 
 NOTE = (
     "Top-1: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from mixbench.report import numbers
 from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend
 from mixbench.report.svg import INK, Mark
-from mixbench.summary import Group
+from mixbench.results.summary import Group
 
 MOST_LINES = 24
 # What tells trials apart but the axes, their ids, and what changes with the world size.

@@ -19,7 +19,7 @@ from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of,
 from mixbench.report.names import seeds
 from mixbench.report.prices import Price, front
 from mixbench.report.svg import INK, Mark
-from mixbench.summary import Group, SummaryRow
+from mixbench.results.summary import Group, SummaryRow
 
 WIDE = 8  # from this many times the smallest value on, ticks are those of a log axis; else any round ones
 BAR_ROOM = 0.6  # of the means' range, that bars may take beyond it

@@ -14,7 +14,7 @@ from mixbench.report.prediction import Ring, fit, predict
 from mixbench.report.scaling import Line, Quantity, axis, draw, lines
 from mixbench.report.steps import samples
 from mixbench.report.svg import INK, Mark
-from mixbench.summary import Group
+from mixbench.results.summary import Group
 
 Predicted = list[list[tuple[int, float]]]
 DASHED = (0, (4, 3))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mixbench.report import numbers
+from mixbench.results.summary import SummaryRow
 from mixbench.run.record import Record
 from mixbench.run.timings import percentile
-from mixbench.summary import SummaryRow
 
 Kind = Literal["infer", "train"]
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from mixbench.errors import RequestError
-from mixbench.results import Tables
+from mixbench.results.tables import Tables
 from mixbench.run.record import Record
 
 FILE = "events.out.tfevents.mixbench"

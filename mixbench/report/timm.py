@@ -14,8 +14,8 @@ import pandas as pd
 
 from mixbench.report.csv import csv
 from mixbench.report.names import settings
-from mixbench.results import Tables
-from mixbench.summary import Group
+from mixbench.results.summary import Group
+from mixbench.results.tables import Tables
 
 SPEEDS = [
     "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size", "param_count",

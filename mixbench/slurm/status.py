@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mixbench.results import Collected
+from mixbench.results.collect import Collected
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.slurm.jobs import SlurmJob, open_jobs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from tests.benchmarks.table import Line
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.report.figures import figures
 from mixbench.report.html import html
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.parts import Layer
 from mixbench.run.timings import ThroughputSamples

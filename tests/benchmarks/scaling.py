@@ -15,7 +15,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from tests.benchmarks.table import Line

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from mixbench.report.html import html
-from mixbench.results import tables
+from mixbench.results.tables import tables
 from tests.fake_runs import MODELS, done, trial, write_run
 from tests.test_forms import COMMANDS, HOSTILE, hostile_run, one_line, unescaped
 from tests.test_forms import names as first_cells

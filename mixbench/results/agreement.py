@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
-from mixbench.published import Convention, PublishedFigure
+from mixbench.results.published import Convention, PublishedFigure
+from mixbench.results.statistics import Interval, supported
 from mixbench.run.parts import Complexity, Layer
-from mixbench.statistics import Interval, supported
 
 TOP1_TOLERANCE = 0.5
 """Percentage points: two standard errors of 94 % on 10,000 test images are 0.47.  A wider interval of ours counts."""

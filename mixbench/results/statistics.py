@@ -6,12 +6,8 @@ Pure; scipy is imported where it is used, so that counting trials costs nothing.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from mixbench.summary import Group
+from typing import Literal
 
 ALPHA = 0.05
 """Intervals hold in all but this share of cases, and a p below it counts as significant."""
@@ -70,21 +66,6 @@ class Difference:
         return "" if self.value is None else plus_minus(self.value, self.half_width, sign="+")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two rows of a summary.  `p_holm` is corrected for all the pairs that were compared with this one."""
-
-    first: "Group"
-    second: "Group"
-    difference: Difference
-    p_holm: float | None
-
-    @property
-    def significant(self) -> bool | None:
-        """At 5 % over all pairs together; None where the two are not comparable."""
-        return None if self.p_holm is None else self.p_holm < ALPHA
-
-
 def interval(values: Iterable[float | None]) -> Interval:
     """None is a value that is not there."""
     known = [value for value in values if value is not None]
@@ -94,23 +75,6 @@ def interval(values: Iterable[float | None]) -> Interval:
         return Interval(n, finite[0] if finite else None, None, None, left_out)
     std = _spread(finite)
     return Interval(n, fmean(finite), std, _quantile(n - 1) * std / math.sqrt(n), left_out)
-
-
-def comparisons(groups: Sequence["Group"]) -> list[Comparison]:
-    """The top-1 of every pair of rows that were tested on the same images."""
-    return compared(combinations(groups, 2))
-
-
-def compared(pairs: Iterable[tuple["Group", "Group"]]) -> list[Comparison]:
-    """The top-1 of these pairs, as far as both were tested on the same images.
-
-    Holm's correction is over the pairs returned: ask for those that are shown together.
-    """
-    alike = [(one, other) for one, other in pairs if one.row.images == other.row.images]
-    samples = {id(group): _top1(group) for pair in alike for group in pair}
-    found = [difference(samples[id(one)], samples[id(other)]) for one, other in alike]
-    tested = holm([each.p for each in found])
-    return [Comparison(*pair, each, p) for pair, each, p in zip(alike, found, tested, strict=True)]
 
 
 def difference(first: Sequence[tuple[int, float]], second: Sequence[tuple[int, float]]) -> Difference:
@@ -177,12 +141,6 @@ def _place(half_width: float | None, most: int) -> int:
     first = float(digits)
     kept = 1 if 3.55 <= first < 9.5 else 2
     return min(most, kept - 1 - int(exponent) - (first >= 9.5))
-
-
-def _top1(group: "Group") -> list[tuple[int, float]]:
-    return [
-        (record.seed, record.top1) for record in group.records if record.status == "done" and record.top1 is not None
-    ]
 
 
 def _paired(ones: list[float], others: list[float]) -> Difference:

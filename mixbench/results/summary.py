@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from mixbench.results.statistics import Interval, interval
 from mixbench.run.record import Record
-from mixbench.statistics import Interval, interval
 
 if TYPE_CHECKING:
-    from mixbench.agreement import Agreement
-    from mixbench.published import PublishedFigure
+    from mixbench.results.agreement import Agreement
+    from mixbench.results.published import PublishedFigure
 
 NOT_IN_PLAN = "not in plan"
 # What may differ between the trials of a row.
@@ -153,8 +153,8 @@ def _group(records: list[Record], device: str) -> Group:
 
 
 def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:
-    from mixbench.agreement import agreement
-    from mixbench.published import find
+    from mixbench.results.agreement import agreement
+    from mixbench.results.published import find
     from mixbench.zoo.pretrained import pretraining
 
     first, trial = records[0], records[0].details.trial

@@ -1,0 +1,1 @@
+"""Records into tables, statistics and comparisons.  Imports no torch."""

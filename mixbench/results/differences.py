@@ -1,0 +1,87 @@
+"""What differs between two runs' plans."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mixbench.errors import cut
+from mixbench.run.record import Record
+from mixbench.suite.trial import Trial
+
+_NO_IDENTITY = {"id", "suite", "label", "family", "overrides", "data", "measure", "throughput", "plugins",
+                "keep_weights", "checkpoint", "model", "dataset", "seed"}  # fmt: skip
+
+
+MOST_SAID, MOST_LINES = 6, 30
+"""How many keys are named in which two trials differ; how many such rows a person is shown."""
+
+
+Point = tuple[tuple[str, str], ...]
+
+
+Rows = dict[tuple[str, Point], list[int]]
+
+
+def _differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterator[str]:
+    """A line for each row of a summary that one run alone has, beside the row of the other that is most like it."""
+    here = _rows(record for trial_id, record in ours.items() if trial_id not in theirs)
+    there = _rows(record for trial_id, record in theirs.items() if trial_id not in ours)
+    all_ours, all_theirs, said = _rows(ours.values()), _rows(theirs.values()), set()
+    for (what, point), seeds in here.items():
+        nearest, apart = _nearest(what, point, all_theirs)
+        row = (what, nearest)
+        if apart and row in there:
+            said.add(row)
+            yield f"{what}: {_told(apart)} (A: {_seeds(seeds)}; B: {_seeds(there[row])})"
+        else:
+            yield f"{what}: {f'{_told(apart)} (A: {_seeds(seeds)})' if apart else f'only in A ({_seeds(seeds)})'}"
+    for (what, point), seeds in there.items():
+        if (what, point) not in said:
+            _, apart = _nearest(what, point, all_ours)
+            back = {key: (old, new) for key, (new, old) in apart.items()}
+            yield f"{what}: {f'{_told(back)} (B: {_seeds(seeds)})' if apart else f'only in B ({_seeds(seeds)})'}"
+
+
+def _nearest(what: str, point: Point, rows: Rows) -> tuple[Point | None, dict[str, tuple[str, str]]]:
+    """The row of this model and dataset that differs in the fewest keys, and those; nothing where there is none."""
+    likely = [(_apart(point, other), other) for model, other in rows if model == what]
+    if not likely:
+        return None, {}
+    apart, nearest = min(likely, key=lambda pair: len(pair[0]))
+    return nearest, apart
+
+
+def _told(apart: dict[str, tuple[str, str]]) -> str:
+    words = [f"{key} {old} → {new}" for key, (old, new) in apart.items()]
+    return ", ".join([*words[:MOST_SAID], *([f"{len(words) - MOST_SAID} more"] if len(words) > MOST_SAID else [])])
+
+
+def _rows(records: Iterable[Record]) -> Rows:
+    """Seeds by model and dataset, and by all else that tells trials apart."""
+    found: Rows = {}
+    for record in records:
+        trial = record.details.trial
+        found.setdefault((f"{trial.model} on {trial.dataset}", _point(trial)), []).append(record.seed)
+    return found
+
+
+def _point(trial: Trial) -> Point:
+    kept = trial.model_dump(mode="json", exclude=_NO_IDENTITY) | {"images": trial.data.contents}
+    return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from leaves(inside, f"{path}.{key}" if path else key)
+    else:
+        yield path, cut(str(value))
+
+
+def _apart(one: Point, other: Point) -> dict[str, tuple[str, str]]:
+    ours, theirs = dict(one), dict(other)
+    keys = dict.fromkeys([*ours, *theirs])
+    return {k: (ours.get(k, "none"), theirs.get(k, "none")) for k in keys if ours.get(k) != theirs.get(k)}
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
