@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from mixbench.report import sketch
-from mixbench.report.figures import figures
+from mixbench.report import sparklines as sketch
+from mixbench.report.figures.all import figures
 from mixbench.results.tables import tables
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial

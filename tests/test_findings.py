@@ -6,13 +6,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.report.board import board
-from mixbench.report.figures import figures
+from mixbench.report.figures.all import figures
 from mixbench.report.findings import Findings, Sentence, findings
-from mixbench.report.markdown import markdown
+from mixbench.report.formats.markdown import markdown
+from mixbench.report.leaderboard import board
 from mixbench.report.models import alike
-from mixbench.report.page import missing
-from mixbench.report.prices import PRICES, front
+from mixbench.report.overview import missing
+from mixbench.report.tradeoffs import PRICES, front
 from mixbench.results.summary import groups
 from mixbench.results.tables import tables
 from mixbench.run.parts import Layer

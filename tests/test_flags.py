@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from mixbench.report.csv import csv
-from mixbench.report.latex import latex
-from mixbench.report.markdown import markdown
+from mixbench.report.formats.csv import csv
+from mixbench.report.formats.latex import latex
+from mixbench.report.formats.markdown import markdown
 from mixbench.results.collect import collect
 from mixbench.results.flags import by_kind
 from mixbench.results.tables import tables

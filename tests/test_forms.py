@@ -17,8 +17,9 @@ from markdown_it.token import Token
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mixbench.cli import cli
-from mixbench.report import FORMS, latex, markdown, write
-from mixbench.report.timm import ACCURACIES, SPEEDS
+from mixbench.report import FORMS, write
+from mixbench.report.formats import latex, markdown
+from mixbench.report.formats.timm import ACCURACIES, SPEEDS
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.system.checksum import sealed

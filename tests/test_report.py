@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from mixbench.cli import cli
 from mixbench.errors import RequestError
 from mixbench.report import numbers, write
-from mixbench.report.board import board
-from mixbench.report.csv import csv
-from mixbench.report.html import html
+from mixbench.report.formats.csv import csv
+from mixbench.report.formats.html import html
+from mixbench.report.leaderboard import board
 from mixbench.results.tables import tables
 from mixbench.run.commands import note
 from mixbench.run.folder import Run

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixbench.report.drawing import Drawing
-from mixbench.report.figures import figures
-from mixbench.report.html import html
-from mixbench.report.prediction import fit, predict
+from mixbench.report.figures.all import figures
+from mixbench.report.figures.drawing import Drawing
+from mixbench.report.formats.html import html
+from mixbench.report.scaling_model import fit, predict
 from mixbench.results.tables import Tables, tables
 from mixbench.run.record import Record
 from mixbench.run.timings import Communication, ThroughputSamples

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mixbench.report.csv import csv
+from mixbench.report.formats.csv import csv
 from mixbench.results.tables import Tables, tables
 from mixbench.run.folder import Run
 from mixbench.system.files import write_atomically
@@ -57,8 +57,8 @@ def _csv(content: Tables) -> Files:
 
 
 def _html(content: Tables) -> Files:
-    from mixbench.report.figures import figures
-    from mixbench.report.html import html
+    from mixbench.report.figures.all import figures
+    from mixbench.report.formats.html import html
 
     drawings = figures(content)
     files: Files = {"report.html": html(content, drawings)}
@@ -69,25 +69,25 @@ def _html(content: Tables) -> Files:
 
 
 def _markdown(content: Tables) -> Files:
-    from mixbench.report.markdown import markdown
+    from mixbench.report.formats.markdown import markdown
 
     return {"report.md": markdown(content)}
 
 
 def _latex(content: Tables) -> Files:
-    from mixbench.report.latex import latex
+    from mixbench.report.formats.latex import latex
 
     return {"summary.tex": latex(content)}
 
 
 def _tensorboard(content: Tables) -> Files:
-    from mixbench.report.tensorboard import tensorboard
+    from mixbench.report.formats.tensorboard import tensorboard
 
     return {**tensorboard(content)}
 
 
 def _timm(content: Tables) -> Files:
-    from mixbench.report.timm import timm
+    from mixbench.report.formats.timm import timm
 
     return {**timm(content)}
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from mixbench.report.board import row_keys
-from mixbench.report.names import by_images, names
-from mixbench.report.prediction import communications
-from mixbench.report.steps import samples
+from mixbench.report.leaderboard import row_keys
+from mixbench.report.row_names import by_images, names
+from mixbench.report.scaling_model import communications
+from mixbench.report.step_times import samples
 from mixbench.results.tables import Tables
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mixbench.report import numbers
-from mixbench.report.board import row_keys
-from mixbench.report.names import by_images, names, seeds
-from mixbench.report.prices import PRICES, Price, front
+from mixbench.report.leaderboard import row_keys
+from mixbench.report.row_names import by_images, names, seeds
+from mixbench.report.tradeoffs import PRICES, Price, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.results.comparisons import Comparison, comparisons
 from mixbench.results.statistics import supported

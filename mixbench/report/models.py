@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mixbench.report import sketch
-from mixbench.report.names import settings
-from mixbench.report.steps import Kind, samples, steps
+from mixbench.report import sparklines as sketch
+from mixbench.report.row_names import settings
+from mixbench.report.step_times import Kind, samples, steps
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.run.parts import Layer

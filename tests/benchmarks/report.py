@@ -17,8 +17,8 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.report.figures import figures
-from mixbench.report.html import html
+from mixbench.report.figures.all import figures
+from mixbench.report.formats.html import html
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.parts import Layer

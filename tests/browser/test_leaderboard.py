@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from mixbench.report.html import html
+from mixbench.report.formats.html import html
 from mixbench.results.tables import tables
 from tests.fake_runs import MODELS, done, trial, write_run
 from tests.test_forms import COMMANDS, HOSTILE, hostile_run, one_line, unescaped

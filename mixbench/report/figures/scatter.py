@@ -15,10 +15,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from matplotlib.transforms import Bbox
 
 from mixbench.report import numbers
-from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend, settle
-from mixbench.report.names import seeds
-from mixbench.report.prices import Price, front
-from mixbench.report.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend, settle
+from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.row_names import seeds
+from mixbench.report.tradeoffs import Price, front
 from mixbench.results.summary import Group, SummaryRow
 
 WIDE = 8  # from this many times the smallest value on, ticks are those of a log axis; else any round ones

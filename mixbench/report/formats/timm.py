@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from mixbench.report.csv import csv
-from mixbench.report.names import settings
+from mixbench.report.formats.csv import csv
+from mixbench.report.row_names import settings
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 

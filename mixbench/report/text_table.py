@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mixbench.report import numbers
-from mixbench.report.names import by_images, names
+from mixbench.report.row_names import by_images, names
 from mixbench.results.flags import Flags, by_kind
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables

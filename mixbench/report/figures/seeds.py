@@ -3,9 +3,9 @@
 from matplotlib.ticker import MaxNLocator
 
 from mixbench.report import numbers
-from mixbench.report.drawing import Drawing, Scene, blank, drawing
-from mixbench.report.scatter import accuracy
-from mixbench.report.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
+from mixbench.report.figures.scatter import accuracy
+from mixbench.report.figures.svg import INK, Mark
 
 MOST_STRIPS = 40
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mixbench.report import numbers
-from mixbench.report.names import by_images, settings
-from mixbench.report.papers import Papers, papers
-from mixbench.report.prices import train_seconds
-from mixbench.report.steps import Kind, steps
+from mixbench.report.citations import Papers, papers
+from mixbench.report.row_names import by_images, settings
+from mixbench.report.step_times import Kind, steps
+from mixbench.report.tradeoffs import train_seconds
 from mixbench.results.comparisons import compared
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables

@@ -11,8 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from mixbench.report import numbers
-from mixbench.report.names import Look
-from mixbench.report.svg import INK, Mark, svg
+from mixbench.report.figures.svg import INK, Mark, svg
+from mixbench.report.row_names import Look
 from mixbench.results.summary import Group
 
 PNG_DOTS = 160  # an inch

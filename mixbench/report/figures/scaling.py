@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from mixbench.report import numbers
-from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend
-from mixbench.report.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
+from mixbench.report.figures.svg import INK, Mark
 from mixbench.results.summary import Group
 
 MOST_LINES = 24

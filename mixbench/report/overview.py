@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mixbench.report import numbers
-from mixbench.report.board import common_flags, seeds
+from mixbench.report.leaderboard import common_flags, seeds
 from mixbench.results.summary import NOT_IN_PLAN, Group
 from mixbench.results.tables import Tables
 from mixbench.run.commands import Command

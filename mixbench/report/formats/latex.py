@@ -3,7 +3,7 @@
 import re
 
 from mixbench.report import numbers
-from mixbench.report.printed import NOTE, Board, boards
+from mixbench.report.text_table import NOTE, Board, boards
 from mixbench.results.tables import Tables
 
 _SPECIAL = {

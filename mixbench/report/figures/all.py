@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import matplotlib
 
-from mixbench.report.board import row_keys
-from mixbench.report.curves import curves
-from mixbench.report.drawing import Drawing, Scene
-from mixbench.report.names import by_images, looks, names
-from mixbench.report.prices import PRICES
-from mixbench.report.scaling import batches
-from mixbench.report.scatter import published, scatter
-from mixbench.report.speedup import strong, weak
-from mixbench.report.strips import strips
-from mixbench.report.svg import STYLE
+from mixbench.report.figures.curves import curves
+from mixbench.report.figures.drawing import Drawing, Scene
+from mixbench.report.figures.scaling import batches
+from mixbench.report.figures.scatter import published, scatter
+from mixbench.report.figures.seeds import strips
+from mixbench.report.figures.speedup import strong, weak
+from mixbench.report.figures.svg import STYLE
+from mixbench.report.leaderboard import row_keys
+from mixbench.report.row_names import by_images, looks, names
+from mixbench.report.tradeoffs import PRICES
 from mixbench.results.tables import Tables
 from mixbench.system.files import file_name
 

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mixbench.report import numbers, page
-from mixbench.report.board import MOST_BASELINES, board, row_keys
+from mixbench.report import numbers
+from mixbench.report import overview as page
 from mixbench.report.communication import communication
-from mixbench.report.drawing import Drawing
-from mixbench.report.figures import figures
+from mixbench.report.figures.all import figures
+from mixbench.report.figures.drawing import Drawing
 from mixbench.report.findings import findings
+from mixbench.report.leaderboard import MOST_BASELINES, board, row_keys
 from mixbench.report.models import anchors, models
-from mixbench.report.names import looks
+from mixbench.report.row_names import looks
 from mixbench.results.tables import Tables
 from mixbench.system.content import content
 

@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from mixbench.report import numbers
-from mixbench.report.drawing import Drawing, Scene, blank, drawing, families_of, legend
-from mixbench.report.prediction import Ring, fit, predict
-from mixbench.report.scaling import Line, Quantity, axis, draw, lines
-from mixbench.report.steps import samples
-from mixbench.report.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
+from mixbench.report.figures.scaling import Line, Quantity, axis, draw, lines
+from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.scaling_model import Ring, fit, predict
+from mixbench.report.step_times import samples
 from mixbench.results.summary import Group
 
 Predicted = list[list[tuple[int, float]]]

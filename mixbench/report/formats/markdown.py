@@ -2,8 +2,9 @@
 
 import re
 
-from mixbench.report import numbers, page
-from mixbench.report.printed import NOTE, Board, boards
+from mixbench.report import numbers
+from mixbench.report import overview as page
+from mixbench.report.text_table import NOTE, Board, boards
 from mixbench.results.tables import Tables
 
 MOST_FAILURES = 50

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mixbench.report import numbers
-from mixbench.report.drawing import Drawing, Scene, blank, drawing
-from mixbench.report.scatter import accuracy
-from mixbench.report.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
+from mixbench.report.figures.scatter import accuracy
+from mixbench.report.figures.svg import INK, Mark
 from mixbench.results.summary import Group
 from mixbench.run.parts import Epoch
 
