@@ -55,9 +55,9 @@ def run(
 
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
+    from mixbench.launch.slurm.profile import find_cluster
     from mixbench.run.claim import Taken
     from mixbench.session import Session
-    from mixbench.slurm.profile import find_cluster
     from mixbench.suite.load import load
 
     where = find_cluster(cluster)
@@ -136,9 +136,9 @@ def cancel(run: Path, as_json: bool) -> None:
 
     What was measured is kept, and what was trained up to its last checkpoint.
     """
+    from mixbench.launch.slurm.cancel import cancel as cancel_jobs
+    from mixbench.launch.slurm.cancel import told
     from mixbench.run.folder import Run
-    from mixbench.slurm.cancel import cancel as cancel_jobs
-    from mixbench.slurm.cancel import told
 
     cancelled = cancel_jobs(Run(run))
     facts = {"run": str(run), "cancelled": [each.slurm_id for each in cancelled]}
@@ -252,8 +252,8 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
     Of SUITE, which may be given with a cluster, the data and what its trials ask for.
     """
-    from mixbench.doctor import checks
-    from mixbench.slurm.profile import find_cluster
+    from mixbench.launch.checks import checks
+    from mixbench.launch.slurm.profile import find_cluster
     from mixbench.terminal import print_rows
 
     where = find_cluster(cluster)
@@ -262,7 +262,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
             raise RequestError(f"SUITE {suite!r} is checked on a cluster: give --cluster slurm/x.yaml, too")
         found = checks()
     else:
-        from mixbench.slurm.doctor import examine
+        from mixbench.launch.slurm.doctor import examine
 
         heed_stops()
         found = examine(where, suite, out, wait)

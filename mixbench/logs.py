@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mixbench.errors import RequestError, nearest, printable, shown
+from mixbench.launch.slurm.jobs import SlurmJob, find
+from mixbench.launch.slurm.queue import Unavailable, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import SlurmJob, find
-from mixbench.slurm.queue import Unavailable, queued
 from mixbench.system.files import text_of
 
 POLL_SECONDS = 1.0

@@ -12,20 +12,21 @@ from rich.console import Console
 
 from mixbench.data.locations import require
 from mixbench.errors import RequestError
-from mixbench.launch import Outcome, check, gpu_names, launch
-from mixbench.processes import end_ranks
+from mixbench.launch.cost import check_room
+from mixbench.launch.local import check, gpu_names, launch
+from mixbench.launch.outcome import Outcome
+from mixbench.launch.processes import end_ranks
+from mixbench.launch.slurm import submit
+from mixbench.launch.slurm.attach import Launch
+from mixbench.launch.slurm.jobs import open_jobs
+from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.queue import Unavailable, queued
 from mixbench.results.collect import collect
-from mixbench.room import check_room
 from mixbench.run import damage
 from mixbench.run.claim import claimed, holder
 from mixbench.run.commands import note
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
-from mixbench.slurm import submit
-from mixbench.slurm.jobs import open_jobs
-from mixbench.slurm.launch import Launch
-from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import Unavailable, queued
 from mixbench.suite.schema import Suite
 from mixbench.suite.select import select
 from mixbench.suite.trial import Trial

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mixbench.slurm.after import MARK, Verdict, judge, of_this_attempt, told_of
-from mixbench.slurm.jobs import Note
-from mixbench.slurm.queue import facts_in, seconds_in
+from mixbench.launch.slurm.after import MARK, Verdict, judge, of_this_attempt, told_of
+from mixbench.launch.slurm.jobs import Note
+from mixbench.launch.slurm.queue import facts_in, seconds_in
 
 
 def note(rank: int, state: str = "runs", **facts: Any) -> Note:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mixbench.launch.slurm.jobs import Array, State, jobs
+from mixbench.launch.slurm.profile import Profile
 from mixbench.run.claim import claimed
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import Array, State, jobs
-from mixbench.slurm.profile import Profile
 from mixbench.system.files import to_json
 from tests import fake_runs
 from tests.refusals import snapshot

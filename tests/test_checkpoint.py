@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
+from mixbench.launch.cost import needed_bytes
 from mixbench.measure import accuracy
-from mixbench.room import needed_bytes
 from mixbench.run.claim import Claim, Taken
 from mixbench.run.folder import Run, complete
 from mixbench.suite.trial import Checkpointing, Trial

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mixbench.launch import launch
+from mixbench.launch.local import launch
 from mixbench.measure import communication
 from mixbench.run.folder import Run
 from mixbench.run.record import Record

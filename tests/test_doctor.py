@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import doctor
+from mixbench.launch import checks as doctor
 
 CHECKS = [
     "python", "mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops",

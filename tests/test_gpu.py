@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.launch import launch
+from mixbench.launch.local import launch
 from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from tests.trials import SMALL, write_suite

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.launch import Slot, _blame, _slots, launch
-from mixbench.processes import end_ranks
+from mixbench.launch.local import Slot, _blame, _slots, launch
+from mixbench.launch.local_rank import Job
+from mixbench.launch.processes import end_ranks
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.parts import Complexity
@@ -23,7 +24,6 @@ from mixbench.run.progress import Progress
 from mixbench.run.record import Record, read_record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
-from mixbench.worker import Job
 from tests.trials import SMALL, write_suite
 
 DEADLINE = 400

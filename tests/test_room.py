@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mixbench.room import RECORD_BYTES, needed_bytes
+from mixbench.launch.cost import RECORD_BYTES, needed_bytes
 from tests.disks import freeze
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 

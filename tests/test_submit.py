@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.slurm.jobs import Array
-from mixbench.slurm.profile import Profile
-from mixbench.slurm.rank import CACHES
-from mixbench.slurm.submit import arrays, command, executor, pack
+from mixbench.launch.slurm.jobs import Array
+from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.rank import CACHES
+from mixbench.launch.slurm.submit import arrays, command, executor, pack
 from tests.trials import SMALL, plan_trials
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +49,7 @@ def script(
         jobs=tuple((f"trial-{index}",) for index in range(jobs)),
     )
     made = executor(array, Path(folder))
-    return made._make_submission_file_text(command(profile, "mixbench.slurm.rank"), "")
+    return made._make_submission_file_text(command(profile, "mixbench.launch.slurm.rank"), "")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_jobs_get_the_caches_that_the_user_names_not_those_that_torch_does(given
     submitting = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from mixbench.slurm.submit import Executor\n"
+        "from mixbench.launch.slurm.submit import Executor\n"
         "os.environ['TORCHINDUCTOR_CACHE_DIR'] = '/tmp/x'\n"
         "print(*Executor(Path(sys.argv[1]))._make_submission_command(Path('script')))\n"
     )

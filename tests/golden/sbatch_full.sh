@@ -32,7 +32,7 @@ mixbench_after() {
     done
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
-    srun --overlap --nodes=1 --ntasks=1 --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.slurm.after "$status"
+    srun --overlap --nodes=1 --ntasks=1 --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.launch.slurm.after "$status"
     if [ $? = 75 ]; then
         for attempt in {1..30}; do
             scontrol requeue "$SLURM_JOB_ID" && break
@@ -54,4 +54,4 @@ done
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /runs/x/jobs/0001/%A_%a_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=12 --output=%A_%a_%t.log --open-mode=append --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.slurm.rank
+srun --unbuffered --output /runs/x/jobs/0001/%A_%a_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=12 --output=%A_%a_%t.log --open-mode=append --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.launch.slurm.rank

@@ -23,7 +23,7 @@ mixbench_after() {
     done
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
-    /usr/bin/python3 -u -P -m mixbench.slurm.after "$status"
+    /usr/bin/python3 -u -P -m mixbench.launch.slurm.after "$status"
     if [ $? = 75 ]; then
         for attempt in {1..30}; do
             scontrol requeue "$SLURM_JOB_ID" && break
@@ -41,4 +41,4 @@ done
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /runs/x/jobs/0001/%A_%a_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=1 --output=%A_%a_%t.log --open-mode=append /usr/bin/python3 -u -P -m mixbench.slurm.rank
+srun --unbuffered --output /runs/x/jobs/0001/%A_%a_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=1 --output=%A_%a_%t.log --open-mode=append /usr/bin/python3 -u -P -m mixbench.launch.slurm.rank

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from mixbench.launch.slurm.jobs import Note, SlurmJob, jobs, notes
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
-from mixbench.slurm.jobs import Note, SlurmJob, jobs, notes
 from tests.slurm.testbed import Slurm, until
 from tests.trials import write_suite
 
@@ -170,7 +170,11 @@ class Training:
         for pid in self.processes():
             facts = dict(line.split("=", 1) for line in environ(pid) if "=" in line)
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if facts.get("SLURM_PROCID") == str(rank) and b"mixbench.slurm.rank" in command and b"srun" not in command:
+            if (
+                facts.get("SLURM_PROCID") == str(rank)
+                and b"mixbench.launch.slurm.rank" in command
+                and b"srun" not in command
+            ):
                 return pid
         raise AssertionError(f"rank {rank} runs nowhere")
 

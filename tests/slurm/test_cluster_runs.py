@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mixbench.launch.slurm.jobs import jobs, notes
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import jobs, notes
 from tests.slurm.runs import Training
 from tests.slurm.testbed import Slurm, until
 from tests.trials import SMALL, write_suite

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mixbench.slurm.jobs import notes
+from mixbench.launch.slurm.jobs import notes
 from tests.slurm.runs import WITHIN, Training, kill
 from tests.slurm.testbed import Slurm, running, until
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mixbench.slurm.jobs import jobs, read_array
+from mixbench.launch.slurm.jobs import jobs, read_array
 from mixbench.system.host import installed
 from tests.slurm.runs import Training
 from tests.slurm.test_cluster_runs import mixbench

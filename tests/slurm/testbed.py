@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from mixbench.slurm.rank import CACHES
+from mixbench.launch.slurm.rank import CACHES
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]

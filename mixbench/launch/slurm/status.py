@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mixbench.launch.slurm.jobs import SlurmJob, open_jobs
+from mixbench.launch.slurm.jobs import jobs as all_jobs
+from mixbench.launch.slurm.queue import Queued, Unavailable, last_state, queued
 from mixbench.results.collect import Collected
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
-from mixbench.slurm.jobs import SlurmJob, open_jobs
-from mixbench.slurm.jobs import jobs as all_jobs
-from mixbench.slurm.queue import Queued, Unavailable, last_state, queued
 from mixbench.system.files import text_of
 
 MOST_SHOWN = 8

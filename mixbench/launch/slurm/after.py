@@ -1,4 +1,4 @@
-"""What becomes of a job when its ranks have ended: `python -m mixbench.slurm.after STATUS`, by the batch script.
+"""What becomes of a job when its ranks have ended: `python -m mixbench.launch.slurm.after STATUS`, by the batch script.
 
 Its exit code says whether the job is to run again; it says why on stderr, and writes the record of a trial that failed.
 The last job of a run to end makes the report.
@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mixbench.launch import blame
+from mixbench.launch.outcome import blame
+from mixbench.launch.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
+from mixbench.launch.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
+from mixbench.launch.slurm.rank import job_here, restarts
 from mixbench.run.claim import latest
-from mixbench.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
-from mixbench.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
-from mixbench.slurm.rank import job_here, restarts
 from mixbench.system.files import text_of
 
 NODE_SECONDS = 20

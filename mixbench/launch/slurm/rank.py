@@ -1,6 +1,6 @@
-"""What srun starts on the nodes: one rank of a job.  `python -m mixbench.slurm.rank`, in the array's folder.
+"""What srun starts on the nodes: one rank of a job.  `python -m mixbench.launch.slurm.rank`, in the array's folder.
 
-A rank notes how it ends; what becomes of the job is decided by mixbench.slurm.after, once all ranks have ended.
+A rank notes how it ends; what becomes of the job is decided by mixbench.launch.slurm.after, once all ranks have ended.
 """
 
 import os
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError
+from mixbench.launch.slurm.jobs import Note, SlurmJob, read_array, write_note
+from mixbench.launch.slurm.profile import Profile
 from mixbench.run.claim import Claim, Taken, seize
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import Note, SlurmJob, read_array, write_note
-from mixbench.slurm.profile import Profile
 from mixbench.system.signals import Stop, Stopped
 from mixbench.system.streams import make_usable, outlive_readers
 

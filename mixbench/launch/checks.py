@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixbench.errors import RequestError
-from mixbench.slurm.queue import Unavailable
+from mixbench.launch.slurm.queue import Unavailable
 from mixbench.system.host import device_name, installed
 
 if TYPE_CHECKING:

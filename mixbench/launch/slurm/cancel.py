@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from mixbench.errors import RequestError
+from mixbench.launch.slurm.jobs import jobs, read_array
+from mixbench.launch.slurm.queue import Queued, Unavailable, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import jobs, read_array
-from mixbench.slurm.queue import Queued, Unavailable, ask, queued
 
 POLL_SECONDS = 1.0
 GONE_SECONDS = 60.0

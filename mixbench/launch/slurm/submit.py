@@ -21,15 +21,15 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mixbench.errors import RequestError
-from mixbench.launch import reopen
+from mixbench.launch.cost import macs_of, training_macs
+from mixbench.launch.outcome import reopen
+from mixbench.launch.slurm.jobs import AGAIN, Array
+from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.queue import Unavailable, most_in_array, queued
+from mixbench.launch.slurm.rank import CACHES
 from mixbench.run.folder import Run
-from mixbench.slurm.jobs import AGAIN, Array
-from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import Unavailable, most_in_array, queued
-from mixbench.slurm.rank import CACHES
 from mixbench.suite.trial import Trial
 from mixbench.system.files import to_json, write_atomically
-from mixbench.work import macs_of, training_macs
 
 UNSURE = re.compile(r"tim(ed? ?|e-)out|contact|communicat|connect|sense of sbatch|zero bytes", re.IGNORECASE)
 """In what sbatch says where slurmctld may have taken the jobs all the same."""
@@ -154,7 +154,7 @@ def _submit(array: Array, trials: dict[str, Trial], run: Run) -> Array:
     for trial_id in (trial_id for job in array.jobs for trial_id in job):
         reopen(trials[trial_id], run)
     try:
-        slurm_id = executor(array, folder)._submit_command(command(array.profile, "mixbench.slurm.rank")).job_id
+        slurm_id = executor(array, folder)._submit_command(command(array.profile, "mixbench.launch.slurm.rank")).job_id
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split())
         if (found := _taken_all_the_same(array, said)) is None:
@@ -228,7 +228,7 @@ def setup(profile: Profile) -> list[str]:
     """The script's lines before the ranks start."""
     # a container has our Python, and none of SLURM's commands: the batch script, outside of it, has those
     inside = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *_container(profile)] if profile.container else []
-    after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.slurm.after")])
+    after = " ".join([*map(shlex.quote, inside), command(profile, "mixbench.launch.slurm.after")])
     around = AROUND.format(after=after, again=AGAIN).splitlines()
     return [*around, *surroundings(profile), *STEPS.splitlines()]
 

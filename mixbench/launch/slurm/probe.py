@@ -1,4 +1,4 @@
-"""What a node of the cluster is like: `python -m mixbench.slurm.probe`, which srun starts for `mixbench doctor`.
+"""What a node of the cluster is like: `python -m mixbench.launch.slurm.probe`, which srun starts for `mixbench doctor`.
 
 One rank alone looks at its node; two or more only meet.  Each leaves its checks in the folder that it is started in.
 """
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, TypeAdapter
 
 from mixbench.data.locations import lack
-from mixbench.doctor import Check, attempt, installation, training_step
 from mixbench.errors import RequestError
-from mixbench.slurm.profile import Profile
-from mixbench.slurm.rank import address, keep_caches
+from mixbench.launch.checks import Check, attempt, installation, training_step
+from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.rank import address, keep_caches
 from mixbench.suite.datasets import Dataset
 from mixbench.system.files import write_atomically
 

@@ -16,12 +16,12 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.errors import RequestError
+from mixbench.launch.slurm.profile import Profile
 from mixbench.run.folder import Run
-from mixbench.slurm.profile import Profile
 from mixbench.system.files import to_json, write_atomically
 
 AGAIN = 75
-"""The exit code of mixbench.slurm.after where a job is to run again: a container may print what it likes."""
+"""The exit code of mixbench.launch.slurm.after where a job is to run again: a container may print what it likes."""
 
 
 class Array(BaseModel):

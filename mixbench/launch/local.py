@@ -6,7 +6,6 @@ the trial it was at is recorded as failed, and a new job takes the rest.
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -19,27 +18,17 @@ import submitit
 from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
-from mixbench.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
-from mixbench.room import RECORD_BYTES
+from mixbench.launch.local_rank import Job, work
+from mixbench.launch.outcome import Outcome, blame, reopen
+from mixbench.launch.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
 from mixbench.run.folder import Run
-from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
-from mixbench.system.files import set_aside, text_of, write_atomically, written
-from mixbench.system.host import timestamp, usable_cores
-from mixbench.worker import Job, work
+from mixbench.system.files import text_of, write_atomically, written
+from mixbench.system.host import usable_cores
 
 CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365
 CLUSTERS = ("local", "debug")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A trial that has come to its end, well or not.  `unwritten` says why its record could not be written."""
-
-    trial: Trial
-    record: Record
-    unwritten: str = ""
 
 
 @dataclass
@@ -97,22 +86,6 @@ def gpu_names() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     count = torch.cuda.device_count()
     return given.split(",")[:count] if given else [str(index) for index in range(count)]
-
-
-def reopen(trial: Trial, run: Run) -> None:
-    """A trial that failed in an earlier run is pending again; the parts that it has are kept.
-
-    So is one that is to keep its weights and has none: it is trained again.
-    """
-    record = run.readable(trial.id)
-    lacks_weights = run.lacks_weights(trial)
-    if record is not None and (record.status == "failed" or lacks_weights):
-        if lacks_weights:
-            record.details.curve = None
-            if run.weights_file(trial.id).exists():
-                set_aside(run.weights_file(trial.id))
-        record.status, record.error, record.details.traceback = "pending", "", ""
-        run.write_record(record)
 
 
 def _slots(trials: list[Trial], processes: int, gpus: list[str]) -> list[Slot]:
@@ -190,23 +163,6 @@ def _blame(slot: Slot, dead: list[int], run: Run) -> Outcome:
     trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
     slot.trials.remove(trial)
     return blame(run, trial, *_last_words(slot, dead))
-
-
-def blame(run: Run, trial: Trial, error: str, traceback: str) -> Outcome:
-    """Record a trial as failed whose processes could not do so themselves."""
-    record = run.resumed(trial)
-    record.started_at = record.started_at or timestamp()
-    record.status, record.finished_at = "failed", timestamp()
-    record.error, record.details.traceback = error, traceback
-    if shutil.disk_usage(run.folder).free < RECORD_BYTES:
-        record.error += f"; the disk of {run.folder} is full"  # so the process may have been unable to say it itself
-    unwritten = ""
-    try:
-        run.write_record(record)
-    except OSError as failure:
-        unwritten = str(failure)
-    run.clear_progress(trial.id)
-    return Outcome(trial, record, unwritten)
 
 
 def _last_words(slot: Slot, dead: list[int]) -> tuple[str, str]:

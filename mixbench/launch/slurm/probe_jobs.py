@@ -13,13 +13,13 @@ from pathlib import Path
 
 from submitit.core.utils import FailedJobError
 
-from mixbench.doctor import Check
 from mixbench.errors import printable
-from mixbench.slurm.jobs import Array
-from mixbench.slurm.probe import Asked, answer
-from mixbench.slurm.profile import Profile
-from mixbench.slurm.queue import Queued, Unavailable, ask, described, queued
-from mixbench.slurm.submit import command, executor, surroundings
+from mixbench.launch.checks import Check
+from mixbench.launch.slurm.jobs import Array
+from mixbench.launch.slurm.probe import Asked, answer
+from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.queue import Queued, Unavailable, ask, described, queued
+from mixbench.launch.slurm.submit import command, executor, surroundings
 from mixbench.system.files import text_of, to_json, write_atomically
 
 PROBE_MINUTES = 10
@@ -75,7 +75,7 @@ def _submit(check: str, nodes: int, asked: Asked, folder: Path) -> Probe:
     write_atomically(folder / "asked.json", to_json(asked))
     made = executor(array, folder)
     made.update_parameters(setup=surroundings(profile), time=min(profile.time, PROBE_MINUTES))
-    job = made._submit_command(command(profile, "mixbench.slurm.probe"))
+    job = made._submit_command(command(profile, "mixbench.launch.slurm.probe"))
     return Probe(check, folder, array, f"{job.job_id}_0")
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mixbench.data.locations import lack
-from mixbench.doctor import Check, attempt, installation
 from mixbench.errors import RequestError, nearest
-from mixbench.slurm.probe import Asked
-from mixbench.slurm.probing import probe_array, probed
-from mixbench.slurm.profile import Minutes, Profile
-from mixbench.slurm.queue import Unavailable, ask, most_in_array
-from mixbench.slurm.submit import check, command, executor
+from mixbench.launch.checks import Check, attempt, installation
+from mixbench.launch.slurm.probe import Asked
+from mixbench.launch.slurm.probe_jobs import probe_array, probed
+from mixbench.launch.slurm.profile import Minutes, Profile
+from mixbench.launch.slurm.queue import Unavailable, ask, most_in_array
+from mixbench.launch.slurm.submit import check, command, executor
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 from mixbench.terminal import console
@@ -172,7 +172,7 @@ def _test(profile: Profile, folder: Path, nodes: int, processes: int) -> str:
     """What sbatch says of the script of a run, without submitting it: account, QOS, constraint, any other option."""
     made = executor(probe_array(profile, nodes, processes), folder)
     script = folder / "test.sh"
-    script.write_text(made._make_submission_file_text(command(profile, "mixbench.slurm.rank"), "test"), "utf-8")
+    script.write_text(made._make_submission_file_text(command(profile, "mixbench.launch.slurm.rank"), "test"), "utf-8")
     ask("sbatch", "--test-only", f"--chdir={folder}", str(script))
     who = [f"{key} {value}" for key in ("account", "qos", "constraint") if (value := getattr(profile, key))]
     return ", ".join([f"takes jobs of {nodes} × {processes} processes", *who])

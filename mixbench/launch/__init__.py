@@ -1,0 +1,1 @@
+"""Trials into jobs: on this machine, or in SLURM."""
