@@ -1,5 +1,5 @@
 """`python -m mixbench` is `mixbench`."""
 
-from mixbench.cli import main
+from mixbench.cli.main import main
 
 main()

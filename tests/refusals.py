@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import cli
-from mixbench.session import Session
+from mixbench.cli import main as cli
+from mixbench.cli.run import Session
 from mixbench.zoo import registry
 
 KEPT = {"name": "name: s", "models": "models: convmixer_256_8", "datasets": "datasets: digits"}

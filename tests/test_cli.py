@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import cli
+from mixbench.cli import main as cli
+from mixbench.cli.run import Session
 from mixbench.run.progress import Progress
-from mixbench.session import Session
 from mixbench.suite.load import load
 from mixbench.system.files import write_atomically
 from tests import fake_runs
@@ -59,7 +59,7 @@ def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str],
     if words == ["status"]:
         words = ["status", str(fake_runs.full_run(tmp_path / "run").folder)]
     code = (
-        "import sys, atexit; from mixbench.cli import main; sys.argv[1:] = " + repr(words) + "\n"
+        "import sys, atexit; from mixbench.cli.main import main; sys.argv[1:] = " + repr(words) + "\n"
         "heavy = {'torch', 'pandas', 'numpy', 'submitit', 'deepspeed', 'scipy'}\n"
         "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr)); main()"
     )
@@ -263,7 +263,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
 def test_a_wrong_request_is_one_message_and_exit_code_2(
     mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    monkeypatch.delattr("mixbench.session.launch")
+    monkeypatch.delattr("mixbench.cli.run.launch")
     write_atomically(suite.parent / "full" / "x.yaml", "hello\n")
     fake_runs.full_run(suite.parent / "other", seeds=1)
     before = {path: path.read_bytes() for path in suite.parent.rglob("*") if path.is_file()}
@@ -292,7 +292,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mixbench.session.Session.run_all", interrupted)
+    monkeypatch.setattr("mixbench.cli.run.Session.run_all", interrupted)
     code, _, err = mixbench("run", suite, "--out", "my runs", "--only", "seed=0")
     assert code == 130
     assert "0 of 2 trials done; what was measured is kept in my runs" in err

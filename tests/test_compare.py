@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.errors import RequestError
 from mixbench.results.compare import METRICS, SideBySide, side_by_side
 from mixbench.results.statistics import holm

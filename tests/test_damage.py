@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from mixbench.cli.run import Session
 from mixbench.errors import RequestError
 from mixbench.report import write
 from mixbench.results.collect import NEWER, collect
@@ -19,7 +20,6 @@ from mixbench.run import damage
 from mixbench.run.commands import commands
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
-from mixbench.session import Session
 from mixbench.suite.load import load
 from mixbench.system.checksum import sealed
 from mixbench.system.files import set_aside

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixbench import cli
+from mixbench.cli import main as cli
 from mixbench.data.decode import FILES_A_TASK, open_rgb
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.pixel_cache import DecodedCache, Pixels, caches_of_splits, decoded_pixels

@@ -31,7 +31,7 @@ def test_every_check_is_good_here_and_json_alone_is_on_stdout(tmp_path: Path) ->
 def test_a_check_that_fails_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from mixbench import cli
+    from mixbench.cli import main as cli
 
     def broken() -> str:
         print("a library's chatter")
@@ -64,7 +64,7 @@ def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixtur
 def test_a_cluster_is_examined_from_where_its_commands_are(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from mixbench import cli
+    from mixbench.cli import main as cli
 
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
@@ -79,7 +79,7 @@ def test_a_cluster_is_examined_from_where_its_commands_are(
 
 
 def test_a_suite_is_checked_for_a_cluster(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from mixbench import cli
+    from mixbench.cli import main as cli
 
     monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "quick"])
     with pytest.raises(SystemExit) as end:

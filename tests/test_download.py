@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mixbench.cli.transfer import Meter
 from mixbench.data.download import TRIES, WrongFile, download
-from mixbench.data.meter import Meter
 from mixbench.data.unpack import unpack
 from tests.server import Server, serving
 

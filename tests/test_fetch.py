@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torchvision.datasets as official
 
-from mixbench import cli
+from mixbench.cli import main as cli
 from mixbench.data.array_cache import caches_of
 from mixbench.data.check import check_one
 from mixbench.data.fetch import fetch

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from mixbench.cli.status import print_summary
 from mixbench.report.formats.csv import csv
 from mixbench.report.formats.latex import latex
 from mixbench.report.formats.markdown import markdown
@@ -16,7 +17,6 @@ from mixbench.results.flags import by_kind
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
-from mixbench.status import print_summary
 from tests.fake_runs import done, full_run, trial, write_run
 
 BUSY, BUSIER = (f"busy neighbours: others kept {cores} of 2 cores busy" for cores in (1.2, 1.9))

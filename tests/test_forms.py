@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.report import FORMS, write
 from mixbench.report.formats import latex, markdown
 from mixbench.report.formats.timm import ACCURACIES, SPEEDS
@@ -231,7 +231,7 @@ def test_the_verb_writes_the_forms_asked_for_and_no_other_without_torch(tmp_path
     forms = ["latex", "timm", "tensorboard", "markdown", "latex"]
     arguments = ["report", str(run.folder), "--json", *(word for form in forms for word in ("--format", form))]
     code = (
-        f"import sys; from mixbench.cli import cli; cli({arguments!r}, standalone_mode=False); "
+        f"import sys; from mixbench.cli.main import cli; cli({arguments!r}, standalone_mode=False); "
         "sys.exit(int('torch' in sys.modules or 'seaborn' in sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

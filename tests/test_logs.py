@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mixbench import cli
-from mixbench.logs import Tail, find_trial
+from mixbench.cli import main as cli
+from mixbench.cli.logs import Tail, find_trial
 from mixbench.run.folder import Run
 from tests import fake_runs
 from tests.trials import SMALL, write_suite

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.run.folder import Run
 from mixbench.suite.load import load
 

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from mixbench import reference
+from mixbench.cli import reference
 from mixbench.results.summary import SUMMARY_COLUMNS
 from mixbench.run.record import COLUMNS
 from mixbench.suite.schema import Suite
@@ -37,7 +37,7 @@ WHOLE = re.compile(r"\b\d+\.0\b.*a whole number")
 def test_the_files_in_the_tree_are_those_that_would_be_written() -> None:
     for name, text in reference.files().items():
         there = (content(name.split("/")[0]) / name.split("/")[1]).read_text(encoding="utf-8")
-        assert there == text, "run: python -m mixbench.reference"
+        assert there == text, "run: python -m mixbench.cli.reference"
 
 
 def test_a_stale_file_is_said_and_written_anew(tmp_path: Path) -> None:
@@ -45,14 +45,14 @@ def test_a_stale_file_is_said_and_written_anew(tmp_path: Path) -> None:
         shutil.copytree(content(folder), tmp_path / folder)
     schema = tmp_path / "suites" / "schema.json"
     schema.write_text("{}")
-    command = [sys.executable, "-m", "mixbench.reference"]
+    command = [sys.executable, "-m", "mixbench.cli.reference"]
     environment = {"MIXBENCH_CONTENT": str(tmp_path), "PATH": ""}
 
     def run(*more: str) -> tuple[int, str]:
         done = subprocess.run([*command, *more], capture_output=True, text=True, env=environment)
         return done.returncode, done.stdout + done.stderr
 
-    assert run("--check") == (1, "suites/schema.json is stale: python -m mixbench.reference\n")
+    assert run("--check") == (1, "suites/schema.json is stale: python -m mixbench.cli.reference\n")
     assert run() == (0, "wrote suites/schema.json\n")
     assert run("--check") == (0, "")
     assert schema.read_bytes() == (content("suites") / "schema.json").read_bytes()

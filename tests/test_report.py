@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.errors import RequestError
 from mixbench.report import numbers, write
 from mixbench.report.formats.csv import csv

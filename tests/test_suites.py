@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.results.published import find
 from mixbench.suite.datasets import DATASETS
 from mixbench.suite.load import bundled_suites, find_suite, load

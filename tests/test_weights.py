@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from mixbench.cli import cli
+from mixbench.cli.main import cli
 from mixbench.data import store
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy

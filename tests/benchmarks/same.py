@@ -14,12 +14,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mixbench.cli.terminal import console, print_table
 from mixbench.measure import throughput
 from mixbench.run.record import Record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.system.host import device_name
-from mixbench.terminal import console, print_table
 from mixbench.train.distributed import connect
 from tests.benchmarks.table import Line
 

@@ -22,7 +22,6 @@ from mixbench.launch.slurm.queue import Unavailable, ask, most_in_array
 from mixbench.launch.slurm.submit import check, command, executor
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
-from mixbench.terminal import console
 
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 Size = tuple[int, int]
@@ -42,13 +41,12 @@ class Node:
         return f"{_some(self.cpus, 'CPU')}, {self.memory}M, {_some(self.gpus, 'GPU')}"
 
 
-def examine(profile: Profile, suite: str | None, out: Path, wait: float) -> list[Check]:
+def examine(profile: Profile, suite: str | None, out: Path, wait: float, say: Say) -> list[Check]:
     """All checks; what goes on meanwhile is told on stderr.  Raises RequestError where the suite is bad."""
     from mixbench.suite.load import load
 
     trials = load(suite, (), profile.resources)[1] if suite else []
-    aside = console(stderr=True)
-    return list(checks(profile, trials, out, wait, partial(aside.print, soft_wrap=True)))
+    return list(checks(profile, trials, out, wait, say))
 
 
 def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: Say) -> Iterator[Check]:

@@ -7,12 +7,12 @@ from typing import Any
 import click
 from rich.console import Console
 
+from mixbench.cli.status import varied
+from mixbench.cli.terminal import console, print_table
 from mixbench.results.compare import METRICS, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.differences import MOST_LINES
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
-from mixbench.status import varied
-from mixbench.terminal import console, print_table
 
 
 def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> bool:

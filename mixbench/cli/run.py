@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mixbench.cli.progress import Watch
+from mixbench.cli.terminal import console
 from mixbench.data.locations import require
 from mixbench.errors import RequestError
 from mixbench.launch.cost import check_room
@@ -32,8 +34,6 @@ from mixbench.suite.select import select
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 from mixbench.system.host import timestamp
-from mixbench.terminal import console
-from mixbench.watch import Watch
 
 
 class Session:
@@ -180,8 +180,8 @@ class Session:
                     yield self.run.trial(trial_id), new
 
     def _report(self, out: Console, unwritten: dict[str, Record]) -> dict[str, int]:
+        from mixbench.cli.status import print_summary
         from mixbench.report import write
-        from mixbench.status import print_summary
 
         pages = []
         try:

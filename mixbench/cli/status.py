@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from mixbench.cli.terminal import console, print_table
 from mixbench.results.collect import Collected
 from mixbench.results.flags import by_kind
 from mixbench.results.summary import NOT_IN_PLAN
@@ -15,7 +16,6 @@ from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
-from mixbench.terminal import console, print_table
 
 WIDE = 110
 POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size", "infer_batch_size", "world_size")

@@ -4,8 +4,8 @@ import sys
 
 import click
 
+from mixbench.cli.terminal import json_option, print_rows, sizes
 from mixbench.errors import EXIT_FAILED
-from mixbench.terminal import json_option, print_rows, sizes
 
 
 @click.group()
@@ -48,8 +48,8 @@ def fetch(names: tuple[str, ...]) -> None:
     On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
     same command goes on after a break.
     """
+    from mixbench.cli.transfer import Meter
     from mixbench.data.fetch import fetch as fetch_data
-    from mixbench.data.meter import Meter
 
     with Meter() as meter:
         fetch_data(names, meter.say, meter.show)

@@ -6,8 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from mixbench.cli.terminal import console
 from mixbench.data.disk_space import in_words
-from mixbench.terminal import console
 
 PLAIN_SECONDS = 10.0
 

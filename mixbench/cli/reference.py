@@ -1,7 +1,7 @@
 """What a suite may hold and what the tables hold, written out from the classes themselves.
 
-python -m mixbench.reference           writes suites/REFERENCE.md, suites/schema.json and reports/COLUMNS.md
-python -m mixbench.reference --check   exits with 1 where one of them is not what would be written
+python -m mixbench.cli.reference           writes suites/REFERENCE.md, suites/schema.json and reports/COLUMNS.md
+python -m mixbench.cli.reference --check   exits with 1 where one of them is not what would be written
 
 A key's meaning is the comment at its line, or above it.
 """
@@ -27,7 +27,7 @@ BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exc
 BOUND_WORDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 ENTRIES = ("models", "datasets")
 """Where a name stands for a mapping that holds it."""
-HEAD = "# {what}\n\n<!-- made by python -m mixbench.reference from the classes in mixbench/: not to be edited -->"
+HEAD = "# {what}\n\n<!-- made by python -m mixbench.cli.reference from the classes in mixbench/: not to be edited -->"
 ABOUT_KEYS = """Where a list is wanted, one value will do. `mixbench validate FILE` says all that is wrong with a suite.
 
 Editors with a YAML language server complete and check the keys by `schema.json` beside this file, where a suite says so
@@ -183,7 +183,7 @@ def main() -> int:
     stale = [name for name, text in files().items() if _text(name) != text]
     for name in stale:
         if "--check" in sys.argv:
-            print(f"{name} is stale: python -m mixbench.reference")
+            print(f"{name} is stale: python -m mixbench.cli.reference")
         else:
             write_atomically(root() / name, files()[name])
             print(f"wrote {name}")

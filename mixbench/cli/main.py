@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from mixbench.data.verbs import data
+from mixbench.cli.data import data
+from mixbench.cli.terminal import json_option
 from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
 from mixbench.system.signals import heed_stops
 from mixbench.system.streams import make_usable, outlive_readers
-from mixbench.terminal import json_option
 
 set_option = click.option(
     "--set",
@@ -55,9 +55,9 @@ def run(
 
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
+    from mixbench.cli.run import Session
     from mixbench.launch.slurm.profile import find_cluster
     from mixbench.run.claim import Taken
-    from mixbench.session import Session
     from mixbench.suite.load import load
 
     where = find_cluster(cluster)
@@ -66,7 +66,7 @@ def run(
     loaded, trials = load(suite, assignments, {} if isinstance(where, str) else where.resources)
     session = Session(loaded, trials, where, out or Path("runs") / loaded.name, only)
     if dry_run:
-        from mixbench.estimate import print_plan
+        from mixbench.cli.dry_run import print_plan
 
         print_plan(session, as_json)
         return
@@ -103,9 +103,9 @@ def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def status(run: Path, as_json: bool) -> None:
     """Show how far the run in folder RUN is."""
+    from mixbench.cli.status import print_status
     from mixbench.results.collect import collect
     from mixbench.run.folder import Run
-    from mixbench.status import print_status
 
     print_status(Run(run), collect(Run(run)), as_json)
 
@@ -122,7 +122,7 @@ def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
 
     TRIAL is an id as `mixbench status RUN --json` has it, the beginning of one, or a pattern: 'convmixer*-s0-*'.
     """
-    from mixbench.logs import print_logs
+    from mixbench.cli.logs import print_logs
     from mixbench.run.folder import Run
 
     print_logs(Run(run), trial, rank, follow)
@@ -198,7 +198,7 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
     Trial by trial, then over their seeds, with what else was not the same.  Accuracy is compared across devices,
     throughput and memory are not.
     """
-    from mixbench.compare import print_comparison
+    from mixbench.cli.compare import print_comparison
     from mixbench.run.folder import Run
 
     if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
@@ -214,8 +214,8 @@ def list_(what: str, pattern: str, as_json: bool) -> None:
 
     PATTERN picks names, as in a shell: 'splitmixer_*'.
     """
-    from mixbench.listing import rows
-    from mixbench.terminal import print_rows
+    from mixbench.cli.listing import rows
+    from mixbench.cli.terminal import print_rows
 
     found = rows(what, pattern)
     if not found and not as_json:
@@ -236,7 +236,7 @@ def profile(
 
     MACs are multiply-accumulates of one image through the model.
     """
-    from mixbench.listing import profile_of
+    from mixbench.cli.profile import profile_of
 
     profile_of(model, assignments, image_size, num_classes, as_json)
 
@@ -252,9 +252,11 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
     Of SUITE, which may be given with a cluster, the data and what its trials ask for.
     """
+    from functools import partial
+
+    from mixbench.cli.terminal import console, print_rows
     from mixbench.launch.checks import checks
     from mixbench.launch.slurm.profile import find_cluster
-    from mixbench.terminal import print_rows
 
     where = find_cluster(cluster)
     if isinstance(where, str):
@@ -265,7 +267,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
         from mixbench.launch.slurm.doctor import examine
 
         heed_stops()
-        found = examine(where, suite, out, wait)
+        found = examine(where, suite, out, wait, partial(console(stderr=True).print, soft_wrap=True))
     facts = [asdict(check) for check in found]
     print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
     sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED)

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
+from mixbench.cli.run import Session
+from mixbench.cli.terminal import console, print_table
 from mixbench.errors import RequestError
 from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, training_macs
 from mixbench.run.record import Record
-from mixbench.session import Session
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial
-from mixbench.terminal import console, print_table
 
 AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}
 AXES |= {"infer_batch_size": "infer_batch_size", "world_size": "world_size"}

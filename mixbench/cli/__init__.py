@@ -1,0 +1,1 @@
+"""The verbs: one file each; a verb parses, calls one function, prints."""
