@@ -90,3 +90,7 @@ def wanted(error: Any) -> str:
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
         return "text is wanted (in quotes)"
     return WANTED.get(error["type"], said)
+
+
+class Unavailable(Exception):
+    """SLURM cannot be asked: a command is missing, or its daemon does not answer."""

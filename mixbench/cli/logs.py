@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mixbench.errors import RequestError, nearest, printable, shown
+from mixbench.errors import RequestError, Unavailable, nearest, printable, shown
 from mixbench.launch.slurm.jobs import SlurmJob, find
-from mixbench.launch.slurm.queue import Unavailable, queued
+from mixbench.launch.slurm.queue import queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
 from mixbench.system.files import text_of

@@ -13,7 +13,7 @@ from rich.console import Console
 from mixbench.cli.progress import Watch
 from mixbench.cli.terminal import console
 from mixbench.data.locations import require
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.cost import check_room
 from mixbench.launch.local import check, gpu_names, launch
 from mixbench.launch.outcome import Outcome
@@ -22,7 +22,7 @@ from mixbench.launch.slurm import submit
 from mixbench.launch.slurm.attach import Launch
 from mixbench.launch.slurm.jobs import open_jobs
 from mixbench.launch.slurm.profile import Profile
-from mixbench.launch.slurm.queue import Unavailable, queued
+from mixbench.launch.slurm.queue import queued
 from mixbench.results.collect import collect
 from mixbench.run import damage
 from mixbench.run.claim import claimed, holder

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixbench.errors import RequestError
-from mixbench.launch.slurm.queue import Unavailable
+from mixbench.errors import RequestError, Unavailable
 from mixbench.system.host import device_name, installed
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mixbench.errors import Unavailable
 from mixbench.launch.outcome import blame
 from mixbench.launch.slurm.jobs import AGAIN, Counts, Note, SlurmJob, notes, open_jobs
-from mixbench.launch.slurm.queue import Unavailable, ask, described, facts_in, queued, seconds_in
+from mixbench.launch.slurm.queue import ask, described, facts_in, queued, seconds_in
 from mixbench.launch.slurm.rank import job_here, restarts
 from mixbench.run.claim import latest
 from mixbench.system.files import text_of

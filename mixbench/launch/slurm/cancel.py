@@ -5,9 +5,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.slurm.jobs import jobs, read_array
-from mixbench.launch.slurm.queue import Queued, Unavailable, ask, queued
+from mixbench.launch.slurm.queue import Queued, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
 

@@ -6,16 +6,14 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mixbench.errors import Unavailable
+
 ASK_SECONDS = 30
 FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_CLUSTERS")
 """Beginnings of what a shell may set that hides jobs from us."""
 NAMES_A_CALL = 200
 MOST_IN_ARRAY = 1000
 """SLURM's own default for MaxArraySize is 1001, of which the largest index is one less."""
-
-
-class Unavailable(Exception):
-    """SLURM cannot be asked: a command is missing, or its daemon does not answer."""
 
 
 @dataclass(frozen=True)

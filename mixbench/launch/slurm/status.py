@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mixbench.errors import Unavailable
 from mixbench.launch.slurm.jobs import SlurmJob, open_jobs
 from mixbench.launch.slurm.jobs import jobs as all_jobs
-from mixbench.launch.slurm.queue import Queued, Unavailable, last_state, queued
+from mixbench.launch.slurm.queue import Queued, last_state, queued
 from mixbench.results.collect import Collected
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
