@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mixbench.measure import accuracy
-from mixbench.train import checkpoint
-from mixbench.train import engine as train
+from mixbench.train import checkpoint, loop
+from mixbench.train import engine as building
 from mixbench.zoo.registry import register_model
 
 seen: Counter[str] = Counter()
@@ -97,5 +97,5 @@ def rmtree(path: Path, **options: Any) -> None:
 if "DIARY" in os.environ:
     os_replace, shutil_rmtree, checkpoint_write = os.replace, shutil.rmtree, checkpoint._write
     os.replace, shutil.rmtree, checkpoint._write = replace, rmtree, write  # type: ignore[assignment]
-    train.train_step = then(train.train_step, "step")
-    vars(accuracy)["autocast"] = then(train.autocast, "evaluate")
+    loop.train_step = then(loop.train_step, "step")
+    vars(accuracy)["autocast"] = then(building.autocast, "evaluate")

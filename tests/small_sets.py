@@ -14,8 +14,7 @@ import torchvision.datasets as official
 from PIL import Image
 from scipy.io import savemat
 
-from mixbench.data import locations as files
-from mixbench.data import readers as formats
+from mixbench.data import locations, readers
 from mixbench.suite.datasets import Dataset, find_dataset
 
 SIZES = ((40, 60), (33, 25), (64, 64))
@@ -35,7 +34,7 @@ class Small:
 
 def need_fashion_mnist() -> None:
     """The real one, whole, from Debian's package."""
-    if not files.DEBIAN_FASHION_MNIST.is_dir():
+    if not locations.DEBIAN_FASHION_MNIST.is_dir():
         pytest.skip("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
 
 
@@ -45,7 +44,7 @@ def write(name: str, root: Path, patch: pytest.MonkeyPatch) -> Small:
     patch.setenv("XDG_CACHE_HOME", str(root / "home"))
     patch.delenv("MIXBENCH_CACHE", raising=False)
     random = np.random.default_rng(7)
-    small = WRITERS[name](name, root / files.FILES[name][0], random, patch)
+    small = WRITERS[name](name, root / locations.FILES[name][0], random, patch)
     train_images, test_images = len(small.train_labels), len(small.test_labels)
     return replace(small, dataset=replace(small.dataset, train_images=train_images, test_images=test_images))
 
@@ -81,17 +80,17 @@ def _cifar(name: str, folder: Path, random: np.random.Generator, patch: pytest.M
 def _idx(name: str, folder: Path, random: np.random.Generator, patch: pytest.MonkeyPatch) -> Small:
     folder.mkdir(parents=True)
     arrays = []
-    for file, count in zip(files.IDX_FILES, (9, 9, 5, 5), strict=True):
+    for file, count in zip(locations.IDX_FILES, (9, 9, 5, 5), strict=True):
         shape = (count, 28, 28) if "images" in file else (count,)
         arrays.append(random.integers(256 if "images" in file else 10, size=shape, dtype=np.uint8))
         head = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
         (folder / file).write_bytes(gzip.compress(head + arrays[-1].tobytes()))
     if name == "mnist":
-        patch.setattr(official.MNIST, "resources", [(file, md5(folder / file)) for file in files.IDX_FILES])
+        patch.setattr(official.MNIST, "resources", [(file, md5(folder / file)) for file in locations.IDX_FILES])
     else:
-        unpacked = (gzip.decompress((folder / file).read_bytes()) for file in files.IDX_FILES)
-        patch.setattr(formats, "FASHION_MNIST_SHA256", tuple(hashlib.sha256(data).hexdigest() for data in unpacked))
-        patch.setattr(files, "DEBIAN_FASHION_MNIST", folder / "not here")
+        unpacked = (gzip.decompress((folder / file).read_bytes()) for file in locations.IDX_FILES)
+        patch.setattr(readers, "FASHION_MNIST_SHA256", tuple(hashlib.sha256(data).hexdigest() for data in unpacked))
+        patch.setattr(locations, "DEBIAN_FASHION_MNIST", folder / "not here")
     train, train_labels, test, test_labels = arrays
     return Small(find_dataset(name), train[:, None], train_labels.tolist(), test[:, None], test_labels.tolist())
 

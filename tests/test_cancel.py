@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array, State, jobs
-from mixbench.launch.slurm.profile import Profile
 from mixbench.run.claim import claimed
 from mixbench.run.folder import Run
 from mixbench.system.files import to_json

@@ -22,9 +22,11 @@ from mixbench.measure import accuracy
 from mixbench.run.claim import Claim, Taken
 from mixbench.run.folder import Run, complete
 from mixbench.suite.trial import Checkpointing, Trial
-from mixbench.train import engine as train
+from mixbench.train import engine as building
+from mixbench.train import loop
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.distributed import World
+from mixbench.train.schedule import lr_share
 from tests.trials import RECIPE, SMALL, plan_trials
 
 ALWAYS = Checkpointing(minutes=1e-9)
@@ -55,7 +57,7 @@ def measured(world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch) -> C
 
     The loss is `wrong` times too large from step 27 on.
     """
-    train_step = train.train_step
+    train_step = loop.train_step
 
     def measure(trial: Trial, folder: Path, stop: int = 0, wrong: float = 1.0) -> Any:
         steps = 0
@@ -67,7 +69,7 @@ def measured(world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch) -> C
                 raise Interrupted
             return train_step(*arguments) * (wrong if steps >= 27 else 1)
 
-        monkeypatch.setattr(train, "train_step", step)
+        monkeypatch.setattr(loop, "train_step", step)
         checkpoints, kept = Checkpoints(At(folder), trial, world), folder / "weights.safetensors"
         curve = accuracy.measure(trial, digits, world, lambda *_: None, kept, checkpoints)
         learnt = [replace(epoch, seconds=0.0) for epoch in curve.epochs]
@@ -151,8 +153,8 @@ def test_a_damaged_checkpoint_is_set_aside_named_and_not_used(
     run = Run(tmp_path / "run")
     run.trial_folder(trial.id).mkdir(parents=True)
     good = interrupted(trial, run.trial_folder(trial.id), measured).parent
-    model = train.build_model(trial, world)
-    engine = train.make_engine(model, trial, world)
+    model = building.build_model(trial, world)
+    engine = building.make_engine(model, trial, world)
     rng, harmless = random.Random(0), 0
     for index in range(60):
         copy = tmp_path / str(index) / "checkpoint"
@@ -354,7 +356,7 @@ def test_the_first_step_whose_loss_is_no_number_is_named_and_never_saved(
 ) -> None:
     trial = small_trial(tmp_path)
     place = folder(tmp_path, "place")
-    lr = 0.01 * train.lr_share(trial.recipe.schedule, 26, 40, 20)
+    lr = 0.01 * lr_share(trial.recipe.schedule, 26, 40, 20)
     with pytest.raises(TrialError, match=rf"^the training loss is {wrong} at step 7 of 20, epoch 2 of 2, lr {lr:.3g}$"):
         measured(trial, place, wrong=wrong)
     assert [path.name for path in (place / "checkpoint").glob("step-*")] == ["step-00000026"]
@@ -385,8 +387,8 @@ def test_the_seconds_of_training_are_those_since_the_last_point_without_what_sav
 ) -> None:
     recipe, now = {"epochs": 3, "evaluate_every": 2}, [0.0]
     trial = small_trial(tmp_path, checkpoint, recipe=recipe)
-    monkeypatch.setattr("mixbench.train.engine.time.perf_counter", lambda: now[0])
-    save, train_step = Checkpoints.save, train.train_step
+    monkeypatch.setattr("mixbench.train.loop.time.perf_counter", lambda: now[0])
+    save, train_step = Checkpoints.save, loop.train_step
 
     def slow_save(self: Checkpoints, *arguments: Any) -> None:
         save(self, *arguments)
@@ -404,7 +406,7 @@ def test_the_seconds_of_training_are_those_since_the_last_point_without_what_sav
         return [(point.epoch, point.seconds) for point in points]
 
     monkeypatch.setattr(Checkpoints, "save", slow_save)
-    monkeypatch.setattr(train, "train_step", timed_step)
+    monkeypatch.setattr(loop, "train_step", timed_step)
     stop = 27  # in the second epoch, the first of which is no point
     with pytest.raises(Interrupted):
         curve()

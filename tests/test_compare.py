@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from mixbench.cli.main import cli
 from mixbench.errors import RequestError
-from mixbench.results.compare import METRICS, SideBySide, side_by_side
+from mixbench.results.side_by_side import METRICS, SideBySide, side_by_side
 from mixbench.results.statistics import holm
 from mixbench.results.thresholds import parse
 from mixbench.run.folder import Run

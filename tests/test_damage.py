@@ -13,7 +13,7 @@ import pytest
 
 from mixbench.cli.run import Session
 from mixbench.errors import RequestError
-from mixbench.report import write
+from mixbench.report.write import write
 from mixbench.results.collect import NEWER, collect
 from mixbench.results.tables import tables
 from mixbench.run import damage

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.launch import checks as doctor
+from mixbench.launch import checks
 
 CHECKS = [
     "python", "mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops",
@@ -37,8 +37,8 @@ def test_a_check_that_fails_does_not_stop_the_others(
         print("a library's chatter")
         raise OSError("no [red]compiler[/]")
 
-    monkeypatch.setattr(doctor, "_engine", broken)
-    monkeypatch.setattr(doctor, "installed", lambda name: "" if name == "ptflops" else "1.0")
+    monkeypatch.setattr(checks, "_engine", broken)
+    monkeypatch.setattr(checks, "installed", lambda name: "" if name == "ptflops" else "1.0")
     monkeypatch.setattr(sys, "argv", ["mixbench", "doctor"])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -55,7 +55,7 @@ def test_a_check_that_fails_does_not_stop_the_others(
 def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     import os
 
-    with doctor._stdout_as_stderr():
+    with checks._stdout_as_stderr():
         os.write(1, b"from C\n")
     os.write(1, b"ours\n")
     assert capfd.readouterr() == ("ours\n", "from C\n")

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from mixbench.report import sparklines as sketch
+from mixbench.report import sparklines
 from mixbench.report.figures.all import figures
 from mixbench.results.tables import tables
 from mixbench.run.record import Record
@@ -196,19 +196,19 @@ def test_marks_lead_to_their_rows(tmp_path: Path) -> None:
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.floats(0.1, 100), max_size=60))
 def test_small_drawings_stand_any_numbers(values: list[float]) -> None:
-    for text in (sketch.curve(list(enumerate(values)), "top-1"), sketch.histogram(values, "top-1")):
+    for text in (sparklines.curve(list(enumerate(values)), "top-1"), sparklines.histogram(values, "top-1")):
         if text:
             root = ET.fromstring(text)
             assert not re.search(r"nan|inf", text) and len(root.get("aria-label", "")) > 10
 
 
 def test_a_small_curve_has_its_points_where_their_epochs_are() -> None:
-    [line] = ET.fromstring(sketch.curve([(10, 50.0), (20, 80.0), (25, 90.0)], "top-1"))
+    [line] = ET.fromstring(sparklines.curve([(10, 50.0), (20, 80.0), (25, 90.0)], "top-1"))
     assert line.get("points") == "2.0,26.0 79.3,8.0 118.0,2.0"
 
 
 def test_a_histogram_counts_every_sample() -> None:
-    root = ET.fromstring(sketch.histogram([1.0] * 9 + [2.0] * 3 + [3.0], "step"))
+    root = ET.fromstring(sparklines.histogram([1.0] * 9 + [2.0] * 3 + [3.0], "step"))
     path = root[0].get("d", "")
     heights = [64 - int(top) for top in re.findall(r"V(\d+)H", path)]
     assert heights == [64, 21, 7] and root.get("aria-label") == "step: 13 samples from 1.00 ms to 3.00 ms"

@@ -17,9 +17,9 @@ from markdown_it.token import Token
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mixbench.cli.main import cli
-from mixbench.report import FORMS, write
 from mixbench.report.formats import latex, markdown
 from mixbench.report.formats.timm import ACCURACIES, SPEEDS
+from mixbench.report.write import FORMS, write
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.system.checksum import sealed

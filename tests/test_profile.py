@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from mixbench.errors import RequestError
-from mixbench.launch.slurm.profile import OURS, Profile, find_profile, load
+from mixbench.launch.slurm.cluster_profile import OURS, Profile, find_profile, load
 from mixbench.system.content import content
 from tests.test_bad_values import keys_of, named
 

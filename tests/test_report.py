@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from mixbench.cli.main import cli
 from mixbench.errors import RequestError
-from mixbench.report import numbers, write
+from mixbench.report import numbers
 from mixbench.report.formats.csv import csv
 from mixbench.report.formats.html import html
 from mixbench.report.leaderboard import board
+from mixbench.report.write import write
 from mixbench.results.tables import tables
 from mixbench.run.commands import note
 from mixbench.run.folder import Run

@@ -374,7 +374,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     ("module", "banned"),
     [
         ("mixbench.results.tables", ("torch", "submitit", "deepspeed", "pandas", "scipy", "matplotlib")),
-        ("mixbench.report", ("torch", "submitit", "deepspeed")),
+        ("mixbench.report.write", ("torch", "submitit", "deepspeed")),
     ],
 )
 def test_reports_load_neither_torch_nor_submitit(module: str, banned: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 import torch
 
-from mixbench.data import array_cache as caches
+from mixbench.data import array_cache
 from mixbench.data.array_cache import Cache
 from mixbench.data.locations import cache_folders
 from mixbench.data.store import Images, Splits, gathered, load
@@ -38,7 +38,7 @@ def said_while_loading(small: Small) -> tuple[Splits, list[tuple[str, int, int]]
 
 
 def train_cache(root: Path) -> Cache:
-    [train] = [cache for cache in caches.caches_of("food101") if "-train-" in cache.path.name]
+    [train] = [cache for cache in array_cache.caches_of("food101") if "-train-" in cache.path.name]
     assert train.path.parent == root / "cache"
     return train
 
@@ -112,7 +112,7 @@ def test_one_wrong_byte_anywhere_in_a_cache_is_found_named_and_set_aside(food: S
         splits, said = said_while_loading(food)
         assert said == [(anew(cache, number), 0, 6), (anew(cache, number), 6, 6)]
         assert torch.equal(splits.train.images, right)
-    asides = [path.read_bytes() for path in caches.set_aside_of("food101")]
+    asides = [path.read_bytes() for path in array_cache.set_aside_of("food101")]
     assert len(asides) == len(places) and all(sum(map(ne, aside, whole)) == 1 for aside in asides)
 
 
@@ -131,7 +131,7 @@ def test_processes_that_find_a_damaged_cache_at_once_set_it_aside_and_make_it_on
 def test_a_cache_of_before_there_was_a_crc_is_used_where_it_is_whole(food: Small, tmp_path: Path) -> None:
     load(food.dataset)
     cache = train_cache(tmp_path)
-    cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": caches.whole_sha256(cache.path)}))
+    cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": array_cache.whole_sha256(cache.path)}))
     assert cache.is_good() and said_while_loading(food)[1] == []
     lose_a_stretch(cache)
     assert not cache.is_good()
@@ -264,7 +264,7 @@ def test_caches_of_data_on_a_read_only_share_go_to_the_users_own_folder(
     with read_only(tmp_path / "share"):
         splits, said = said_while_loading(food)
         assert len(said) == 2 and len(splits.train.images) == 6
-        assert {cache.path.parent for cache in caches.caches_of("food101")} == {own}
+        assert {cache.path.parent for cache in array_cache.caches_of("food101")} == {own}
         assert said_while_loading(food)[1] == [], "they are found there again"
 
 
@@ -282,7 +282,7 @@ def test_a_cache_folder_that_is_named_is_the_only_one(
     load(food.dataset)
     monkeypatch.setenv("MIXBENCH_CACHE", str(tmp_path / "named"))
     assert len(said_while_loading(food)[1]) == 2
-    assert {cache.path.parent for cache in caches.caches_of("food101")} == {tmp_path / "named"}
+    assert {cache.path.parent for cache in array_cache.caches_of("food101")} == {tmp_path / "named"}
 
 
 def test_a_data_root_that_cannot_be_made_leaves_caches_to_the_users_own_folder(
@@ -358,13 +358,15 @@ def test_arrays_at_another_size_are_resized_once_into_the_cache(
         splits = load(dataset)
         assert torch.equal(splits.train.images, resize(torch.from_numpy(small.train), [size, size], antialias=True))
         assert splits.test.images.shape == (4, 3, size, size)
-    assert len(caches.caches_of("cifar10")) == 4
+    assert len(array_cache.caches_of("cifar10")) == 4
 
 
 def test_the_cache_of_other_images_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIXBENCH_DATA", str(tmp_path))
     images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8).numpy()
-    paths = {caches.cached("x-train", array, 3, 16, lambda *_: None).path for array in (images, images + 1, images)}
+    paths = {
+        array_cache.cached("x-train", array, 3, 16, lambda *_: None).path for array in (images, images + 1, images)
+    }
     assert len(paths) == 2
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
-from mixbench.launch.slurm.profile import Profile
 from mixbench.launch.slurm.rank import CACHES
 from mixbench.launch.slurm.submit import arrays, command, executor, pack
 from tests.trials import SMALL, plan_trials

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.report import write
+from mixbench.report.write import write
 from mixbench.results.collect import collect
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run

@@ -11,9 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixbench.measure import largest_batch as largest
-from mixbench.measure import throughput
-from mixbench.measure import timed_model as subject_module
+from mixbench.measure import largest_batch, throughput, timed_model
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
 from mixbench.measure.timed_model import Pools, Subject
 from mixbench.run.record import Record
@@ -255,7 +253,7 @@ def test_medians_agree_within_two_percent(times: list[float], window: int, agree
 def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
     memory_format: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subject_module, "cache_bytes", lambda device: 3 * 32 * 32 * 4 * 50)
+    monkeypatch.setattr(timed_model, "cache_bytes", lambda device: 3 * 32 * 32 * 4 * 50)
     small, large, other = plan_trials(
         tmp_path,
         models=[SMALL["mixer"], SMALL["splitmixer"]],
@@ -338,14 +336,14 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
         tried.append(count)
         return count <= room
 
-    found = largest._largest(fits)
-    assert found <= room and (room - found <= found / 32 or found == largest.MOST)
-    assert max(tried) <= largest.MOST, "no suite may ask for more"
+    found = largest_batch._largest(fits)
+    assert found <= room and (room - found <= found / 32 or found == largest_batch.MOST)
+    assert max(tried) <= largest_batch.MOST, "no suite may ask for more"
     assert len(tried) <= 26
 
 
 def test_max_is_what_fits_in_memory(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(largest, "CPU_BYTES", 128 << 20)
+    monkeypatch.setattr(largest_batch, "CPU_BYTES", 128 << 20)
     [trial, one] = plan_trials(tmp_path, throughput={"batch_sizes": ["max", 8], "warmup": 0, "repeats": 1})
     assert trial.infer_batch_size == "max" and Record.pending(trial).infer_batch_size is None
     assert [len(lot) for lot in groups([one, trial, one], {trial.id: 1, one.id: 1})] == [1, 1, 1]
@@ -366,7 +364,7 @@ def test_the_peak_of_an_action_is_what_its_tensors_held_at_once() -> None:
         two, three = torch.empty(2 << 20), torch.empty(4 << 20)
         del two, three
 
-    assert largest._peak_bytes(action) == 24 << 20
+    assert largest_batch._peak_bytes(action) == 24 << 20
 
 
 def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mixbench.cli.progress import Watch
+from mixbench.cli.progress_display import Watch
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
@@ -86,7 +86,7 @@ def test_the_time_left_is_estimated_from_the_trials_that_ended(
     tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = watching(tmp_path, trials)
-    monkeypatch.setattr("mixbench.cli.progress.time.monotonic", lambda: watch.started + 3600)
+    monkeypatch.setattr("mixbench.cli.progress_display.time.monotonic", lambda: watch.started + 3600)
     assert watch.time_left() == ""
     watch.ended = 2
     assert "2/4 trials, 1:00:00, about 1:00:00 left" in shown(watch)
@@ -112,7 +112,7 @@ def test_each_end_is_a_line_that_stays(tmp_path: Path, trials: list[Trial], term
 def test_without_a_terminal_a_plain_line_comes_now_and_then_where_something_is_new(
     tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mixbench.cli.progress.PLAIN_SECONDS", 0.001)
+    monkeypatch.setattr("mixbench.cli.progress_display.PLAIN_SECONDS", 0.001)
     watch = watching(tmp_path, trials, terminal=False)
     at_work(watch.run, trials[0], epoch(7))
     printed: queue.Queue[str] = queue.Queue()

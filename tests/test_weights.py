@@ -15,6 +15,7 @@ from mixbench.measure import accuracy
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.datasets import find_dataset
+from mixbench.system.checksum import fingerprint
 from mixbench.train.distributed import connect
 from mixbench.zoo import weights
 from mixbench.zoo.registry import create_model
@@ -58,10 +59,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
 def test_a_fingerprint_follows_the_contents_not_the_path(tmp_path: Path) -> None:
     for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
         (tmp_path / name).write_text(text)
-    a, b, c = (weights.fingerprint(tmp_path / name) for name in "abc")
+    a, b, c = (fingerprint(tmp_path / name) for name in "abc")
     assert a == b != c and len(a) == 16
     with pytest.raises(RequestError, match="cannot be read: No such file"):
-        weights.fingerprint(tmp_path / "none")
+        fingerprint(tmp_path / "none")
 
 
 def test_kept_weights_are_evaluated_to_the_same_scores_without_training(tmp_path: Path) -> None:

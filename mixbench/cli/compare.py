@@ -9,8 +9,8 @@ from rich.console import Console
 
 from mixbench.cli.status import varied
 from mixbench.cli.terminal import console, print_table
-from mixbench.results.compare import METRICS, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.differences import MOST_LINES
+from mixbench.results.side_by_side import METRICS, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
 

@@ -56,7 +56,7 @@ def run(
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
     from mixbench.cli.run import Session
-    from mixbench.launch.slurm.profile import find_cluster
+    from mixbench.launch.slurm.cluster_profile import find_cluster
     from mixbench.run.claim import Taken
     from mixbench.suite.load import load
 
@@ -162,7 +162,7 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     They are made from whatever records there are, at any moment of a run.  Each run has its report in its own folder;
     with --out there is one of all, whose rows say which run they are of.
     """
-    from mixbench.report import DEFAULT, write
+    from mixbench.report.write import DEFAULT, write
     from mixbench.run.folder import Run
 
     found = [Run(folder) for folder in runs]
@@ -256,7 +256,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
     from mixbench.cli.terminal import console, print_rows
     from mixbench.launch.checks import checks
-    from mixbench.launch.slurm.profile import find_cluster
+    from mixbench.launch.slurm.cluster_profile import find_cluster
 
     where = find_cluster(cluster)
     if isinstance(where, str):

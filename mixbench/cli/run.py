@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixbench.cli.progress import Watch
+from mixbench.cli.progress_display import Watch
 from mixbench.cli.terminal import console
 from mixbench.data.locations import require
 from mixbench.errors import RequestError, Unavailable
@@ -20,8 +20,8 @@ from mixbench.launch.outcome import Outcome
 from mixbench.launch.processes import end_ranks
 from mixbench.launch.slurm import submit
 from mixbench.launch.slurm.attach import Launch
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import open_jobs
-from mixbench.launch.slurm.profile import Profile
 from mixbench.launch.slurm.queue import queued
 from mixbench.results.collect import collect
 from mixbench.run import damage
@@ -181,7 +181,7 @@ class Session:
 
     def _report(self, out: Console, unwritten: dict[str, Record]) -> dict[str, int]:
         from mixbench.cli.status import print_summary
-        from mixbench.report import write
+        from mixbench.report.write import write
 
         pages = []
         try:

@@ -25,7 +25,7 @@ POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size",
 def print_status(run: Run, collected: Collected, as_json: bool) -> None:
     queue = None
     if any(run.jobs.glob("*/array.json")):
-        from mixbench.launch.slurm.status import in_queue
+        from mixbench.launch.slurm.queue_state import in_queue
 
         collected, queue = in_queue(run, collected)
     if as_json:

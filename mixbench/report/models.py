@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mixbench.report import sparklines as sketch
+from mixbench.report import sparklines
 from mixbench.report.row_names import settings
 from mixbench.report.step_times import Kind, samples, steps
 from mixbench.results.summary import Group
@@ -59,7 +59,7 @@ class Timings:
         return [
             (name, Markup(svg), steps(kind, row, records))
             for name, kind in kinds
-            if (svg := sketch.histogram(samples(kind, records), name))
+            if (svg := sparklines.histogram(samples(kind, records), name))
         ]
 
 
@@ -89,7 +89,7 @@ class Ran:
     def spark(self) -> Markup:
         curve = self.record.details.curve
         return Markup(
-            sketch.curve([(epoch.epoch, epoch.top1) for epoch in curve.epochs], "top-1 by epoch") if curve else ""
+            sparklines.curve([(epoch.epoch, epoch.top1) for epoch in curve.epochs], "top-1 by epoch") if curve else ""
         )
 
 

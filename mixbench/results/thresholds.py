@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from mixbench.errors import RequestError, cut
-from mixbench.results.compare import METRICS, Change, Metric, SideBySide, value
+from mixbench.results.side_by_side import METRICS, Change, Metric, SideBySide, value
 
 _WRITTEN = re.compile(r"(?P<sign>[+-])(?P<size>\d+(?:\.\d+)?)(?P<percent>%?)")
 _ROUNDING = 1e-9

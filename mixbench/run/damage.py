@@ -14,7 +14,7 @@ from mixbench.errors import RequestError
 from mixbench.run.folder import Run
 from mixbench.run.record import SCHEMA_VERSION, DamagedRecord, Record
 from mixbench.suite.trial import Trial
-from mixbench.system import checksum as seal
+from mixbench.system import checksum
 from mixbench.system.files import set_aside
 
 ASIDE = re.compile(r"\.damaged-[0-9]")
@@ -99,7 +99,7 @@ def _is_newer(path: Path) -> bool:
     try:
         found = json.loads(path.read_bytes())
         version = found["schema_version"]
-        return type(version) is int and version > SCHEMA_VERSION and seal.KEY in found and seal.is_intact(found)
+        return type(version) is int and version > SCHEMA_VERSION and checksum.KEY in found and checksum.is_intact(found)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 

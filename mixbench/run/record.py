@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mixbench.run.parts import Complexity, Curve, Environment
 from mixbench.run.timings import ThroughputSamples, percentile, variation
 from mixbench.suite.trial import Measure, Trial
-from mixbench.system import checksum as seal
+from mixbench.system import checksum
 
 SCHEMA_VERSION = 2
 UNSEALED_VERSION = 1
@@ -202,7 +202,7 @@ def read_record(path: Path) -> Record:
     """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
     try:
         text = path.read_bytes()
-        if not seal.is_untouched(text):
+        if not checksum.is_untouched(text):
             _check(json.loads(text), path)
         record = _validated(text, path)
         _check_version(record.schema_version, path)
@@ -229,7 +229,7 @@ def _validated(text: bytes, path: Path) -> Record:
 def _check(found: dict[str, Any], path: Path) -> None:
     """Raises DamagedRecord where the values are not those that were written."""
     _check_version(found["schema_version"], path)
-    if not seal.is_intact(found) or (found["schema_version"] == SCHEMA_VERSION and seal.KEY not in found):
+    if not checksum.is_intact(found) or (found["schema_version"] == SCHEMA_VERSION and checksum.KEY not in found):
         raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
 
 

@@ -32,6 +32,11 @@ SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
 LARGEST_ARGUMENT = 1_000_000
 MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
 """What a model may have: some two seconds of building.  The most tensors in the zoo are resmlp_s36's 438."""
+MOVED = {
+    "mixbench.layers": "mixbench.zoo.layers",
+    "mixbench.weights": "mixbench.zoo.weights",
+}
+"""Modules that plugins may know by an older address."""
 Model = TypeVar("Model", bound=type[nn.Module])
 
 
@@ -189,10 +194,16 @@ def load_plugin(path: Path) -> None:
         _entries.update(before)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" (line {lines[-1]})" if lines else ""
-        raise RequestError(f"plugin {path} raises {described(error)}{where}") from error
+        raise RequestError(f"plugin {path} raises {described(error)}{where}{_moved(error)}") from error
     if _entries.keys() == before.keys():
         del sys.modules[module_name]
         raise RequestError(f"plugin {path} registers no model: its class is to be decorated with @register_model")
+
+
+def _moved(error: BaseException) -> str:
+    """A hint where a plugin imports a module by the address that it had before mixbench's packages; else empty."""
+    new = MOVED.get(getattr(error, "name", None) or "")
+    return f": it is {new} now" if isinstance(error, ModuleNotFoundError) and new else ""
 
 
 _loaded = False

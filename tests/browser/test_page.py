@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
-from mixbench.report import write
+from mixbench.report.write import write
 from tests.fake_runs import done, trial, write_run
 from tests.test_report import EVIL, partial_run
 

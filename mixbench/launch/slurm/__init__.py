@@ -1,4 +1,4 @@
 """Trials as jobs of a SLURM cluster: its profile, what is submitted, what runs on the nodes, what the queue says.
 
-profile → submit → rank (on each node) → after (when the ranks have ended) → launch, status, logs, cancel, doctor
+cluster_profile → submit → rank (on each node) → after (when the ranks have ended) → attach, queue_state, cancel, doctor
 """

@@ -273,7 +273,7 @@ def _report_if_last(job: SlurmJob) -> None:
         queue = queued(other.array.name for other in others)
         others = [other for other in others if other.key in queue]
     if not others:
-        from mixbench.report import write
+        from mixbench.report.write import write
 
         write(job.run)
 

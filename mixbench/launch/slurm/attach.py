@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.outcome import Outcome
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import jobs, open_jobs, refuse_others
-from mixbench.launch.slurm.profile import Profile
 from mixbench.launch.slurm.queue import last_state, queued
 from mixbench.launch.slurm.submit import submit
 from mixbench.run.claim import seize

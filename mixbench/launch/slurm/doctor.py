@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from mixbench.data.locations import lack
 from mixbench.errors import RequestError, Unavailable, nearest
 from mixbench.launch.checks import Check, attempt, installation
+from mixbench.launch.slurm.cluster_profile import Minutes, Profile
 from mixbench.launch.slurm.probe import Asked
 from mixbench.launch.slurm.probe_jobs import probe_array, probed
-from mixbench.launch.slurm.profile import Minutes, Profile
 from mixbench.launch.slurm.queue import ask, most_in_array
 from mixbench.launch.slurm.submit import check, command, executor
 from mixbench.suite.trial import Trial

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.errors import RequestError
-from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.run.folder import Run
 from mixbench.system.files import to_json, write_atomically
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from mixbench.data.locations import lack
 from mixbench.errors import RequestError
 from mixbench.launch.checks import Check, attempt, installation, training_step
-from mixbench.launch.slurm.profile import Profile
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.rank import address, keep_caches
 from mixbench.suite.datasets import Dataset
 from mixbench.system.files import write_atomically

@@ -15,9 +15,9 @@ from submitit.core.utils import FailedJobError
 
 from mixbench.errors import Unavailable, printable
 from mixbench.launch.checks import Check
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
 from mixbench.launch.slurm.probe import Asked, answer
-from mixbench.launch.slurm.profile import Profile
 from mixbench.launch.slurm.queue import Queued, ask, described, queued
 from mixbench.launch.slurm.submit import command, executor, surroundings
 from mixbench.system.files import text_of, to_json, write_atomically

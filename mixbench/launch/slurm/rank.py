@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Note, SlurmJob, read_array, write_note
-from mixbench.launch.slurm.profile import Profile
 from mixbench.run.claim import Claim, Taken, seize
 from mixbench.run.folder import Run
 from mixbench.system.signals import Stop, Stopped

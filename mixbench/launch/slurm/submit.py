@@ -23,8 +23,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.cost import macs_of, training_macs
 from mixbench.launch.outcome import reopen
+from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import AGAIN, Array
-from mixbench.launch.slurm.profile import Profile
 from mixbench.launch.slurm.queue import most_in_array, queued
 from mixbench.launch.slurm.rank import CACHES
 from mixbench.run.folder import Run

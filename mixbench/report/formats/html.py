@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mixbench.report import numbers
-from mixbench.report import overview as page
-from mixbench.report.communication import communication
+from mixbench.report import numbers, overview
+from mixbench.report.collectives import communication
 from mixbench.report.figures.all import figures
 from mixbench.report.figures.drawing import Drawing
 from mixbench.report.findings import findings
@@ -31,7 +30,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     failures = [record for record in tables.records if record.status == "failed"]
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
-        head=page.head(tables),
+        head=overview.head(tables),
         failures=failures,
         failed_at={id(record): f"failure-{number}" for number, record in enumerate(failures, start=1)},
         findings=findings(tables),
@@ -41,8 +40,8 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         models=models(tables),
         anchors=anchors(tables),
         keys=row_keys(tables.groups),
-        places=page.environments(tables.records),
-        origins=page.origins(tables),
+        places=overview.environments(tables.records),
+        origins=overview.origins(tables),
         looks=looks(tables.records),
         most_baselines=MOST_BASELINES,
     )  # fmt: skip

@@ -2,8 +2,7 @@
 
 import re
 
-from mixbench.report import numbers
-from mixbench.report import overview as page
+from mixbench.report import numbers, overview
 from mixbench.report.text_table import NOTE, Board, boards
 from mixbench.results.tables import Tables
 
@@ -12,7 +11,7 @@ MOST_FAILURES = 50
 
 def markdown(tables: Tables) -> str:
     """What was run, what of it is missing, a leaderboard for each dataset, and what failed."""
-    head = page.head(tables)
+    head = overview.head(tables)
     facts = [f"{head.done} of {head.total} trials done"]
     facts += [numbers.span(head.began, head.ended)] * bool(head.began)
     facts += [f"on {', '.join(map(escape, head.devices))}"] * bool(head.devices)

@@ -1,0 +1,102 @@
+"""Write a report in any of its forms, made from whatever records there are."""
+
+import gc
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mixbench.report.formats.csv import csv
+from mixbench.results.tables import Tables, tables
+from mixbench.run.folder import Run
+from mixbench.system.files import write_atomically
+
+_FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
+DEFAULT = ("csv", "html", "markdown")
+Files = dict[str, str | bytes]
+"""What a form consists of: contents by their name in the report's folder."""
+
+
+def write(*runs: Run, out: Path | None = None, forms: Iterable[str] = DEFAULT) -> list[Path]:
+    """Write a report and say what was written: of one run into its folder, or of all given into another, `out`.
+
+    `forms` are keys of FORMS.  Raises RequestError where one is no run folder or a form's library is missing, OSError
+    where something cannot be written to.
+    """
+    content, forms = tables(*runs), list(dict.fromkeys(forms))
+    folder = out or runs[0].folder
+    with _kept():
+        files = {folder / name: text for form in forms for name, text in FORMS[form](content).items()}
+    for path, text in files.items():
+        write_atomically(path, text)
+    if "html" in forms:
+        _remove_old_figures(folder / "figures", files)
+    return list(files)
+
+
+def _remove_old_figures(folder: Path, written: Mapping[Path, object]) -> None:
+    """Those of an earlier report that this one no longer has; whatever else lies there is somebody's."""
+    for path in folder.glob("[0-9]*-*"):
+        if path not in written and _FIGURE.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Spare the garbage collector all that is there now: of many records it would walk over millions of objects."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _csv(content: Tables) -> Files:
+    return {"results.csv": csv(content.results), "summary.csv": csv(content.summary)}
+
+
+def _html(content: Tables) -> Files:
+    from mixbench.report.figures.all import figures
+    from mixbench.report.formats.html import html
+
+    drawings = figures(content)
+    files: Files = {"report.html": html(content, drawings)}
+    for drawing in drawings:
+        files[f"figures/{drawing.name}.svg"] = drawing.svg
+        files[f"figures/{drawing.name}.png"] = drawing.png()
+    return files
+
+
+def _markdown(content: Tables) -> Files:
+    from mixbench.report.formats.markdown import markdown
+
+    return {"report.md": markdown(content)}
+
+
+def _latex(content: Tables) -> Files:
+    from mixbench.report.formats.latex import latex
+
+    return {"summary.tex": latex(content)}
+
+
+def _tensorboard(content: Tables) -> Files:
+    from mixbench.report.formats.tensorboard import tensorboard
+
+    return {**tensorboard(content)}
+
+
+def _timm(content: Tables) -> Files:
+    from mixbench.report.formats.timm import timm
+
+    return {**timm(content)}
+
+
+FORMS: dict[str, Callable[[Tables], Files]] = {
+    "csv": _csv,
+    "html": _html,
+    "markdown": _markdown,
+    "latex": _latex,
+    "tensorboard": _tensorboard,
+    "timm": _timm,
+}
