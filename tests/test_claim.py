@@ -22,7 +22,7 @@ from mixbench.run.record import Record
 from tests import fake_runs
 
 DEADLINE = 60
-PRELUDE = "import sys, time; from pathlib import Path; from mixbench import claim; claim.HEARTBEAT_SECONDS = 0.05\n"
+PRELUDE = "import sys, time; from pathlib import Path; from mixbench.run import claim; claim.HEARTBEAT_SECONDS = 0.05\n"
 HOLD = PRELUDE + "with claim.claimed(Path(sys.argv[1]), print):\n print('have it', flush=True); time.sleep(600)"
 
 

@@ -120,7 +120,7 @@ def test_a_step_that_asks_is_noticed(
     ask: Callable[[Tensor], Any], tmp_path: Path, world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [trial] = plan_trials(tmp_path)
-    monkeypatch.setattr("mixbench.train.engine.as_input", lambda images, trial: (ask(images.sum()), images)[1])
+    monkeypatch.setattr("mixbench.train.loop.as_input", lambda images, trial: (ask(images.sum()), images)[1])
     with pytest.raises(AssertionError, match="waits for the device"):
         train_under(NoAnswers, trial, digits, world, Run(tmp_path / "run"))
 

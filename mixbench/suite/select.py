@@ -22,7 +22,8 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
             raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, ONLY_KEYS)}")
         chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
     if not chosen:
-        raise RequestError(f"--only {expression} matches none of the {len(trials)} planned trials")
+        count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+        raise RequestError(f"--only {expression} matches none of the {count}")
     return chosen
 
 
