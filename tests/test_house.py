@@ -1,6 +1,7 @@
 """The layout of the code: who may import whom, one name for one module, files that fit on a few screens."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -51,3 +52,11 @@ def test_a_family_imports_torch_registry_and_layers_alone(path: Path) -> None:
         names += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             assert name in A_FAMILY_IMPORTS or name.split(".")[0] in A_FAMILY_IMPORTS, name
+
+
+@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md", "slurm/README.md", "CHANGELOG.md"])
+def test_paths_and_modules_named_in_texts_exist(text: str) -> None:
+    named = re.compile(r"`((?:mixbench|models|suites|slurm|reports|tests)/[\w./-]*\w)`|-m (mixbench[\w.]*\w)")
+    found = named.findall((ROOT / text).read_text(encoding="utf-8"))
+    places = [path or module.replace(".", "/") for path, module in found if "/my" not in path]
+    assert not [place for place in places if not any((ROOT / f"{place}{end}").exists() for end in ("", ".py"))]

@@ -286,7 +286,9 @@ def test_when_the_launcher_or_submitits_controller_is_killed_no_process_is_left(
 def test_a_second_run_leaves_and_after_a_kill_takes_over_without_a_rank_left_beside_it(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, models=["hangs"], plugins=[str(FAULTY)], measure=["accuracy"])
     hanging, run = tmp_path / "hanging", tmp_path / "run"
-    patient = "from mixbench.launch import processes as p; p.STOP_SECONDS = 2; from mixbench.cli.main import main; main()"
+    patient = (
+        "from mixbench.launch import processes as p; p.STOP_SECONDS = 2; from mixbench.cli.main import main; main()"
+    )
     command = [sys.executable, "-c", patient, "run", str(suite), "--out", str(run)]
     first = subprocess.Popen(command, env=os.environ | {"HANGING": str(hanging)}, stdout=subprocess.DEVNULL)
     try:

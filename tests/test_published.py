@@ -240,5 +240,6 @@ def test_a_right_row_is_read(tmp_path: Path) -> None:
 
 
 def test_reading_them_needs_no_torch() -> None:
-    code = "import sys; from mixbench.results import agreement, published; published.load(); sys.exit('torch' in sys.modules)"
+    imports = "import sys; from mixbench.results import agreement, published"
+    code = f"{imports}; published.load(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
