@@ -61,7 +61,7 @@ def put_into_cache(cache: Path, name: str) -> None:
 
 FACTS = """
 import json, sys
-from mixbench.suite import load
+from mixbench.suite.load import load
 trials = load(sys.argv[1])[1]
 print(json.dumps([[t.data.mean, t.data.std, t.data.resampling, t.recipe.test_crop, t.weights] for t in trials]))
 """
