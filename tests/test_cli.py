@@ -17,6 +17,7 @@ from mixbench.run.progress import Progress
 from mixbench.suite.load import load
 from mixbench.system.files import write_atomically
 from tests import fake_runs
+from tests.trials import write_suite
 
 Shell = Callable[..., tuple[int, str, str]]
 SUITE = "name: s\nmodels: [splitmixer_i_256_8, convmixer_256_8]\ndatasets: digits\nseeds: [0, 1]\nrecipe: {epochs: 1}\n"
@@ -144,6 +145,8 @@ def test_profile_prints_the_layers_and_both_counters_totals(mixbench: Shell) -> 
 def test_validate_counts_the_trials(mixbench: Shell, suite: Path) -> None:
     assert mixbench("validate", suite) == (0, f"{suite} is good: s, 4 trials\n", "")
     assert json.loads(mixbench("validate", suite, "--json")[1]) == {"name": "s", "trials": 4}
+    one = write_suite(suite.parent, measure=["complexity"])
+    assert mixbench("validate", one)[1].endswith(", 1 trial\n")
 
 
 # -- run, as far as nothing is run

@@ -339,7 +339,8 @@ def test_a_disk_that_fills_while_it_is_decoded_is_said_and_what_is_there_is_kept
 def test_a_run_decodes_its_images_and_check_shows_the_caches(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mixbench.data.store.cores", lambda: 1)  # one process to load each split: they start slowly
+    # one process to load each split: they start slowly
+    monkeypatch.setattr("mixbench.data.store.usable_cores", lambda: 1)
     model = [{"name": "convmixer_256_8", "dim": 8, "depth": 1, "kernel_size": 3}]
     keys = dict(measure=["accuracy"], models=model, recipe={"epochs": 1, "global_batch_size": 50})
     suite = str(write_suite(tmp_path, **suite_of(tree, decoded=True) | keys))

@@ -13,6 +13,7 @@ from mixbench.results.differences import MOST_LINES
 from mixbench.results.side_by_side import METRICS, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
+from mixbench.system.words import plural
 
 
 def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> bool:
@@ -44,8 +45,8 @@ def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> 
 
 def _within(found: SideBySide, limits: list[Limit]) -> str:
     """With how many of the trials could be checked, where it is not all."""
-    total = len(found.pairs)
-    partly = [f"{n} of {total} trials for {each.text}" for each in limits if (n := checked(found, each)) < total]
+    total, pairs = len(found.pairs), plural(len(found.pairs), "trial")
+    partly = [f"{n} of {pairs} for {each.text}" for each in limits if (n := checked(found, each)) < total]
     kept = "the limit" if len(limits) == 1 else f"all {len(limits)} limits"
     return f"within {kept}" + (f", as far as it could be checked: {'; '.join(partly)}" if partly else "")
 

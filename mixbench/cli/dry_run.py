@@ -13,6 +13,7 @@ from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, trainin
 from mixbench.run.record import Record
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial
+from mixbench.system.words import decimal_size, plural
 
 AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}
 AXES |= {"infer_batch_size": "infer_batch_size", "world_size": "world_size"}
@@ -38,21 +39,22 @@ def print_plan(session: Session, as_json: bool) -> None:
         for row in rows
     ]
     print_table(table, console())
-    click.echo(f"\n{len(rows)} trials, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
+    trials = plural(len(rows), "trial")
+    click.echo(f"\n{trials}, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
     if known := [row["hours"] for row in rows if row["hours"] is not None]:
-        click.echo(f"about {sum(known):.2f} device-hours of training in the {len(known)} trials whose speed is known")
+        trials = plural(len(known), "trial")
+        click.echo(f"about {sum(known):.2f} device-hours of training in the {trials} whose speed is known")
     if todo := _to_be_decoded(session.chosen):
         click.echo(todo)
 
 
 def _to_be_decoded(trials: list[Trial]) -> str:
     """How much of a disk the images take that are yet to be decoded; empty where there are none, or no data."""
-    from mixbench.data.disk_space import in_words
     from mixbench.data.pixel_cache import to_be_decoded
 
     with suppress(RequestError):  # a run says what is missing
         if caches := to_be_decoded(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)):
-            size = in_words(sum(cache.bytes_to_decode() for cache in caches))
+            size = decimal_size(sum(cache.bytes_to_decode() for cache in caches))
             return f"about {size} of images are decoded once, into {caches[0].path.parent}"
     return ""
 

@@ -90,12 +90,13 @@ def run(
 def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
     """Check SUITE; name every problem and its line."""
     from mixbench.suite.load import load
+    from mixbench.system.words import plural
 
     loaded, trials = load(suite, assignments)
     if as_json:
         click.echo(json.dumps({"name": loaded.name, "trials": len(trials)}))
     else:
-        click.echo(f"{suite} is good: {loaded.name}, {len(trials)} trials")
+        click.echo(f"{suite} is good: {loaded.name}, {plural(len(trials), 'trial')}")
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of
+from mixbench.system.words import plural
 
 PLAIN_SECONDS = 10.0
 
@@ -94,7 +95,7 @@ class Watch:
 def _facts(record: Record) -> Text:
     if record.status == "failed":
         return Text(record.error, style="red")
-    facts = [f"{record.world_size} processes"] * (record.world_size > 1)
+    facts = [plural(record.world_size, "process")] * (record.world_size > 1)
     if record.top1 is not None:
         facts.append(f"top-1 {record.top1:.2f} %")
     if record.infer_samples_per_sec is not None:

@@ -34,6 +34,7 @@ from mixbench.suite.select import select
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
 from mixbench.system.host import timestamp
+from mixbench.system.words import plural
 
 
 class Session:
@@ -107,8 +108,8 @@ class Session:
             ) from None
         if queue:
             raise RequestError(
-                f"{self.run.folder} has {len(queue)} jobs in SLURM's queue: go on there with --cluster, or end them "
-                f"with: mixbench cancel {shlex.quote(str(self.run.folder))}"
+                f"{self.run.folder} has {plural(len(queue), 'job')} in SLURM's queue: go on there with --cluster, "
+                f"or end them with: mixbench cancel {shlex.quote(str(self.run.folder))}"
             )
 
     def _at_once(self) -> int:
@@ -150,8 +151,8 @@ class Session:
             return launch(todo, self.cluster, self.run)
         self.in_slurm = Launch(self.run, todo, self.cluster)
         self.in_slurm.begin()
-        facts = [f"{_trials(self.in_slurm.submitted)} submitted"] * bool(self.in_slurm.submitted)
-        facts += [f"{_trials(self.in_slurm.attached)} in the queue already"] * bool(self.in_slurm.attached)
+        facts = [f"{plural(self.in_slurm.submitted, 'trial')} submitted"] * bool(self.in_slurm.submitted)
+        facts += [f"{plural(self.in_slurm.attached, 'trial')} in the queue already"] * bool(self.in_slurm.attached)
         out.print(f"{', '.join(facts)}; to leave, press Ctrl-C: the jobs go on" if not detach else ", ".join(facts))
         if detach:
             out.print(f"how far it is: mixbench status {shlex.quote(str(self.run.folder))}", soft_wrap=True)
@@ -163,11 +164,13 @@ class Session:
         facts = [f"{kept} are done already"] * bool(kept)
         facts += [f"{begun} {'goes' if begun == 1 else 'go'} on from a checkpoint"] * bool(begun)
         already = f" ({', '.join(facts)})" if facts else ""
-        out.print(f"{self.suite.name}: {_trials(len(todo))} to run{already}, in {self.run.folder}", soft_wrap=True)
+        todo_text = plural(len(todo), "trial")
+        out.print(f"{self.suite.name}: {todo_text} to run{already}, in {self.run.folder}", soft_wrap=True)
         for old, new in self._begun_at_another_size(todo):
             out.print(
-                f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {_processes(old)}; with "
-                f"{_processes(new)} it comes to other figures and is another trial",
+                f"{new.label}, seed {new.seed}, begins anew: what there is was trained by "
+                f"{plural(old.world_size, 'process')}; with {plural(new.world_size, 'process')} "
+                "it comes to other figures and is another trial",
                 soft_wrap=True,
             )
 
@@ -195,7 +198,7 @@ class Session:
             out.print(f"\nreport: {page}", soft_wrap=True)
         counts = self._counts(records)
         if counts["failed"]:
-            failed = f"{_trials(counts['failed'])} failed; the same command tries again"
+            failed = f"{plural(counts['failed'], 'trial')} failed; the same command tries again"
             out.print(failed, style="red", soft_wrap=True)
         self._say_problems()
         return counts
@@ -225,7 +228,7 @@ class Session:
                 + (f"it gave no sign of life for a while, and {who} took over" if who else "its claim is gone")
                 + "; nothing more was written."
             )
-        left, all_ = len(self.unfinished()), _trials(len(self.chosen))
+        left, all_ = len(self.unfinished()), plural(len(self.chosen), "trial")
         if self.in_slurm:
             folder = shlex.quote(str(self.run.folder))
             return (
@@ -238,14 +241,6 @@ class Session:
             f"\nstopped: {len(self.chosen) - left} of {all_} done; what was measured is kept in {self.run.folder}.\n"
             f"{next_} there is so far:\n  mixbench report {shlex.quote(str(self.run.folder))}"
         )
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
-
-
-def _processes(trial: Trial) -> str:
-    return "1 process" if trial.world_size == 1 else f"{trial.world_size} processes"
 
 
 def _but_for_size(trial: Trial) -> str:

@@ -16,6 +16,7 @@ from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
+from mixbench.system.words import plural
 
 WIDE = 110
 POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size", "infer_batch_size", "world_size")
@@ -95,7 +96,7 @@ def print_summary(records: list[Record], to: Console) -> None:
         print_table(rows, to)
     if flagged := sum(bool(record.flags) for record in planned):
         kinds = ", ".join(f"{each.kind} ({each.trials})" for each in by_kind(planned))
-        to.print(Text(f"* {flagged} of {len(planned)} trials flagged: {kinds}"))
+        to.print(Text(f"* {flagged} of {plural(len(planned), 'trial')} flagged: {kinds}"))
 
 
 def varied(records: list[Record]) -> list[str]:

@@ -14,6 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mixbench.system.words import decimal_size
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 PIPE_WIDTH = 160
 """Where there is no terminal and no $COLUMNS: lines are for grep then, and need not be short."""
@@ -77,10 +79,10 @@ def _aligned(keys: list[str], cells: list[dict[str, str]]) -> tuple[str, list[st
 
 
 def sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows for a person: bytes in MB, with keys that no longer say `bytes`."""
+    """Rows for a person: bytes in MB or GB, with keys that no longer say `bytes`."""
     return [
         {
-            key.replace("_bytes", "").replace("bytes_", ""): f"{value / 1e6:,.1f} MB" if "bytes" in key else value
+            key.replace("_bytes", "").replace("bytes_", ""): decimal_size(value) if "bytes" in key else value
             for key, value in row.items()
         }
         for row in rows

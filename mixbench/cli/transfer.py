@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from mixbench.cli.terminal import console
-from mixbench.data.disk_space import in_words
+from mixbench.system.words import decimal_size
 
 PLAIN_SECONDS = 10.0
 
@@ -44,4 +44,5 @@ class Meter:
         moment = time.monotonic()
         if not self.console.is_terminal and moment - self._shown_at >= self.plain_seconds:
             self._shown_at = moment
-            self.say(f"  {what}" + (f" {in_words(done)}" if done else "") + (f" of {in_words(total)}" if total else ""))
+            so_far = f" {decimal_size(done)}" if done else ""
+            self.say(f"  {what}{so_far}" + (f" of {decimal_size(total)}" if total else ""))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mixbench.errors import RequestError
-from mixbench.system.host import cores
+from mixbench.system.host import usable_cores
 
 FILES_A_TASK = 64
 Result = TypeVar("Result")
@@ -61,7 +61,7 @@ def in_processes(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...
     if not tasks:
         return
     afresh = get_context("forkserver")
-    with ProcessPoolExecutor(min(cores(), len(tasks)), mp_context=afresh, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(min(usable_cores(), len(tasks)), mp_context=afresh, initializer=end_with_parent) as pool:
         running = [pool.submit(function, *task) for task in tasks]
         try:
             for task in as_completed(running):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mixbench.errors import RequestError
 from mixbench.system.files import nearest_there
+from mixbench.system.words import decimal_size
 
 MEASURED = 2000
 """Files whose headers are read to estimate what all of them take."""
@@ -22,8 +23,8 @@ def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "")
     free = shutil.disk_usage(nearest_there(folder)).free + freed
     if needed > free:
         raise RequestError(
-            f"{folder} has {in_words(free)} free; the decoded images take {in_words(needed)}: make room, or name "
-            f"another folder in $MIXBENCH_CACHE{otherwise}"
+            f"{folder} has {decimal_size(free)} free; the decoded images take {decimal_size(needed)}: make room, or "
+            f"name another folder in $MIXBENCH_CACHE{otherwise}"
         )
 
 
@@ -40,8 +41,3 @@ def _full_size(path: Path) -> int:
             return image.height * image.width * 3
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0
-
-
-def in_words(size: int) -> str:
-    """Bytes in GB, few in MB."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

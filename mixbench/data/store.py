@@ -15,7 +15,7 @@ from mixbench.data.pixel_cache import decoded_pixels
 from mixbench.data.readers import Raw, read
 from mixbench.data.stream import DEFAULT_CROP, StreamedImages
 from mixbench.suite.datasets import Dataset
-from mixbench.system.host import cores
+from mixbench.system.host import usable_cores
 
 BATCHES_AHEAD = 3
 SHARE_OF_FREE_MEMORY = 0.5
@@ -107,7 +107,7 @@ def load(
 def _streamed(dataset: Dataset, part: str, raw: Raw, crop: float, processes: int, say: Say) -> StreamedImages:
     assert not isinstance(raw.images, np.ndarray), "only files are streamed"
     pixels = decoded_pixels(dataset, part, raw.images, say) if dataset.decoded else None
-    workers = max(1, cores() // processes)
+    workers = max(1, usable_cores() // processes)
     return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers, dataset.resampling, pixels)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.system.host import device_name, installed
+from mixbench.system.device import device_name
+from mixbench.system.host import installed
 
 if TYPE_CHECKING:
     from mixbench.train.distributed import World

@@ -8,6 +8,7 @@ from mixbench.run.folder import Run
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
+from mixbench.system.words import decimal_size
 
 TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
 
@@ -56,8 +57,8 @@ def check_room(trials: list[Trial], folder: Path, at_once: int) -> None:
     free = shutil.disk_usage(nearest_there(folder)).free
     if free < needed:
         raise RequestError(
-            f"{folder}: these trials need {needed / 1e6:,.1f} MB (records, checkpoints, weights that are kept), "
-            f"{free / 1e6:,.1f} MB are free; make room, or choose another folder with --out.  Nothing was started"
+            f"{folder}: these trials need {decimal_size(needed)} (records, checkpoints, weights that are kept), "
+            f"{decimal_size(free)} are free; make room, or choose another folder with --out.  Nothing was started"
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mixbench.measure.recorder import Desk, words
+from mixbench.measure.recorder import Recorder, error_text
 from mixbench.measure.trials import measure
 from mixbench.run.folder import Run
 from mixbench.system.files import write_atomically
@@ -63,13 +63,13 @@ def work(job: Job) -> None:
         from mixbench.train.distributed import connect
 
         world = connect(job.folder / "meeting.json", rank, size, place.local_rank, size // place.num_nodes)
-        desk = Desk(job.run, job.current_file, world, speaks=place.cluster == "local")
-        measure([job.run.trial(trial_id) for trial_id in job.trials], desk)
+        recorder = Recorder(job.run, job.current_file, world, speaks=place.cluster == "local")
+        measure([job.run.trial(trial_id) for trial_id in job.trials], recorder)
         if world.device.type == "cuda" and place.cluster != "debug":
             torch.distributed.destroy_process_group()  # NCCL complains in the log otherwise
     except BaseException as error:
         if size > 1:
-            write_atomically(job.error_file(rank), json.dumps(words(error)))
+            write_atomically(job.error_file(rank), json.dumps(error_text(error)))
         raise
 
 

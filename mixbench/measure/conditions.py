@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from mixbench.run.timings import Conditions, GpuConditions, Spread
-from mixbench.system.host import usable_cores
+from mixbench.system.host import core_numbers, usable_cores
 from mixbench.train.distributed import World
 
 LOOK_SECONDS = 0.5
@@ -69,7 +69,7 @@ class Watch:
 
 def _busy_seconds() -> float:
     """Of the cores that this process may use, since the machine started; what a hypervisor took away included."""
-    cores = os.sched_getaffinity(0)
+    cores = core_numbers()
     times = [each for core, each in enumerate(psutil.cpu_times(percpu=True)) if core in cores]
     return sum(each.user + each.nice + each.system + each.irq + each.softirq + each.steal for each in times)
 

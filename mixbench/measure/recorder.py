@@ -1,16 +1,12 @@
-"""A job's desk: the records it fills in, the data at hand, what it says of its progress, whose fault an error is."""
+"""Recorder: holds a job's records and data, writes progress, turns exceptions into failed trials."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 import os
 import platform
 import socket
 import time
 import traceback
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError, TrialError
@@ -19,8 +15,9 @@ from mixbench.run.parts import Environment
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Measure, Trial
+from mixbench.system.device import device_name
 from mixbench.system.files import write_atomically
-from mixbench.system.host import device_name, git_state, installed, nvidia_driver, timestamp, usable_cores
+from mixbench.system.host import git_state, installed, nvidia_driver, timestamp, usable_cores
 from mixbench.system.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -33,15 +30,14 @@ TRACE_END = 10_000  # characters of a traceback's beginning and end
 NO_TF32 = "no TF32 on a CPU: plain fp32"
 
 
-class Desk:
-    """One job's records in the making: taken up, saved after each part, failed or finished.  Rank 0 writes.
+class Recorder:
+    """The records of one job's trials: begun, saved after each part, finished or marked as failed.  Rank 0 writes.
 
-    `current_file` names the trial at hand, for whoever must know when the process is gone.  `speaks`: what is printed
-    goes to a log, so what is being done is said there.
+    `current_file` names the trial that is being measured, in case the process dies.  `speaks`: standard output goes to
+    a log, so progress is printed too.
     """
 
     def __init__(self, run: Run, current_file: Path, world: "World", speaks: bool):
-
         self.run, self.current_file, self.world, self.speaks = run, current_file, world, speaks
         self.records: dict[str, Record] = {}
         self.environment = environment()
@@ -104,7 +100,7 @@ class Desk:
             raise error
         record = self.records[trial.id]
         record.status, record.finished_at = "failed", timestamp()
-        record.error, record.details.traceback = words(error)
+        record.error, record.details.traceback = error_text(error)
         if self.world.is_main:
             self.run.write_record(record)
             self.run.clear_progress(trial.id)
@@ -135,21 +131,21 @@ class Desk:
 
 
 class _Attempt:
-    def __init__(self, desk: Desk, trial: Trial, part: Measure):
-        self.desk, self.trial, self.part = desk, trial, part
+    def __init__(self, recorder: Recorder, trial: Trial, part: Measure):
+        self.recorder, self.trial, self.part = recorder, trial, part
 
     def __enter__(self) -> None:
-        self.desk.progress(self.trial, self.part, 0, 0)
+        self.recorder.progress(self.trial, self.part, 0, 0)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if isinstance(error, Exception):
-            self.desk.fail(self.trial, error)
+            self.recorder.fail(self.trial, error)
             return True
         return False
 
 
-def words(error: BaseException) -> tuple[str, str]:
-    """What a record says of an error, and its traceback, which an error that was foreseen does not need."""
+def error_text(error: BaseException) -> tuple[str, str]:
+    """An error as a record keeps it: its message and its traceback, which an expected error does not need."""
     if isinstance(error, TrialError | RequestError):
         return str(error), ""
     said = f"{type(error).__name__}: {error}"
@@ -159,7 +155,7 @@ def words(error: BaseException) -> tuple[str, str]:
 
 
 def _ends(trace: str) -> str:
-    """Of a long one where it began and where it ended: a record is no log."""
+    """The beginning and the end of a long traceback: a record is no log."""
     return trace if len(trace) <= 2 * TRACE_END else f"{trace[:TRACE_END]}\n…\n{trace[-TRACE_END:]}"
 
 

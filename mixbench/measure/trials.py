@@ -2,74 +2,74 @@
 
 from pathlib import Path
 
-from mixbench.measure.recorder import Desk
+from mixbench.measure.recorder import Recorder
 from mixbench.run.parts import Complexity
 from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint
 
 
-def measure(trials: list[Trial], desk: Desk) -> None:
+def measure(trials: list[Trial], recorder: Recorder) -> None:
     """Measure what each trial still misses: counts, then speed side by side, then accuracy one by one."""
     from mixbench.zoo.registry import load_plugin
 
     for plugin in dict.fromkeys(plugin for trial in trials for plugin in trial.plugins):
         load_plugin(Path(plugin))
     for trial in trials:
-        desk.take(trial)
-    counts = _count(trials, desk)
-    _time([trial for trial in trials if desk.misses(trial, "throughput")], counts, desk)
-    _learn([trial for trial in trials if desk.misses(trial, "accuracy")], desk)
+        recorder.take(trial)
+    counts = _count(trials, recorder)
+    _time([trial for trial in trials if recorder.misses(trial, "throughput")], counts, recorder)
+    _learn([trial for trial in trials if recorder.misses(trial, "accuracy")], recorder)
     for trial in trials:
-        desk.finish(trial)
+        recorder.finish(trial)
 
 
-def _count(trials: list[Trial], desk: Desk) -> dict[str, Complexity]:
+def _count(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
     """Each trial's counts: all need them, to know what fits on a device together."""
     from mixbench.measure import complexity
 
     known: dict[str, Complexity] = {}
     for trial in trials:
-        with desk.at(trial, "complexity"):
+        with recorder.at(trial, "complexity"):
             alike = trial.built_alike
             if alike not in known:
                 known[alike] = complexity.profile(trial.model, **trial.arguments)
-            if desk.misses(trial, "complexity"):
-                desk.records[trial.id].add_complexity(known[alike])
-                desk.save(trial, "complexity")
+            if recorder.misses(trial, "complexity"):
+                recorder.records[trial.id].add_complexity(known[alike])
+                recorder.save(trial, "complexity")
             known[trial.id] = known[alike]
     return known
 
 
-def _time(trials: list[Trial], counts: dict[str, Complexity], desk: Desk) -> None:
+def _time(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder) -> None:
     from mixbench.measure import throughput
 
     def now(trial: Trial, done: int, total: int) -> None:
-        desk.progress(trial, "throughput", done, total)
+        recorder.progress(trial, "throughput", done, total)
 
     for lot in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
-        for trial, samples in throughput.measure(lot, desk.world, now, desk.fail):
-            desk.records[trial.id].add_throughput(samples)
-            desk.save(trial, "throughput")
+        for trial, samples in throughput.measure(lot, recorder.world, now, recorder.fail):
+            recorder.records[trial.id].add_throughput(samples)
+            recorder.save(trial, "throughput")
 
 
-def _learn(trials: list[Trial], desk: Desk) -> None:
+def _learn(trials: list[Trial], recorder: Recorder) -> None:
     from mixbench.measure import accuracy
     from mixbench.train.checkpoint import Checkpoints
 
     for trial in trials:
-        with desk.at(trial, "accuracy"):
-            data = desk.data(trial)
+        with recorder.at(trial, "accuracy"):
+            data = recorder.data(trial)
 
             def report(epoch: int, loss: float, speed: float, trial: Trial = trial) -> None:
-                desk.progress(trial, "accuracy", epoch, trial.recipe.epochs, loss, speed)
+                recorder.progress(trial, "accuracy", epoch, trial.recipe.epochs, loss, speed)
 
-            desk.progress(trial, "accuracy", 0, trial.recipe.epochs)
-            kept = desk.run.weights_file(trial.id) if trial.keep_weights else None
-            checkpoints = Checkpoints(desk.run, trial, desk.world)
-            curve = accuracy.measure(trial, data, desk.world, report, kept, checkpoints)
-            desk.records[trial.id].add_accuracy(curve)
-            if kept and desk.world.is_main:
-                desk.records[trial.id].details.weights = fingerprint(kept)
-            desk.records[trial.id].flags += checkpoints.notes
-            desk.save(trial, "accuracy")
-            desk.finish(trial)
+            recorder.progress(trial, "accuracy", 0, trial.recipe.epochs)
+            kept = recorder.run.weights_file(trial.id) if trial.keep_weights else None
+            checkpoints = Checkpoints(recorder.run, trial, recorder.world)
+            curve = accuracy.measure(trial, data, recorder.world, report, kept, checkpoints)
+            recorder.records[trial.id].add_accuracy(curve)
+            if kept and recorder.world.is_main:
+                recorder.records[trial.id].details.weights = fingerprint(kept)
+            recorder.records[trial.id].flags += checkpoints.notes
+            recorder.save(trial, "accuracy")
+            recorder.finish(trial)

@@ -13,6 +13,7 @@ from mixbench.results.comparisons import Comparison, comparisons
 from mixbench.results.statistics import supported
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
+from mixbench.system.words import plural
 
 MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
 MOST_NAMED = 8  # rows in one sentence
@@ -121,7 +122,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, 
     sentence: Sentence = []
     if real or unsure:
         sentence.append(
-            f"Of {numbers.many(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
+            f"Of {plural(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
             f"{'differ' if len(real) > 1 else 'differs'} significantly (t-tests over seeds at 5 %, Holm-corrected)"
         )
         for index, each in enumerate(real[:MOST_NAMED]):
@@ -135,7 +136,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, 
             )
     if untested:
         why = "each has a single seed, or seeds without any spread"
-        sentence.append(f"{' ' if sentence else ''}{numbers.many(untested, 'pair')} cannot be tested: {why}.")
+        sentence.append(f"{' ' if sentence else ''}{plural(untested, 'pair')} cannot be tested: {why}.")
     return sentence
 
 
@@ -189,7 +190,7 @@ def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
         far = [(group, each) for group, each in of_kind if not each.agrees]
         if not of_kind:
             continue
-        met = f"{len(of_kind) - len(far)} of {numbers.many(len(of_kind), f'published {what}')}"
+        met = f"{len(of_kind) - len(far)} of {plural(len(of_kind), f'published {what}')}"
         agree = "agrees" if len(of_kind) == 1 else "agree"
         sentence.append(f"{' ' if sentence else ''}{met} {agree} {within}")
         if explained := [each for _, each in far if each.why]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mixbench.results.statistics import plus_minus, supported
+from mixbench.system.words import binary_size, significant
 
 if TYPE_CHECKING:
     from mixbench.results.summary import SummaryRow
@@ -75,14 +76,6 @@ def apart(row: "SummaryRow") -> str:
     return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.top1_ci95, sign="+"))
 
 
-def many(n: int, noun: str) -> str:
-    return f"{n:,} {noun if n == 1 else plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-
-
 def signed(value: float | None, digits: int = 2) -> str:
     """A difference with its sign, unless it rounds to nothing."""
     if value is None or not math.isfinite(value):
@@ -103,8 +96,8 @@ def scaled(value: float) -> str:
     """Three significant digits with a decimal prefix: 276 k, 65.2 M."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
-            return f"{_significant(value / size)} {prefix}"
-    return _significant(value)
+            return f"{significant(value / size)} {prefix}"
+    return significant(value)
 
 
 def tick(value: float) -> str:
@@ -136,17 +129,12 @@ def rate(value: float | None) -> str:
     """Images per second: three significant digits below a hundred, whole above."""
     if value is None or not math.isfinite(value):
         return fixed(value)
-    return _significant(value) if value < 100 else f"{value:,.0f}"
+    return significant(value) if value < 100 else f"{value:,.0f}"
 
 
 def size(value: int | None) -> str:
-    """Bytes in binary units: 1.5 GiB."""
-    if value is None:
-        return DASH
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if value >= unit:
-            return f"{_significant(value / unit)} {name}"
-    return f"{value} B"
+    """Bytes in binary units: 1.50 GiB."""
+    return DASH if value is None else binary_size(value)
 
 
 def size_tick(value: float) -> str:
@@ -162,7 +150,7 @@ def middle(value: object, limit: int) -> str:
 
 
 def step(milliseconds: float) -> str:
-    return f"{_significant(milliseconds)} ms"
+    return f"{significant(milliseconds)} ms"
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
@@ -181,7 +169,7 @@ def duration(seconds: float | None) -> str:
 
 def hours(seconds: float) -> str:
     """Hours to three significant digits: 0.0121 h."""
-    return f"{_significant(seconds / 3600)} h"
+    return f"{significant(seconds / 3600)} h"
 
 
 def moment(iso: str) -> str:
@@ -203,11 +191,3 @@ def span(began: str, ended: str) -> str:
     if last.startswith(f"{day} ") and last.endswith(zone) and time:
         return f"{day}, {time} to {last.removeprefix(f'{day} ')}"
     return f"{first} to {last}"
-
-
-def _significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)) + math.log10(1.0005)))
-    return f"{value:,.{digits}f}"

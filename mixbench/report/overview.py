@@ -11,6 +11,7 @@ from mixbench.results.tables import Tables
 from mixbench.run.commands import Command
 from mixbench.run.parts import Environment
 from mixbench.run.record import Record
+from mixbench.system.words import plural
 
 T = TypeVar("T")
 
@@ -99,28 +100,28 @@ def missing(tables: Tables) -> list[str]:
     unplanned = sum(NOT_IN_PLAN in record.flags for record in tables.records)
     sentences = [
         (not tables.records, "This run has no trials yet."),
-        (counts["failed"], f"{numbers.many(counts['failed'], 'trial')} failed."),
-        (counts["running"], f"{numbers.many(counts['running'], 'trial')} still running."),
-        (counts["pending"], f"{numbers.many(counts['pending'], 'trial')} not run yet."),
-        (short, f"{numbers.many(len(short), 'row')} of the leaderboard with fewer seeds than planned."),
-        (single, f"{numbers.many(len(single), 'row')} with a single seed: no spread can be given."),
+        (counts["failed"], f"{plural(counts['failed'], 'trial')} failed."),
+        (counts["running"], f"{plural(counts['running'], 'trial')} still running."),
+        (counts["pending"], f"{plural(counts['pending'], 'trial')} not run yet."),
+        (short, f"{plural(len(short), 'row')} of the leaderboard with fewer seeds than planned."),
+        (single, f"{plural(len(single), 'row')} with a single seed: no spread can be given."),
         (
             held_out,
-            f"{numbers.many(held_out, 'row')} tested on a validation split, a part of the training set: set against "
+            f"{plural(held_out, 'row')} tested on a validation split, a part of the training set: set against "
             "each other alone, never against rows tested on the test set, nor against published figures.",
         ),
         (
             unplanned,
-            f"{numbers.many(unplanned, 'trial')} no longer in the plan: shown under Models, not in the leaderboard.",
+            f"{plural(unplanned, 'trial')} no longer in the plan: shown under Models, not in the leaderboard.",
         ),
         *((True, f"Every trial that ran: {flag}.") for flag in common_flags(tables)),
         (
             tables.set_aside,
-            f"{numbers.many(tables.set_aside, 'damaged file')} set aside by an earlier run, as *.damaged-1 …",
+            f"{plural(tables.set_aside, 'damaged file')} set aside by an earlier run, as *.damaged-1 …",
         ),
         (
             tables.damaged,
-            f"{numbers.many(len(tables.damaged), 'file')} cannot be read; "
+            f"{plural(len(tables.damaged), 'file')} cannot be read; "
             "running the suite again sets aside what is damaged:",
         ),
     ]

@@ -7,6 +7,7 @@ from mixbench.report import numbers
 from mixbench.results.summary import SummaryRow
 from mixbench.run.record import Record
 from mixbench.run.timings import percentile
+from mixbench.system.words import plural
 
 Kind = Literal["infer", "train"]
 
@@ -26,7 +27,7 @@ def steps(kind: Kind, figures: Record | SummaryRow, records: Sequence[Record]) -
     if not timed:
         return ""
     ends = [numbers.step(percentile(timed, percent)) for percent in (5, 95)]
-    said = [numbers.many(len(timed), "timed step"), f"p5 to p95: {' to '.join(ends)}"]
+    said = [plural(len(timed), "timed step"), f"p5 to p95: {' to '.join(ends)}"]
     variation = figures.infer_step_cv if kind == "infer" else figures.train_step_cv
     if variation is not None:
         said.append(f"CV {'at most ' * (len(records) > 1)}{numbers.fixed(100 * variation)} %")

@@ -8,6 +8,7 @@ from mixbench.report.row_names import by_images, names
 from mixbench.results.flags import Flags, by_kind
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
+from mixbench.system.words import plural
 
 NOTE = (
     "Top-1: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
@@ -80,7 +81,7 @@ def _board(images: str, groups: list[Group]) -> Board:
 
 def _said(flags: Flags) -> str:
     """`busy neighbours (2 trials): others kept 1.2 of 2 cores busy; others kept 0.9 of 2 cores busy`."""
-    text = f"{flags.kind} ({numbers.many(flags.trials, 'trial')})"
+    text = f"{flags.kind} ({plural(flags.trials, 'trial')})"
     return numbers.short(": ".join([text, *["; ".join(flags.details)] * bool(flags.details)]), LONGEST_FLAG)
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixbench.errors import RequestError
 from mixbench.system.files import set_aside, to_json, write_atomically
+from mixbench.system.host import timestamp
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER = 12
@@ -49,7 +49,7 @@ class Holder(BaseModel):
     @classmethod
     def me(cls) -> "Holder":
         pid = os.getpid()
-        now, started = _now(), _start_of(pid) or 0
+        now, started = timestamp(), _start_of(pid) or 0
         return cls(**_machine(), pid=pid, started=started, since=now, heartbeat_seconds=HEARTBEAT_SECONDS)
 
     def lives(self) -> bool | None:
@@ -133,7 +133,7 @@ def claimed(folder: Path, say: Callable[[str], None]) -> Iterator[Claim]:
         beating.join()
         with suppress(OSError):  # on a full disk: that this process is gone will be seen
             if not claim.is_lost() and (mine := claim.holder()):
-                write_atomically(claim.file, to_json(mine.model_copy(update={"ended": _now()})))
+                write_atomically(claim.file, to_json(mine.model_copy(update={"ended": timestamp()})))
 
 
 def seize(folder: Path) -> Claim:
@@ -247,7 +247,3 @@ def _start_of(pid: int) -> int | None:
         raise PermissionError(f"/proc does not show process {pid}") from None
     buried = fields[0] in b"ZX" and int(fields[17]) <= 1  # a dying process may have threads that still finish a write
     return None if buried else int(fields[19])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

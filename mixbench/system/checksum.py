@@ -4,18 +4,12 @@ That of the values holds whatever becomes of the file's layout; that of the text
 """
 
 import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from mixbench.errors import RequestError
-
-if TYPE_CHECKING:
-    pass
-
-
 import json
 import re
+from pathlib import Path
 from typing import Any
+
+from mixbench.errors import RequestError
 
 KEY, TEXT_KEY = "sha256", "sha256_of_text"
 _LAST_LINE = re.compile(rb',\n "%s": "([0-9a-f]{64})"\n}\n\Z' % TEXT_KEY.encode())

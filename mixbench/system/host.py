@@ -1,26 +1,12 @@
-"""Where and with what something is measured: versions, device, machine, commit."""
-
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+"""The machine and the software that a measurement ran with: processor, cores, versions, git commit, time."""
 
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-
-
-def device_name() -> str:
-    """The GPU's name, or the processor's with the number of cores that this process may use."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{cpu_name()} ({usable_cores()} cores)"
+from pathlib import Path
 
 
 def cpu_name() -> str:
@@ -35,7 +21,15 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of cores that this process may use: fewer than the machine has under SLURM or taskset."""
+    return len(core_numbers())
+
+
+def core_numbers() -> set[int]:
+    """The numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def installed(package: str) -> str:
@@ -65,7 +59,7 @@ def nvidia_driver() -> str:
 
 
 def _output(*command: str) -> str:
-    """What a command prints; empty where it is missing or fails."""
+    """A command's output; empty where it is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -75,8 +69,3 @@ def _output(*command: str) -> str:
 def timestamp() -> str:
     """Now, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -25,8 +25,9 @@ from mixbench.errors import TrialError
 from mixbench.run.folder import Run, complete
 from mixbench.run.parts import Epoch
 from mixbench.suite.trial import Trial
+from mixbench.system.device import device_name
 from mixbench.system.files import remove, set_aside, sync_names, to_json, write_atomically
-from mixbench.system.host import device_name, git_state, installed
+from mixbench.system.host import git_state, installed
 from mixbench.system.signals import Stopped
 from mixbench.train.distributed import World
 from mixbench.train.state import restore, states, unpickled

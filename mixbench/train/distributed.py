@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
 from mixbench.system.files import write_atomically
+from mixbench.system.host import usable_cores
 from mixbench.system.signals import Stop
 
 RENDEZVOUS_SECONDS = 300
@@ -91,7 +92,7 @@ def connect(
     else:
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+            torch.set_num_threads(max(1, usable_cores() // local_size))
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
     if not torch.distributed.is_initialized():
         store = _store(meeting, rank, size, address)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mixbench.system.host import device_name
+from mixbench.system.device import device_name
 from mixbench.zoo.registry import register_model
 from tests.benchmarks.table import Line
 from tests.trials import RECIPE, write_suite

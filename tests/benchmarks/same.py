@@ -19,7 +19,7 @@ from mixbench.measure import throughput
 from mixbench.run.record import Record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
-from mixbench.system.host import device_name
+from mixbench.system.device import device_name
 from mixbench.train.distributed import connect
 from tests.benchmarks.table import Line
 

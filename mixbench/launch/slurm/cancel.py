@@ -10,6 +10,7 @@ from mixbench.launch.slurm.jobs import jobs, read_array
 from mixbench.launch.slurm.queue import Queued, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
+from mixbench.system.words import plural
 
 POLL_SECONDS = 1.0
 GONE_SECONDS = 60.0
@@ -43,7 +44,7 @@ def cancel(run: Run) -> list[Queued]:
         raise RequestError(f"{error}; {done}, the same command tries again") from None
     if left := [each for each in queue.values() if each.state != "COMPLETING"]:
         raise RequestError(
-            f"{len(left)} jobs are still in the queue after {GONE_SECONDS:.0f} s, such as {left[0].slurm_id} "
+            f"{plural(len(left), 'job')} still in the queue after {GONE_SECONDS:.0f} s, such as {left[0].slurm_id} "
             f"({left[0].state}); the same command tries again"
         )
     for job in found:
@@ -62,9 +63,9 @@ def told(cancelled: list[Queued], folder: Path) -> str:
     if not cancelled:
         return f"no job of {folder} is in the queue: there was nothing to cancel"
     states = Counter(each.state.lower() for each in cancelled)
-    number = "1 job" if len(cancelled) == 1 else f"{len(cancelled)} jobs"
     said = ", ".join(f"{count} {state}" for state, count in states.items())
-    return f"{number} cancelled ({said}); records and checkpoints are kept, `mixbench run` goes on from them"
+    kept = "records and checkpoints are kept, `mixbench run` goes on from them"
+    return f"{plural(len(cancelled), 'job')} cancelled ({said}); {kept}"
 
 
 def _refuse_local(run: Run) -> None:

@@ -22,6 +22,7 @@ from mixbench.launch.slurm.queue import ask, most_in_array
 from mixbench.launch.slurm.submit import check, command, executor
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_there
+from mixbench.system.words import plural
 
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 Size = tuple[int, int]
@@ -38,7 +39,7 @@ class Node:
     gpus: int
 
     def __str__(self) -> str:
-        return f"{_some(self.cpus, 'CPU')}, {self.memory}M, {_some(self.gpus, 'GPU')}"
+        return f"{plural(self.cpus, 'CPU')}, {self.memory}M, {plural(self.gpus, 'GPU')}"
 
 
 def examine(profile: Profile, suite: str | None, out: Path, wait: float, say: Say) -> list[Check]:
@@ -110,7 +111,7 @@ def _controller() -> Iterator[Check]:
         yield Check("accounting", True, "sacct answers")
     except Unavailable as error:
         yield Check("accounting", True, f"warning, of jobs that are gone it won't be known why: {error}")
-    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {most_in_array():,} jobs at the most")
+    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {plural(most_in_array(), 'job')} at the most")
 
 
 def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterator[Check]:
@@ -123,7 +124,8 @@ def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterat
         yield Check("partition", False, f"none is called {name!r}{nearest(name, found)}" if name else "no default")
         return
     nodes += _nodes(name)
-    yield Check("partition", found[name]["State"] == "UP", f"{name} is {found[name]['State']}, {len(nodes)} nodes")
+    state = found[name]["State"]
+    yield Check("partition", state == "UP", f"{name} is {state}, {plural(len(nodes), 'node')}")
     yield attempt("time limit", partial(_time, profile, found[name]["MaxTime"]))
     for size in sizes:
         yield attempt("nodes", partial(_fit, profile, nodes, *size))
@@ -152,18 +154,14 @@ def _fit(profile: Profile, nodes: list[Node], wanted: int, processes: int) -> st
     memory, gpus = int(number) * UNITS[unit or "M"], processes if profile.gpus_per_node else 0
     cpus = processes * profile.cpus_per_task
     fit = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and node.gpus >= gpus]
-    need = f"{_some(cpus, 'CPU')}, {profile.memory or 'the usual memory'}, {_some(gpus, 'GPU')}"
+    need = f"{plural(cpus, 'CPU')}, {profile.memory or 'the usual memory'}, {plural(gpus, 'GPU')}"
     if len(fit) < wanted:
         largest = max(nodes, key=lambda node: (node.gpus, node.memory, node.cpus))
         raise RequestError(
-            f"a job needs {_some(wanted, 'node')} with {need} each; {len(fit)} of {len(nodes)} in the partition have "
+            f"a job needs {plural(wanted, 'node')} with {need} each; {len(fit)} of {len(nodes)} in the partition have "
             f"that, {largest.name} has {largest}"
         )
-    return f"{len(fit)} of {len(nodes)} have {need}, for {_some(processes, 'process')} each"
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}{'es' if what.endswith('s') else 's'}"
+    return f"{len(fit)} of {len(nodes)} have {need}, for {plural(processes, 'process')} each"
 
 
 def _test(profile: Profile, folder: Path, nodes: int, processes: int) -> str:

@@ -22,6 +22,7 @@ from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.rank import address, keep_caches
 from mixbench.suite.datasets import Dataset
 from mixbench.system.files import write_atomically
+from mixbench.system.words import decimal_size
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment
@@ -87,7 +88,7 @@ def _gpus(profile: Profile) -> str:
 def _scratch(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "written").write_text("here", encoding="utf-8")
-    return f"{folder.parent}: {shutil.disk_usage(folder).free / 1e9:,.0f} GB free"
+    return f"{folder.parent}: {decimal_size(shutil.disk_usage(folder).free)} free"
 
 
 def _deepspeed() -> str:

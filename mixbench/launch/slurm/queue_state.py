@@ -12,6 +12,7 @@ from mixbench.results.collect import Collected
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.system.files import text_of
+from mixbench.system.words import plural
 
 MOST_SHOWN = 8
 AT_WORK = ("RUNNING", "COMPLETING")
@@ -48,15 +49,16 @@ class InQueue:
         at_work = [(job, found) for job, found in there if found.state in AT_WORK]
         lines = [f"job {job.slurm_id} runs on {found.nodes}: {_current(job)}" for job, found in at_work[:MOST_SHOWN]]
         if more := len(at_work) - MOST_SHOWN:
-            lines += [f"and {more} more jobs run"] * (more > 0)
+            lines += [f"and {plural(more, 'more job')} {'runs' if more == 1 else 'run'}"] * (more > 0)
         waiting = Counter((found.state, found.reason) for _, found in there if found.state not in AT_WORK)
         for (state, reason), count in waiting.items():
-            lines.append(f"{count} {'job is' if count == 1 else 'jobs are'} {state} ({reason})")
+            lines.append(f"{plural(count, 'job')} {'is' if count == 1 else 'are'} {state} ({reason})")
         gone = [job for job, found in self.jobs if found is None and job.unfinished()]
         for job in gone[:MOST_SHOWN]:
             how = last_state(job.slurm_id) or "SLURM's accounts do not say how"
+            left = plural(len(job.unfinished()), "trial")
             lines.append(
-                f"job {job.slurm_id} has left the queue ({how}) with {len(job.unfinished())} trials unfinished: "
+                f"job {job.slurm_id} has left the queue ({how}) with {left} unfinished: "
                 "the same command submits them again"
             )
         return lines

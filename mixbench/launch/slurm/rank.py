@@ -101,9 +101,9 @@ def main() -> None:
     except (Stopped, Taken):
         report.say(state="stopped")
     except BaseException as error:
-        from mixbench.measure.recorder import words
+        from mixbench.measure.recorder import error_text
 
-        said, trace = words(error)
+        said, trace = error_text(error)
         sys.stderr.write(trace or f"{said}\n")
         state = "stopped" if report.stop.signal else "failed"
         report.say(state=state, error=said, traceback=trace, lost=place.num_tasks > 1 and _lost_others(error))
@@ -115,7 +115,7 @@ def main() -> None:
 
 def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     """Measure what is unfinished of the job's trials, together with the other ranks."""
-    from mixbench.measure.recorder import Desk
+    from mixbench.measure.recorder import Recorder
     from mixbench.measure.trials import measure
     from mixbench.train.distributed import connect
 
@@ -133,7 +133,7 @@ def _work(job: SlurmJob, place: "JobEnvironment", report: Report) -> None:
     mine = [] if job.state().ended else job.unfinished()  # it may have been cancelled on its way here
     trials, number = _first(world, (mine, claim.number) if claim else None)
     run = replace(job.run, claim=Claim(job.lock, number))
-    measure([run.trial(trial_id) for trial_id in trials], Desk(run, job.current_file, world, speaks=True))
+    measure([run.trial(trial_id) for trial_id in trials], Recorder(run, job.current_file, world, speaks=True))
 
 
 def _first(world: "World", value: Any) -> Any:

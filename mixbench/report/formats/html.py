@@ -18,6 +18,7 @@ from mixbench.report.models import anchors, models
 from mixbench.report.row_names import looks
 from mixbench.results.tables import Tables
 from mixbench.system.content import content
+from mixbench.system.words import plural
 
 LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels
 TEMPLATE = "report.html.j2"
@@ -70,6 +71,7 @@ def _environment() -> Environment:
         # the one script that the page allows: one that slipped in through a name would not run
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         span=numbers.span,
+        plural=plural,
         svg=lambda drawing: Markup(drawing.svg),
         dash=numbers.DASH,
         nbsp="\N{NO-BREAK SPACE}",

@@ -5,6 +5,7 @@ import re
 from mixbench.report import numbers, overview
 from mixbench.report.text_table import NOTE, Board, boards
 from mixbench.results.tables import Tables
+from mixbench.system.words import plural
 
 MOST_FAILURES = 50
 
@@ -12,7 +13,7 @@ MOST_FAILURES = 50
 def markdown(tables: Tables) -> str:
     """What was run, what of it is missing, a leaderboard for each dataset, and what failed."""
     head = overview.head(tables)
-    facts = [f"{head.done} of {head.total} trials done"]
+    facts = [f"{head.done} of {plural(head.total, 'trial')} done"]
     facts += [numbers.span(head.began, head.ended)] * bool(head.began)
     facts += [f"on {', '.join(map(escape, head.devices))}"] * bool(head.devices)
     facts += map(escape, [*head.versions, *head.commits])

@@ -1,0 +1,32 @@
+"""Counts and sizes as a person reads them: "1 trial", "3 trials", "1.5 GB", "1.50 GiB"."""
+
+import math
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: 1 trial, 1,200 trials, 2 processes, 3 families."""
+    if count == 1:
+        return f"1 {noun}"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {many}"
+
+
+def decimal_size(size: float) -> str:
+    """Bytes as disks are sold: 15.0 MB, from a thousand of them on 1.5 GB (1 MB = 10⁶ bytes, 1 GB = 10⁹)."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def binary_size(size: int) -> str:
+    """Bytes as memory is counted, to three significant digits: 1.50 GiB (1 GiB = 2³⁰ bytes)."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{significant(size / unit)} {name}"
+    return f"{size} B"
+
+
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)) + math.log10(1.0005)))
+    return f"{value:,.{digits}f}"
