@@ -15,7 +15,9 @@ from torchvision.ops import deform_conv2d
 
 from mixbench.measure import complexity
 from mixbench.run.parts import Complexity
+from mixbench.suite.trial import Trial
 from mixbench.zoo.registry import create_model, find, list_models
+from tests.trials import SMALL, plan_trials
 
 GOLDEN = Path(__file__).parent / "golden" / "counts.csv"
 
@@ -296,3 +298,17 @@ def test_profile_takes_what_create_model_takes() -> None:
     model = create_model("splitmixer_i_256_8", ratio="3/5", num_classes=7, in_chans=1, image_size=16)
     assert counted.params == sum(parameter.numel() for parameter in model.parameters())
     assert counted.layers[0].input_shape == [1, 16, 16] and counted.layers[-1].output_shape == [7]
+
+
+def test_trials_of_one_network_are_counted_once(tmp_path: Path) -> None:
+    trials = plan_trials(tmp_path, seeds=[0, 1], models=[SMALL["mixer"], SMALL["convmixer"]])
+    counted = []
+
+    def count_one(trial: Trial) -> int:
+        counted.append(trial.label)
+        return complexity.macs_of(trial)
+
+    macs = complexity.once_each(count_one)
+    assert [macs(trial) for trial in trials] == [complexity.profile_of(trial).macs for trial in trials]
+    assert len(trials) == 4 and len(counted) == len(set(counted)) == 2
+    assert complexity.params_of(trials[0]) == complexity.profile_of(trials[0]).params

@@ -21,7 +21,7 @@ from mixbench.run.commands import commands
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
-from mixbench.system.checksum import sealed
+from mixbench.system.checksum import with_checksums
 from mixbench.system.files import set_aside
 from tests.fake_runs import damaged, done, trial, write_run
 from tests.trials import write_suite
@@ -106,7 +106,9 @@ def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_aga
     assert subprocess.run(command, capture_output=True).returncode == 0
     path = run.record_file(run.planned()[0])
     later = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 9, "status": "as never before"}
-    path.write_text(sealed(json.dumps({key: later[key] for key in later if "sha256" not in key})), encoding="utf-8")
+    path.write_text(
+        with_checksums(json.dumps({key: later[key] for key in later if "sha256" not in key})), encoding="utf-8"
+    )
     [given] = commands(run)
     assert given.line == shlex.join(["mixbench", *command[3:]])
     before = files(run.folder)

@@ -22,7 +22,7 @@ from mixbench.report.formats.timm import ACCURACIES, SPEEDS
 from mixbench.report.write import FORMS, write
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
-from mixbench.system.checksum import sealed
+from mixbench.system.checksum import with_checksums
 from tests.fake_runs import MODELS, RECIPE, done, failed, full_run, trial, write_run
 
 HOSTILE = [
@@ -44,7 +44,7 @@ def hostile_run(folder: Path) -> Run:
     run = write_run(folder, [*trials, *odd], records, "name: cifar # </script>\n")
     run.record_file(odd[3].id).write_text("{")
     later = json.loads(done(odd[4], 90.0).model_dump_json()) | {"schema_version": 9}
-    run.record_file(odd[4].id).write_text(sealed(json.dumps(later)), encoding="utf-8")
+    run.record_file(odd[4].id).write_text(with_checksums(json.dumps(later)), encoding="utf-8")
     shutil.copytree(run.trial_folder(trials[0].id), run.trial_folder("another"))  # its id is there twice
     run.plan_file.write_text(json.dumps([each.id for each in (*trials, *odd, trials[0])]))
     return run

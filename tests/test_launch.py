@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from mixbench.errors import RequestError
-from mixbench.launch.local import Slot, _blame, _slots, launch
-from mixbench.launch.local_rank import Job
+from mixbench.launch.job import JobFolder
+from mixbench.launch.local import DeviceGroup, _device_groups, _fail_current, launch
+from mixbench.launch.local_rank import LocalJob
 from mixbench.launch.processes import end_ranks
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
@@ -121,19 +122,19 @@ def test_a_trial_that_kills_its_process_is_blamed_and_a_new_process_takes_the_re
 
 def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progress(tmp_path: Path) -> None:
     (first, second), run = prepare(tmp_path, seeds=[0, 1])
-    slot = Slot((), [first, second], Job("0001", run, (first.id, second.id)))
-    assert slot.job is not None
-    slot.job.folder.mkdir(parents=True)
-    slot.job.current_file.write_text(second.id)
-    (slot.job.folder / "1_0_log.err").write_text("some warning\nBus error\n")
+    group = DeviceGroup((), [first, second], LocalJob(JobFolder(run.jobs / "0001"), run, (first.id, second.id)))
+    assert group.job is not None
+    group.job.folder.path.mkdir(parents=True)
+    group.job.folder.current_file.write_text(second.id)
+    (group.job.folder.path / "1_0_log.err").write_text("some warning\nBus error\n")
     record = Record.pending(second)
     record.add_complexity(Complexity(params=650, macs=640, macs_ptflops=640, activations=10, layers=[]))
     record.started_at = "2026-11-20T09:00:00+00:00"
     run.write_record(record)
     run.write_progress(second.id, Progress(part="accuracy", updated_at=0.0))
-    outcome = _blame(slot, [], run)
+    outcome = _fail_current(group, [], run)
     kept = outcome.record
-    assert outcome.trial == second and slot.trials == [first] and kept == run.record(second.id)
+    assert outcome.trial == second and group.trials == [first] and kept == run.record(second.id)
     assert (kept.status, kept.error) == ("failed", "the process that measured it died: Bus error")
     assert (kept.params, kept.details.complexity) == (650, record.details.complexity)
     assert kept.started_at == record.started_at < kept.finished_at
@@ -143,18 +144,20 @@ def test_the_trial_a_dead_job_was_at_keeps_its_parts_and_is_no_longer_in_progres
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'["one"]', b"{", b"a folder"])
 def test_a_dead_jobs_damaged_files_leave_a_reason_all_the_same(damage: bytes, tmp_path: Path) -> None:
     trials, run = prepare(tmp_path, seeds=[0, 1])
-    slot = Slot((), list(trials), Job("0001", run, tuple(trial.id for trial in trials)))
-    assert slot.job is not None
-    for path in (slot.job.current_file, slot.job.error_file(0), slot.job.pid_file(0)):
+    group = DeviceGroup(
+        (), list(trials), LocalJob(JobFolder(run.jobs / "0001"), run, tuple(trial.id for trial in trials))
+    )
+    assert group.job is not None
+    for path in (group.job.folder.current_file, group.job.folder.error_file(0), group.job.folder.pid_file(0)):
         if damage == b"a folder":
             path.mkdir(parents=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(damage)
-    (slot.job.folder / "1_0_log.err").write_bytes(b"\xff\nBus error\n")
+    (group.job.folder.path / "1_0_log.err").write_bytes(b"\xff\nBus error\n")
     (run.jobs / "0001.damaged-1").mkdir()
-    end_ranks([slot.job.folder])
-    outcome = _blame(slot, [], run)
+    end_ranks([group.job.folder])
+    outcome = _fail_current(group, [], run)
     assert (outcome.trial, outcome.record.status) == (trials[0], "failed")
     assert outcome.record.error == "the process that measured it died: Bus error"
 
@@ -168,13 +171,13 @@ def test_a_dead_jobs_damaged_files_leave_a_reason_all_the_same(damage: bytes, tm
         ("", 2, [""], [[0, 1, 2, 3, 4, 5]]),
     ],
 )
-def test_each_slot_has_gpus_of_its_own_and_trials_are_dealt_out_in_turn(
+def test_each_device_group_has_gpus_of_its_own_and_trials_are_dealt_out_in_turn(
     gpus: str, processes: int, devices: list[str], seeds: list[list[int]], tmp_path: Path
 ) -> None:
     trials, _ = prepare(tmp_path, seeds=list(range(6)))
-    slots = _slots(trials, processes, list(gpus))
-    assert [slot.gpus for slot in slots] == [tuple(names) for names in devices]
-    assert [[trial.seed for trial in slot.trials] for slot in slots] == seeds
+    groups = _device_groups(trials, processes, list(gpus))
+    assert [group.gpus for group in groups] == [tuple(names) for names in devices]
+    assert [[trial.seed for trial in group.trials] for group in groups] == seeds
 
 
 def test_what_is_done_is_not_measured_again_and_a_missing_part_is_added(cluster: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mixbench.run.parts import Complexity, Curve, Epoch, Layer
 from mixbench.run.record import COLUMNS, DamagedRecord, Record, Status, read_record
 from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.trial import Measure
-from mixbench.system.checksum import is_untouched, sealed
+from mixbench.system.checksum import is_untouched, with_checksums
 from mixbench.system.files import set_aside, to_json, write_atomically
 from tests.fake_runs import ENVIRONMENT, damaged
 from tests.trials import plan_trials
@@ -101,7 +101,7 @@ def measured(record: Record) -> Record:
 def test_an_earlier_records_parts_are_kept_whole_through_the_disk(measured: Record, tmp_path: Path) -> None:
     empty = {name for name in COLUMNS if getattr(measured, name) in (None, "", [])}
     assert empty == {"finished_at", "error", "run"}, "all that can be kept is there to be kept"
-    write_atomically(tmp_path / "record.json", sealed(to_json(measured)))
+    write_atomically(tmp_path / "record.json", with_checksums(to_json(measured)))
     again = Record.pending(measured.details.trial)
     again.keep(read_record(tmp_path / "record.json"))
     assert again == measured and to_json(again) == to_json(measured)
@@ -140,7 +140,7 @@ def test_a_record_comes_back_from_disk_as_it_was_also_with_a_loss_that_is_no_num
 ) -> None:
     curve = Curve(epochs=[epoch(1, 10.0, math.nan)], best_top1_optimistic=10.0, best_epoch=1, test_images=360)
     record.add_accuracy(curve)
-    write_atomically(tmp_path / "record.json", sealed(to_json(record)))
+    write_atomically(tmp_path / "record.json", with_checksums(to_json(record)))
     again = read_record(tmp_path / "record.json")
     assert to_json(again) == to_json(record)
     assert again.details.trial == record.details.trial and math.isnan(again.test_loss or 0)
@@ -169,7 +169,7 @@ def test_a_damaged_or_foreign_record_is_named_in_one_line(
     damage: Callable[[str], str], record: Record, tmp_path: Path
 ) -> None:
     path = tmp_path / "record.json"
-    write_atomically(path, sealed(to_json(record)))
+    write_atomically(path, with_checksums(to_json(record)))
     whole = path.read_text(encoding="utf-8")
     assert damage(whole) != whole
     path.write_text(damage(whole), encoding="utf-8", errors="surrogateescape")
@@ -178,21 +178,21 @@ def test_a_damaged_or_foreign_record_is_named_in_one_line(
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_record_of_version_1_which_had_no_checksum_is_read_and_sealed_when_it_is_written_again(
+def test_a_record_of_version_1_which_had_no_checksum_is_read_and_gets_one_when_it_is_written_again(
     measured: Record, tmp_path: Path
 ) -> None:
     path = tmp_path / "record.json"
     path.write_text(to_json(measured).replace('"schema_version": 2', '"schema_version": 1'), encoding="utf-8")
     record = read_record(path)
     assert record == measured and record.schema_version == 2
-    write_atomically(path, sealed(to_json(record)))
+    write_atomically(path, with_checksums(to_json(record)))
     assert '"sha256": "' in path.read_text(encoding="utf-8") and read_record(path) == measured
 
 
 def test_a_record_damaged_at_random_bytes_is_never_used(measured: Record, tmp_path: Path) -> None:
     """Either it says what was written, or it is refused: 600 records, flipped, cut, zeroed or doubled somewhere."""
     path = tmp_path / "record.json"
-    write_atomically(path, sealed(to_json(measured)))
+    write_atomically(path, with_checksums(to_json(measured)))
     whole = path.read_bytes()
     random, refused = Random(0), 0
     for _ in range(600):
@@ -259,7 +259,7 @@ def test_a_record_is_believed_whatever_its_layout_and_refused_where_a_value_was_
     measured: Record, tmp_path: Path
 ) -> None:
     path = tmp_path / "record.json"
-    write_atomically(path, sealed(to_json(measured)))
+    write_atomically(path, with_checksums(to_json(measured)))
     contents = json.loads(path.read_bytes())
     assert is_untouched(path.read_bytes())
     path.write_text(json.dumps(contents, sort_keys=True))
@@ -274,6 +274,6 @@ def test_a_whole_record_of_a_later_version_is_refused_by_its_version_even_where_
 ) -> None:
     path = tmp_path / "record.json"
     later = json.loads(to_json(measured)) | {"schema_version": 3, "status": "as never before"}
-    write_atomically(path, sealed(json.dumps(later)))
+    write_atomically(path, with_checksums(json.dumps(later)))
     with pytest.raises(DamagedRecord, match="schema version 3, this mixbench reads 2"):
         read_record(path)

@@ -35,7 +35,7 @@ def test_a_disk_too_small_is_refused_with_figures_before_anything_is_written(dis
     suite = write_suite(tmp_path, models=["mixer_s32"], measure=["accuracy"], datasets=["synthetic"])
     suite.write_text(suite.read_text().replace("- synthetic", "- {name: synthetic, image_size: 224}"))
     done = mixbench("run", suite, "--out", disk / "run")
-    assert done.returncode == 2 and "MB are free; make room" in done.stderr, done.stderr
+    assert done.returncode == 2 and "MB are free; delete files" in done.stderr, done.stderr
     assert "8.4 MB are free" in done.stderr and list(disk.iterdir()) == []
 
 

@@ -1,17 +1,18 @@
 """What the processes of a trial print: `mixbench logs`.  Imports neither torch nor pandas."""
 
 import sys
-import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mixbench.errors import RequestError, Unavailable, nearest, printable, shown
+from mixbench.launch.job import JobFolder, job_folders
 from mixbench.launch.slurm.jobs import SlurmJob, find
 from mixbench.launch.slurm.queue import queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
 from mixbench.system.files import text_of
+from mixbench.system.polling import polls
 
 POLL_SECONDS = 1.0
 MOST_NAMED = 10
@@ -42,7 +43,7 @@ def print_logs(run: Run, named: str, rank: str, follow: bool) -> None:
     """
     trial_id = find_trial(run, named)
     tail, printed, said = Tail(), False, ""
-    while True:
+    for _ in polls(POLL_SECONDS):
         end = _end(run, trial_id)  # before the last look
         files = logs(run, trial_id, rank)
         for path in files:
@@ -56,7 +57,6 @@ def print_logs(run: Run, named: str, rank: str, follow: bool) -> None:
             break
         if not files and said != (said := why_silent(run, trial_id)):
             print(f"mixbench: {said}", file=sys.stderr, flush=True)
-        time.sleep(POLL_SECONDS)
     if not printed:
         print("mixbench: it has printed nothing" + " yet" * (not end), file=sys.stderr)
     if follow and end:
@@ -93,10 +93,10 @@ def logs(run: Run, trial_id: str, rank: str) -> list[Path]:
         return [path] if path.exists() else []
     if local is None:
         return []
-    there = sorted({path.name.split("_")[-2] for path in local.glob("*_*_log.out")})
+    there = local.local_ranks()
     if there and rank not in there:
         raise RequestError(f"--rank {shown(rank)}: the trial's processes are {', '.join(there)}")
-    return [path for end in ("out", "err") for path in local.glob(f"*_{rank}_log.{end}")] if there else []
+    return [*local.local_logs("out", rank), *local.local_logs("err", rank)] if there else []
 
 
 def why_silent(run: Run, trial_id: str) -> str:
@@ -105,20 +105,19 @@ def why_silent(run: Run, trial_id: str) -> str:
     if job := _in_slurm(run, trial_id, local):
         return f"nothing was printed for {trial_id} yet: {_of_queue(job)}"
     if local:
-        return f"nothing was printed for {trial_id} yet in {local}"
+        return f"nothing was printed for {trial_id} yet in {local.path}"
     return f"{trial_id} has not been started: no job was given it"
 
 
-def _local(run: Run, trial_id: str) -> Path | None:
-    """The folder of the last job on a machine of its own that was given this trial."""
-    folders = sorted((path.parent for path in run.jobs.glob("[0-9]*/trials.json")), key=lambda path: int(path.name))
-    return next((each for each in reversed(folders) if f'"{trial_id}"' in text_of(each / "trials.json")), None)
+def _local(run: Run, trial_id: str) -> JobFolder | None:
+    """The folder of the last job outside of SLURM that was given this trial."""
+    return next((each for each in reversed(job_folders(run)) if f'"{trial_id}"' in text_of(each.trials_file)), None)
 
 
-def _in_slurm(run: Run, trial_id: str, local: Path | None) -> SlurmJob | None:
+def _in_slurm(run: Run, trial_id: str, local: JobFolder | None) -> SlurmJob | None:
     """The job of SLURM's that was given this trial, unless one on a machine of its own has been since."""
     job = find(run, trial_id)
-    return job if job and (local is None or int(job.number) > int(local.name)) else None
+    return job if job and (local is None or job.array_folder.number > local.number) else None
 
 
 def _of_queue(job: SlurmJob) -> str:

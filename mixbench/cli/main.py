@@ -11,8 +11,8 @@ import click
 from mixbench.cli.data import data
 from mixbench.cli.terminal import json_option
 from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
-from mixbench.system.signals import heed_stops
-from mixbench.system.streams import make_usable, outlive_readers
+from mixbench.system.signals import interrupt_on_stop_signals
+from mixbench.system.streams import ignore_write_errors, repair_streams
 
 set_option = click.option(
     "--set",
@@ -70,8 +70,8 @@ def run(
 
         print_plan(session, as_json)
         return
-    outlive_readers()
-    heed_stops()
+    ignore_write_errors()
+    interrupt_on_stop_signals()
     try:
         typed = click.get_current_context().find_root().obj
         counts = session.run_all(quiet=as_json, detach=detach, typed=typed)
@@ -138,12 +138,12 @@ def cancel(run: Path, as_json: bool) -> None:
     What was measured is kept, and what was trained up to its last checkpoint.
     """
     from mixbench.launch.slurm.cancel import cancel as cancel_jobs
-    from mixbench.launch.slurm.cancel import told
+    from mixbench.launch.slurm.cancel import summary
     from mixbench.run.folder import Run
 
     cancelled = cancel_jobs(Run(run))
     facts = {"run": str(run), "cancelled": [each.slurm_id for each in cancelled]}
-    click.echo(json.dumps(facts) if as_json else told(cancelled, run))
+    click.echo(json.dumps(facts) if as_json else summary(cancelled, run))
 
 
 @cli.command()
@@ -267,7 +267,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
     else:
         from mixbench.launch.slurm.doctor import examine
 
-        heed_stops()
+        interrupt_on_stop_signals()
         found = examine(where, suite, out, wait, partial(console(stderr=True).print, soft_wrap=True))
     facts = [asdict(check) for check in found]
     print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
@@ -279,7 +279,7 @@ cli.add_command(data)
 
 def main() -> None:
     """The entry point: a wrong request is one message and exit code 2, never a traceback."""
-    make_usable()
+    repair_streams()
     try:
         cli(prog_name="mixbench", standalone_mode=False, obj=sys.argv[1:])
     except click.ClickException as error:

@@ -10,11 +10,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mixbench.launch.job import current_trials
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
-from mixbench.system.files import text_of
 from mixbench.system.words import plural
 
 PLAIN_SECONDS = 10.0
@@ -71,7 +71,7 @@ class Watch:
 
     def running(self) -> list[tuple[Trial, Progress]]:
         """The trials that say they are being measured: of however many, only those that a job is at are looked at."""
-        current = {text_of(path) for pattern in ("*/current", "*/*/current") for path in self.run.jobs.glob(pattern)}
+        current = current_trials(self.run)
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
         return [(trial, progress) for trial, progress in pairs if progress is not None]
 

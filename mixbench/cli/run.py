@@ -14,7 +14,8 @@ from mixbench.cli.progress_display import Watch
 from mixbench.cli.terminal import console
 from mixbench.data.locations import require
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.cost import check_room
+from mixbench.launch.cost import check_disk_space
+from mixbench.launch.job import job_folders
 from mixbench.launch.local import check, gpu_names, launch
 from mixbench.launch.outcome import Outcome
 from mixbench.launch.processes import end_ranks
@@ -32,7 +33,7 @@ from mixbench.run.record import Record
 from mixbench.suite.schema import Suite
 from mixbench.suite.select import select
 from mixbench.suite.trial import Trial
-from mixbench.system.files import nearest_there
+from mixbench.system.files import nearest_existing
 from mixbench.system.host import timestamp
 from mixbench.system.words import plural
 
@@ -50,7 +51,7 @@ class Session:
         self.problems: list[str] = []
         self.in_slurm: Launch | None = None
         self.chosen = trials if only is None else select(trials, only)
-        if not (there := nearest_there(folder)).is_dir():
+        if not (there := nearest_existing(folder)).is_dir():
             raise RequestError(f"--out {folder}: {there} is a file; a folder, or one to be made, is wanted")
         if found := re.search("%[jtAa]", str(folder.absolute())):
             raise RequestError(
@@ -82,7 +83,7 @@ class Session:
                 from mixbench.data.pixel_cache import require_decoded
 
                 require_decoded(data)
-        check_room(todo, self.run.folder, self._at_once())
+        check_disk_space(todo, self.run.folder, self._at_once())
         out, aside = console(quiet=quiet), console(stderr=True)
         with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
@@ -90,7 +91,7 @@ class Session:
                 self.run.sweep()
             if typed is not None:
                 note(self.run, typed, timestamp())
-            end_ranks(self.run.jobs.glob("[0-9]*"))  # of a process that was killed, whose ranks may outlive it a while
+            end_ranks(job_folders(self.run))  # of a process that was killed, whose ranks may outlive it a while
             unwritten = self._run_unfinished(out, detach)
             return self._counts(collect(self.run).records) if detach else self._report(out, unwritten)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mixbench.cli.terminal import console, print_table
+from mixbench.launch.job import job_folders
 from mixbench.results.collect import Collected
 from mixbench.results.flags import by_kind
 from mixbench.results.summary import NOT_IN_PLAN
@@ -25,7 +26,7 @@ POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size",
 
 def print_status(run: Run, collected: Collected, as_json: bool) -> None:
     queue = None
-    if any(run.jobs.glob("*/array.json")):
+    if any(folder.array_file.exists() for folder in job_folders(run)):
         from mixbench.launch.slurm.queue_state import in_queue
 
         collected, queue = in_queue(run, collected)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mixbench.errors import RequestError
-from mixbench.system.files import nearest_there
+from mixbench.system.files import nearest_existing
 from mixbench.system.words import decimal_size
 
 MEASURED = 2000
@@ -20,7 +20,7 @@ def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "")
 
     Raises RequestError with the figures; `otherwise` is what else there is to do.
     """
-    free = shutil.disk_usage(nearest_there(folder)).free + freed
+    free = shutil.disk_usage(nearest_existing(folder)).free + freed
     if needed > free:
         raise RequestError(
             f"{folder} has {decimal_size(free)} free; the decoded images take {decimal_size(needed)}: make room, or "

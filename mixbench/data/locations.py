@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset
-from mixbench.system.files import nearest_there
+from mixbench.system.files import nearest_existing
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IDX_FILES = (
@@ -50,7 +50,7 @@ def cache_folders() -> list[Path]:
 
 def _can_be_written(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself where it is not there yet."""
-    there = nearest_there(folder)
+    there = nearest_existing(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 

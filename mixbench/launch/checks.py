@@ -1,4 +1,4 @@
-"""What a run needs on this machine, checked one by one."""
+"""Checks that this machine has everything that a run needs."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixbench.errors import RequestError, Unavailable
+from mixbench.launch.job import JobFolder
 from mixbench.system.device import device_name
 from mixbench.system.host import installed
 
@@ -26,14 +27,14 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Every check is made, whatever the others say.  What libraries print meanwhile goes to stderr."""
+    """All checks, also if some fail.  What libraries print meanwhile goes to standard error."""
     with _stdout_as_stderr():
         return [
             *installation(),
-            attempt("device", device_name),
-            attempt("models", _models),
-            attempt("DeepSpeed engine", _engine),
-            attempt("data", _data),
+            run_check("device", device_name),
+            run_check("models", _models),
+            run_check("DeepSpeed engine", _engine),
+            run_check("data", _data),
             Check("writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
         ]
 
@@ -47,7 +48,7 @@ def installation() -> list[Check]:
 
 @contextmanager
 def _stdout_as_stderr() -> Iterator[None]:
-    """Also for what C++ prints: the file descriptor itself is turned."""
+    """Redirect the file descriptor itself, so that C++ libraries are redirected too."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -59,12 +60,12 @@ def _stdout_as_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def attempt(name: str, action: Callable[[], str]) -> Check:
+def run_check(name: str, action: Callable[[], str]) -> Check:
     try:
         return Check(name, True, action())
     except (RequestError, Unavailable) as error:
         return Check(name, False, str(error))
-    except Exception as error:  # whatever it is, it is what was found
+    except Exception as error:  # any error is the result of the check
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
@@ -81,7 +82,7 @@ def _engine() -> str:
     from mixbench.train.distributed import connect
 
     with tempfile.TemporaryDirectory() as folder:
-        return training_step(connect(Path(folder) / "meeting.json"))
+        return training_step(connect(JobFolder(Path(folder)).meeting_file))
 
 
 def training_step(world: "World") -> str:
@@ -107,7 +108,7 @@ def training_step(world: "World") -> str:
 
 
 def _data() -> str:
-    """What is on this machine; nothing is fetched for a check."""
+    """The datasets on this machine; nothing is downloaded for a check."""
     from mixbench.data.locations import data_root, missing
     from mixbench.suite.datasets import DATASETS
 

@@ -1,13 +1,12 @@
-"""Trials → jobs → outcomes, through submitit: one path for `local` (processes) and `debug` (in this process).
+"""Runs trials on this machine through submitit: `local` in processes of their own, `debug` in this process.
 
-A GPU runs one trial at a time, a CPU one in all.  The trials of a device are packed into one job; where a job dies,
-the trial it was at is recorded as failed, and a new job takes the rest.
+Each GPU runs one trial at a time; without GPUs the machine does.  All trials of a device are one job.  If the job's
+processes die, the trial that was being measured is recorded as failed, and a new job runs the others.
 """
 
 import json
 import os
 import signal
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,13 +17,16 @@ import submitit
 from pydantic import TypeAdapter
 
 from mixbench.errors import RequestError, nearest
-from mixbench.launch.local_rank import Job, work
-from mixbench.launch.outcome import Outcome, blame, reopen
-from mixbench.launch.processes import POLL_SECONDS, STOP_SECONDS, end_ranks, oom_kills, silent_deaths, wait_until
+from mixbench.launch.job import next_job_folder
+from mixbench.launch.local_rank import LocalJob, work
+from mixbench.launch.outcome import Outcome, RecordWatch, record_failure, reset_failed
+from mixbench.launch.processes import POLL_SECONDS, STOP_SECONDS, crashed_ranks, end_ranks, oom_kills, wait_until
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
-from mixbench.system.files import text_of, write_atomically, written
+from mixbench.system.files import text_of, write_atomically
 from mixbench.system.host import usable_cores
+from mixbench.system.polling import polls
+from mixbench.system.words import plural
 
 CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365
@@ -32,15 +34,14 @@ CLUSTERS = ("local", "debug")
 
 
 @dataclass
-class Slot:
-    """A share of this machine that runs one trial at a time: its GPUs (none on a CPU), its trials, its job."""
+class DeviceGroup:
+    """The GPUs that one trial runs on (none on a CPU), the trials that wait for them, and the job that runs these."""
 
     gpus: tuple[str, ...]
     trials: list[Trial] = field(default_factory=list)
-    job: Job | None = None
+    job: LocalJob | None = None
     process: Any = None
     oom_kills: int = field(default_factory=oom_kills)
-    looked_at: dict[str, int] = field(default_factory=dict)
 
 
 def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, None, None]:
@@ -50,16 +51,16 @@ def launch(trials: list[Trial], cluster: str, run: Run) -> Generator[Outcome, No
     """
     check(trials, cluster)
     for trial in trials:
-        reopen(trial, run)
+        reset_failed(trial, run)
     for processes in sorted({trial.processes_per_node for trial in trials}):
         same = [trial for trial in trials if trial.processes_per_node == processes]
         gpus = gpu_names()[:1] if cluster == "debug" else gpu_names()  # one process cannot change its GPU
-        slots = _slots(same, processes, gpus)
+        groups = _device_groups(same, processes, gpus)
         try:
-            yield from _drive(slots, cluster, run, processes)
+            yield from _run_all(groups, cluster, run, processes)
         finally:
-            for slot in slots:
-                _stop(slot, run)
+            for group in groups:
+                _stop(group, run)
 
 
 def check(trials: list[Trial], cluster: str) -> None:
@@ -74,7 +75,7 @@ def check(trials: list[Trial], cluster: str) -> None:
     there, kind = len(gpu_names()) or usable_cores(), "GPUs" if gpu_names() else "cores"
     if there < processes:
         raise RequestError(
-            f"the suite asks for {processes} processes a trial; this machine has {there} {kind}: "
+            f"the suite asks for {plural(processes, 'process')} a trial; this machine has {there} {kind}: "
             f"set fewer as resources, or run those alone that fit, such as --only world_size={there}"
         )
 
@@ -88,51 +89,53 @@ def gpu_names() -> list[str]:
     return given.split(",")[:count] if given else [str(index) for index in range(count)]
 
 
-def _slots(trials: list[Trial], processes: int, gpus: list[str]) -> list[Slot]:
-    """The trials dealt out to this machine's devices in turn."""
+def _device_groups(trials: list[Trial], processes: int, gpus: list[str]) -> list[DeviceGroup]:
+    """This machine's GPUs, so many together as a trial has processes, and the trials distributed over them in turn."""
     count = max(1, len(gpus) // processes)
-    slots = [Slot(tuple(gpus[i * processes : (i + 1) * processes])) for i in range(count)]
+    groups = [DeviceGroup(tuple(gpus[i * processes : (i + 1) * processes])) for i in range(count)]
     for index, trial in enumerate(trials):
-        slots[index % count].trials.append(trial)
-    return slots
+        groups[index % count].trials.append(trial)
+    return groups
 
 
-def _drive(slots: list[Slot], cluster: str, run: Run, processes: int) -> Iterator[Outcome]:
-    """Keep every slot busy until none has trials left; a job's end is waited for, a broken job is stopped."""
-    while any(slot.trials for slot in slots):
-        for slot in slots:
-            if slot.trials and slot.process is None:
-                _submit(slot, cluster, run, processes)
-            if slot.process is not None and slot.job is not None:
-                over = slot.process.done() or any(slot.job.folder.glob("error-*.json"))
-                yield from _finished(slot, run)
-                dead = silent_deaths(slot.job.folder) if over and slot.trials else []
-                if over or not slot.trials:
-                    wait_until(slot.process.done, STOP_SECONDS if not slot.trials else 0)
-                    _stop(slot, run)
-                    yield from _finished(slot, run)
-                    if slot.trials:
-                        yield _blame(slot, dead, run)
-                    slot.process = None
-        time.sleep(POLL_SECONDS)
+def _run_all(groups: list[DeviceGroup], cluster: str, run: Run, processes: int) -> Iterator[Outcome]:
+    """Keep every group busy until no trials are left; where a job breaks, stop it and start another one."""
+    watch = RecordWatch(run)
+    for _ in polls(POLL_SECONDS):
+        for group in groups:
+            if group.trials and group.process is None:
+                _submit(group, cluster, run, processes)
+            if group.process is not None and group.job is not None:
+                over = group.process.done() or bool(group.job.folder.error_files())
+                yield from _ended(group, watch)
+                crashed = crashed_ranks(group.job.folder) if over and group.trials else []
+                if over or not group.trials:
+                    wait_until(group.process.done, STOP_SECONDS if not group.trials else 0)
+                    _stop(group, run)
+                    yield from _ended(group, watch)
+                    if group.trials:
+                        yield _fail_current(group, crashed, run)
+                    group.process = None
+        if not any(group.trials for group in groups):
+            return
 
 
-def _submit(slot: Slot, cluster: str, run: Run, processes: int) -> None:
-    """Start a job for all that is left of a slot's trials."""
-    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
-    slot.job = Job(f"{number:04d}", run, tuple(trial.id for trial in slot.trials), slot.gpus)
-    slot.job.folder.mkdir(parents=True)
-    write_atomically(slot.job.folder / "trials.json", json.dumps(slot.job.trials), lasting=False)
-    executor = submitit.AutoExecutor(folder=slot.job.folder, cluster=cluster)
+def _submit(group: DeviceGroup, cluster: str, run: Run, processes: int) -> None:
+    """Start a job for all trials of a group that are left."""
+    folder = next_job_folder(run)
+    group.job = LocalJob(folder, run, tuple(trial.id for trial in group.trials), group.gpus)
+    folder.path.mkdir(parents=True)
+    write_atomically(folder.trials_file, json.dumps(group.job.trials), fsync=False)
+    executor = submitit.AutoExecutor(folder=folder.path, cluster=cluster)
     executor.update_parameters(name="mixbench", timeout_min=FOREVER_MINUTES, tasks_per_node=processes)
-    slot.oom_kills = oom_kills()
-    with _stderr_to(slot.job.folder / "controller.err"):
-        slot.process = executor.submit(work, slot.job)
+    group.oom_kills = oom_kills()
+    with _stderr_to(folder.controller_log):
+        group.process = executor.submit(work, group.job)
 
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """What is started here writes its errors to a file: submitit's controller would greet Ctrl-C with a traceback."""
+    """Redirect standard error to a file: submitit's controller would print a traceback at Ctrl-C."""
     ours = os.dup(2)
     try:
         with open(path, "ab") as file:
@@ -143,59 +146,53 @@ def _stderr_to(path: Path) -> Iterator[None]:
         os.close(ours)
 
 
-def _finished(slot: Slot, run: Run) -> Iterator[Outcome]:
-    """The slot's trials that have come to an end since it was last asked."""
-    for trial in list(slot.trials):
-        at = written(run.record_file(trial.id))
-        if at == slot.looked_at.get(trial.id):
-            continue  # reading records over and over would take time from what is being measured
-        slot.looked_at[trial.id] = at
-        record = run.readable(trial.id)
-        if record is not None and (record.status == "failed" or record.holds(trial.measure)):
-            slot.trials.remove(trial)
-            yield Outcome(trial, record)
+def _ended(group: DeviceGroup, watch: RecordWatch) -> Iterator[Outcome]:
+    """The group's trials that have ended since the last look."""
+    for outcome in watch.ended(group.trials):
+        group.trials.remove(outcome.trial)
+        yield outcome
 
 
-def _blame(slot: Slot, dead: list[int], run: Run) -> Outcome:
-    """Record the trial that a dead job was at as failed; where it had none, the first.  `dead` ranks left no word."""
-    assert slot.job is not None
-    current = text_of(slot.job.current_file)
-    trial = next((trial for trial in slot.trials if trial.id == current), slot.trials[0])
-    slot.trials.remove(trial)
-    return blame(run, trial, *_last_words(slot, dead))
+def _fail_current(group: DeviceGroup, crashed: list[int], run: Run) -> Outcome:
+    """Record the trial that a dead job was measuring as failed, or its first one if it had not begun."""
+    assert group.job is not None
+    current = text_of(group.job.folder.current_file)
+    trial = next((trial for trial in group.trials if trial.id == current), group.trials[0])
+    group.trials.remove(trial)
+    return record_failure(run, trial, *_cause(group, crashed))
 
 
-def _last_words(slot: Slot, dead: list[int]) -> tuple[str, str]:
-    """Why a job came to its end, and what its processes said.
+def _cause(group: DeviceGroup, crashed: list[int]) -> tuple[str, str]:
+    """The reason why a job ended, and what its processes printed.
 
-    A rank that died without a word is the reason, and the others' errors follow from it; else the first error is.
+    If a rank crashed, that is the reason and the others' errors follow from it; otherwise the first error is.
     """
-    assert slot.job is not None
-    folder, said = slot.job.folder, ""
-    for path in sorted(folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns):
+    assert group.job is not None
+    folder, said = group.job.folder, ""
+    for path in folder.error_files():
         with suppress(ValueError):  # damaged: the logs say something too
             error, trace = TypeAdapter(tuple[str, str]).validate_json(text_of(path))
-            if not dead:
+            if not crashed:
                 return error, trace
             said += f"{path.stem}: {error}\n{trace}\n"
-    logs = sorted(folder.glob(f"*_{dead[0]}_log.err" if dead else "*_log.err"))
+    logs = folder.local_logs("err", crashed[0] if crashed else "*")
     last = "\n".join(text_of(path)[-4000:] for path in logs)
-    who = f"rank {dead[0]} of {len(list(folder.glob('rank-*.pid')))}" if said else "the process that measured it"
-    if oom_kills() > slot.oom_kills:
+    who = f"rank {crashed[0]} of {len(folder.pid_files())}" if said else "the process that measured it"
+    if oom_kills() > group.oom_kills:
         return f"out of memory on the host: {who} died, and the kernel has killed for want of it since", said + last
     last_line = (last.strip().splitlines() or ["it left no message, as when it is killed"])[-1]
     return f"{who} died: {last_line}", said + last
 
 
-def _stop(slot: Slot, run: Run) -> None:
-    """End a slot's job, if it still runs, and all its processes."""
-    if slot.process is None:
+def _stop(group: DeviceGroup, run: Run) -> None:
+    """End a group's job, if it still runs, and all its processes."""
+    if group.process is None:
         return
-    if isinstance(slot.process, submitit.LocalJob) and slot.job is not None:
-        slot.process.cancel()
-        wait_until(slot.process.done, CANCEL_SECONDS)
-        if not slot.process.done():  # the signal is ignored, as in a shell's background jobs
-            os.kill(int(slot.process.job_id), signal.SIGKILL)
-        end_ranks([slot.job.folder])
-    for trial in slot.trials:
+    if isinstance(group.process, submitit.LocalJob) and group.job is not None:
+        group.process.cancel()
+        wait_until(group.process.done, CANCEL_SECONDS)
+        if not group.process.done():  # the signal is ignored, as in a shell's background jobs
+            os.kill(int(group.process.job_id), signal.SIGKILL)
+        end_ranks([group.job.folder])
+    for trial in group.trials:
         run.clear_progress(trial.id)

@@ -1,4 +1,4 @@
-"""What each rank of a job runs: measure the job's trials, one part of a record after the other."""
+"""One rank of a job on this machine, as submitit starts it: it measures the job's trials."""
 
 import ctypes
 import json
@@ -8,42 +8,27 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from mixbench.launch.job import JobFolder
 from mixbench.measure.recorder import Recorder, error_text
 from mixbench.measure.trials import measure
 from mixbench.run.folder import Run
 from mixbench.system.files import write_atomically
-from mixbench.system.streams import make_usable, outlive_readers
+from mixbench.system.streams import ignore_write_errors, repair_streams
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a launcher runs: these trials, one after the other, in the same processes."""
+class LocalJob:
+    """A job on this machine: these trials, one after the other, in the same processes."""
 
-    name: str
+    folder: JobFolder
     run: Run
     trials: tuple[str, ...]
     gpus: tuple[str, ...] = ()
     launcher: int = field(default_factory=os.getpid)
 
-    @property
-    def folder(self) -> Path:
-        return self.run.jobs / self.name
 
-    @property
-    def current_file(self) -> Path:
-        """Names the trial that is being touched: whose fault it is if the process dies."""
-        return self.folder / "current"
-
-    def error_file(self, rank: int) -> Path:
-        return self.folder / f"error-{rank}.json"
-
-    def pid_file(self, rank: int) -> Path:
-        return self.folder / f"rank-{rank}.pid"
-
-
-def work(job: Job) -> None:
+def work(job: LocalJob) -> None:
     """Run a job on this rank.  Trials that fail leave a record that says so; with several ranks the job ends there."""
     import submitit
 
@@ -51,30 +36,30 @@ def work(job: Job) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     place = submitit.JobEnvironment()
     if place.cluster == "local":
-        make_usable()
-        outlive_readers()
+        repair_streams()
+        ignore_write_errors()
         _end_with_parent(int(place.job_id))
         threading.Thread(target=_end_with, args=(job.launcher,), daemon=True).start()
     rank, size = place.global_rank, place.num_tasks
-    job.pid_file(rank).write_text(str(os.getpid()), encoding="utf-8")
+    job.folder.pid_file(rank).write_text(str(os.getpid()), encoding="utf-8")
     try:
         import torch
 
         from mixbench.train.distributed import connect
 
-        world = connect(job.folder / "meeting.json", rank, size, place.local_rank, size // place.num_nodes)
-        recorder = Recorder(job.run, job.current_file, world, speaks=place.cluster == "local")
+        world = connect(job.folder.meeting_file, rank, size, place.local_rank, size // place.num_nodes)
+        recorder = Recorder(job.run, job.folder.current_file, world, speaks=place.cluster == "local")
         measure([job.run.trial(trial_id) for trial_id in job.trials], recorder)
         if world.device.type == "cuda" and place.cluster != "debug":
             torch.distributed.destroy_process_group()  # NCCL complains in the log otherwise
     except BaseException as error:
         if size > 1:
-            write_atomically(job.error_file(rank), json.dumps(error_text(error)))
+            write_atomically(job.folder.error_file(rank), json.dumps(error_text(error)))
         raise
 
 
 def _end_with_parent(controller: int) -> None:
-    """Have the kernel kill this process when submitit's controller is gone, however it went; it may be gone already."""
+    """Have the kernel kill this process when submitit's controller ends in any way; end now if it already has."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != controller:
@@ -82,7 +67,7 @@ def _end_with_parent(controller: int) -> None:
 
 
 def _end_with(launcher: int) -> None:
-    """End this process when the launcher is gone, which submitit's controller between the two outlives."""
+    """End this process when the launcher is gone: submitit's controller between the two would go on."""
     with suppress(ProcessLookupError):
         select.select([os.pidfd_open(launcher)], [], [])
     os._exit(1)

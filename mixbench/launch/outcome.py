@@ -1,29 +1,56 @@
-"""How a trial ended, whoever ran it."""
+"""The ends of trials, on this machine and in SLURM: records are watched, trials of dead processes marked as failed."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from mixbench.launch.cost import RECORD_BYTES
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
-from mixbench.system.files import set_aside
+from mixbench.system.files import modified_at, set_aside
 from mixbench.system.host import timestamp
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial that has come to its end, well or not.  `unwritten` says why its record could not be written."""
+    """A trial that has ended, well or not.  `unwritten` says why its record could not be written."""
 
     trial: Trial
     record: Record
     unwritten: str = ""
 
 
-def reopen(trial: Trial, run: Run) -> None:
-    """A trial that failed in an earlier run is pending again; the parts that it has are kept.
+def final_record(run: Run, trial: Trial) -> Record | None:
+    """The trial's record if it has ended: it failed, or everything that was asked for is there."""
+    record = run.readable(trial.id)
+    if record is None or record.status == "failed":
+        return record
+    return record if record.holds(trial.measure) and not run.lacks_weights(trial) else None
 
-    So is one that is to keep its weights and has none: it is trained again.
+
+@dataclass
+class RecordWatch:
+    """Notices that trials end.  A record is read again only when it was written since: reading takes time from what
+    is being measured."""
+
+    run: Run
+    _read_at: dict[str, int] = field(default_factory=dict)
+
+    def ended(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
+        """Those of the trials whose records were written since the last look, and are final."""
+        for trial in list(trials):
+            at = modified_at(self.run.record_file(trial.id))
+            if at != self._read_at.get(trial.id, 0):
+                self._read_at[trial.id] = at
+                if record := final_record(self.run, trial):
+                    yield Outcome(trial, record)
+
+
+def reset_failed(trial: Trial, run: Run) -> None:
+    """Make a trial that failed in an earlier run pending again; the parts that it has are kept.
+
+    The same for a trial that is to keep its weights and has lost them: it is trained again.
     """
     record = run.readable(trial.id)
     lacks_weights = run.lacks_weights(trial)
@@ -36,7 +63,7 @@ def reopen(trial: Trial, run: Run) -> None:
         run.write_record(record)
 
 
-def blame(run: Run, trial: Trial, error: str, traceback: str) -> Outcome:
+def record_failure(run: Run, trial: Trial, error: str, traceback: str) -> Outcome:
     """Record a trial as failed whose processes could not do so themselves."""
     record = run.resumed(trial)
     record.started_at = record.started_at or timestamp()

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mixbench.run.parts import Complexity, Layer
+from mixbench.suite.trial import Trial
 from mixbench.system.content import content
 from mixbench.system.files import write_atomically
 from mixbench.zoo import registry
 
+Count = TypeVar("Count")
 PTFLOPS_MACS_LIMIT = 200 * 10**9
 """ptflops runs the model on the CPU: beyond this many MACs (about ten seconds on one core) it is left out."""
 
@@ -33,9 +35,40 @@ MULTIPLYING = re.compile(r"(^|_)(conv\w*|deform|fft|mm|addmm|bmm|mv|addmv|dot|vd
 def profile(name: str, **overrides: Any) -> Complexity:
     """Count a registered model; `image_size`, `num_classes` and the rest as create_model takes them."""
     arguments = registry.resolve(name, overrides)
+    return count(_without_weights(name, overrides), arguments["image_size"], arguments["in_chans"])
+
+
+def profile_of(trial: Trial) -> Complexity:
+    return profile(trial.model, **trial.arguments)
+
+
+def macs_of(trial: Trial) -> int:
+    """MACs of one image, without ptflops, which takes longer."""
+    model = _without_weights(trial.model, trial.arguments)
+    return count(model, trial.arguments["image_size"], trial.arguments["in_chans"], ptflops=False).macs
+
+
+def params_of(trial: Trial) -> int:
+    """The number of parameters, for which the model need not run."""
+    return sum(parameter.numel() for parameter in _without_weights(trial.model, trial.arguments).parameters())
+
+
+def once_each(count: Callable[[Trial], Count]) -> Callable[[Trial], Count]:
+    """The same count, but made only once for all trials of the same network."""
+    counted: dict[str, Count] = {}
+
+    def counted_once(trial: Trial) -> Count:
+        if trial.built_alike not in counted:
+            counted[trial.built_alike] = count(trial)
+        return counted[trial.built_alike]
+
+    return counted_once
+
+
+def _without_weights(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """The model on torch's meta device, where tensors have a shape and no values."""
     with torch.device("meta"):
-        model = registry.create_model(name, **overrides)
-    return count(model, arguments["image_size"], arguments["in_chans"])
+        return registry.create_model(name, **arguments)
 
 
 def count(model: nn.Module, image_size: int, in_chans: int, *, ptflops: bool = True) -> Complexity:

@@ -111,7 +111,7 @@ class Recorder:
         Raises Stopped where the job is told to end and there is nothing to save first, as a training has.
         """
         if self.world.stop is not None and part != "accuracy":
-            self.world.stop.heed()
+            self.world.stop.raise_if_set()
         if not self.world.is_main:
             return
         if trial.id != self._current:

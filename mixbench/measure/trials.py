@@ -24,20 +24,19 @@ def measure(trials: list[Trial], recorder: Recorder) -> None:
 
 
 def _count(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
-    """Each trial's counts: all need them, to know what fits on a device together."""
+    """Each trial's counts by its id: all are needed, to know which models fit on a device together."""
     from mixbench.measure import complexity
 
-    known: dict[str, Complexity] = {}
+    count = complexity.once_each(complexity.profile_of)
+    counts: dict[str, Complexity] = {}
     for trial in trials:
         with recorder.at(trial, "complexity"):
-            alike = trial.built_alike
-            if alike not in known:
-                known[alike] = complexity.profile(trial.model, **trial.arguments)
+            counted = count(trial)
             if recorder.misses(trial, "complexity"):
-                recorder.records[trial.id].add_complexity(known[alike])
+                recorder.records[trial.id].add_complexity(counted)
                 recorder.save(trial, "complexity")
-            known[trial.id] = known[alike]
-    return known
+            counts[trial.id] = counted
+    return counts
 
 
 def _time(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder) -> None:

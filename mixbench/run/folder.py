@@ -18,7 +18,7 @@ from mixbench.run.claim import Claim
 from mixbench.run.progress import Progress
 from mixbench.run.record import DamagedRecord, Record, read_record
 from mixbench.suite.trial import Trial
-from mixbench.system.checksum import fingerprint, is_intact, is_untouched, sealed
+from mixbench.system.checksum import fingerprint, is_intact, is_untouched, with_checksums
 from mixbench.system.files import remove, text_of, to_json, write_atomically
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
@@ -72,7 +72,7 @@ class Run:
         self.check_claim()
         write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
-            write_atomically(self.trial_folder(trial.id) / "trial.json", sealed(to_json(trial)), lasting=False)
+            write_atomically(self.trial_folder(trial.id) / "trial.json", with_checksums(to_json(trial)), fsync=False)
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
@@ -145,7 +145,7 @@ class Run:
     def write_record(self, record: Record) -> None:
         """Raises Taken."""
         self.check_claim()
-        write_atomically(self.record_file(record.trial_id), sealed(to_json(record)))
+        write_atomically(self.record_file(record.trial_id), with_checksums(to_json(record)))
 
     def progress(self, trial_id: str) -> Progress | None:
         try:

@@ -16,8 +16,8 @@ from mixbench.suite.trial import Measure, Trial
 from mixbench.system import checksum
 
 SCHEMA_VERSION = 2
-UNSEALED_VERSION = 1
-"""Records of version 1 have no checksum, and are otherwise the same: they are read, and sealed when written again."""
+VERSION_WITHOUT_CHECKSUM = 1
+"""Records of version 1 have no checksum, and are otherwise the same: they are read, and get one when written again."""
 Status = Literal["done", "failed", "running", "pending"]
 
 
@@ -234,5 +234,5 @@ def _check(found: dict[str, Any], path: Path) -> None:
 
 
 def _check_version(version: Any, path: Path) -> None:
-    if version not in (SCHEMA_VERSION, UNSEALED_VERSION):
+    if version not in (SCHEMA_VERSION, VERSION_WITHOUT_CHECKSUM):
         raise DamagedRecord(f"{path}: schema version {version}, this mixbench reads {SCHEMA_VERSION}")

@@ -1,1 +1,1 @@
-"""The machine beneath: files, locks, signals, streams, processors.  Knows no trial."""
+"""Files, locks, signals, streams, processors, words: nothing in here knows about trials."""

@@ -1,6 +1,6 @@
-"""Where the content lives: models, suites, slurm, reports.
+"""Finds the content folders that users edit: models, suites, slurm, reports.
 
-Content is what a user edits.  In a checkout it lies beside the engine; a wheel carries a copy inside it.
+In a checkout they are beside the engine; a wheel contains a copy.
 """
 
 import os

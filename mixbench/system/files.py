@@ -1,4 +1,4 @@
-"""Files written whole or not at all, deleted, or set aside where they are damaged."""
+"""Files: written atomically, deleted, renamed if they are damaged."""
 
 import os
 import re
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, data: str | bytes, lasting: bool = True) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it.
+def write_atomically(path: Path, data: str | bytes, fsync: bool = True) -> None:
+    """Write a file whole or not at all: first a temporary file beside it, which is then renamed.
 
-    `lasting: False` leaves it to the system when it reaches the disk: for what is checked when read, and made again.
+    `fsync`: return when it is on the disk.  Not needed where a damaged file is noticed, and written again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -20,7 +20,7 @@ def write_atomically(path: Path, data: str | bytes, lasting: bool = True) -> Non
         with open(beside, "wb") as file:
             file.write(data.encode("utf-8") if isinstance(data, str) else data)
             file.flush()
-            if lasting:
+            if fsync:
                 os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
@@ -32,7 +32,7 @@ def write_atomically(path: Path, data: str | bytes, lasting: bool = True) -> Non
 
 
 def sync_names(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Return when the names of a folder's files are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -74,8 +74,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def written(path: Path) -> int:
-    """When a file was last written; 0 where there is none."""
+def modified_at(path: Path) -> int:
+    """The time in nanoseconds at which a file was last written; 0 if there is none."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def written(path: Path) -> int:
 
 
 def text_of(path: Path) -> str:
-    """A file's text, whatever it is worth; nothing where it is missing, or no file."""
+    """A file's text, damaged or not; empty if it is missing, or not a file."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -95,6 +95,6 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", ".", text)
 
 
-def nearest_there(folder: Path) -> Path:
-    """The folder, else the nearest above it that is there."""
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))

@@ -1,4 +1,4 @@
-"""One process at a time, on any node."""
+"""A lock on a file, which one process at a time holds, on any node."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock on this file, over NFS too; the kernel releases it when its holder ends, however it ends.
+    """Hold the lock on this file, over NFS too; the kernel releases it when the process ends for any reason.
 
-    `on_wait` is called where another process holds it.  The file stays: to remove it would let two processes in.
+    `on_wait` is called if another process holds it.  The file stays: after removing it, two processes could hold locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:

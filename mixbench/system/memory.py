@@ -1,15 +1,15 @@
-"""Whether an error means that there was no memory left, and where."""
+"""Tells from an error if the device or the host ran out of memory."""
 
 from errno import ENOMEM
 
 OF_A_CPU = ("can't allocate memory", "could not create a primitive")
-"""torch's allocator, and oneDNN, which gives no reason."""
+"""Messages of torch's allocator, and of oneDNN, which gives no reason."""
 OF_CUDA = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What finds no room outside of torch's allocator says so in words alone."""
+"""Messages of allocations outside of torch's allocator, which have no error type of their own."""
 
 
 def out_of_memory(error: BaseException) -> str:
-    """Where there was none left: `device` or `host`; empty where that is not what went wrong."""
+    """`device` or `host`, whichever ran out of memory; empty for any other error."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError):

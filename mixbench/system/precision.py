@@ -1,6 +1,6 @@
-"""Whether a GPU rounds the products of float32 values to TF32: said for matrix products and convolutions by name.
+"""Sets if a GPU rounds float32 inputs of matrix products and convolutions to TF32.
 
-In torch 2.11 convolutions are rounded by default, and do not follow torch's general setting.
+Both are set by name: in torch 2.11 convolutions use TF32 by default, and do not follow torch's general setting.
 """
 
 from collections.abc import Iterator

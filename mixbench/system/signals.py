@@ -1,4 +1,4 @@
-"""A process that was told to end, and may finish what it is at first.  Imports nothing of ours: it may come first."""
+"""Signals that tell a process to end, which may save its work first.  Imports nothing else of mixbench."""
 
 import signal
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """The job was told to end from outside.  What could be saved is saved."""
+    """The job was told to end from outside, and has saved what it could."""
 
 
 @dataclass
 class Stop:
-    """Whether this process was told to end, and by which signal."""
+    """The signal by which this process was told to end; empty until then."""
 
     signal: str = ""
 
-    def heed(self) -> None:
-        """Raises Stopped where it was."""
+    def raise_if_set(self) -> None:
+        """Raises Stopped if there was a signal."""
         if self.signal:
             raise Stopped(self.signal)
 
 
-def heed_stops() -> None:
-    """Have a closed terminal and a kill do what Ctrl-C does."""
+def interrupt_on_stop_signals() -> None:
+    """Make a closed terminal and `kill` do the same as Ctrl-C."""
     for stop in STOPS:
         if signal.getsignal(stop) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C, and nohup's SIGHUP
             signal.signal(stop, _interrupt)
 
 
 def _interrupt(*_: object) -> NoReturn:
-    """Stop, once: a second Ctrl-C would stop the stopping, and leave processes behind."""
+    """Raise KeyboardInterrupt once: a second Ctrl-C would interrupt the clean-up, and leave processes behind."""
     for stop in STOPS:
         signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt

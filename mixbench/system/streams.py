@@ -1,4 +1,4 @@
-"""Standard output and error wherever mixbench runs: closed, full, ASCII alone, or with nobody left to read them."""
+"""Makes standard output and error safe to use when they are closed, full, ASCII only, or no longer read by anyone."""
 
 import io
 import os
@@ -6,8 +6,8 @@ import sys
 from typing import Any, TextIO, cast
 
 
-def make_usable() -> None:
-    """Every stream there, on a file number of its own, and no character that it refuses to write."""
+def repair_streams() -> None:
+    """Open the standard streams that are closed, and replace characters that an encoding lacks."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -19,13 +19,13 @@ def make_usable() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def outlive_readers() -> None:
-    """Have what is printed from now on be lost, rather than end a run, where it cannot be written any more."""
-    sys.stdout, sys.stderr = cast(TextIO, Lasting(sys.stdout)), cast(TextIO, Lasting(sys.stderr))
+def ignore_write_errors() -> None:
+    """Lose what is printed from now on if it cannot be written, rather than end the run."""
+    sys.stdout, sys.stderr = cast(TextIO, SafeStream(sys.stdout)), cast(TextIO, SafeStream(sys.stderr))
 
 
-class Lasting:
-    """A stream that leads nowhere after its first failure: a terminal was closed, a reader left, a disk is full."""
+class SafeStream:
+    """A stream that discards its output after the first failure: a closed terminal, a reader that left, a full disk."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -37,16 +37,16 @@ class Lasting:
         try:
             self._stream.write(text)
         except OSError:
-            self._give_up()
+            self._discard()
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError:
-            self._give_up()
+            self._discard()
 
-    def _give_up(self) -> None:
+    def _discard(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

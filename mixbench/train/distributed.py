@@ -4,7 +4,6 @@ import ctypes
 import json
 import os
 import random
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-de
 
 from mixbench.system.files import write_atomically
 from mixbench.system.host import usable_cores
+from mixbench.system.polling import polls
 from mixbench.system.signals import Stop
 
 RENDEZVOUS_SECONDS = 300
@@ -132,14 +132,13 @@ def _store(meeting: Path, rank: int, size: int, address: str) -> TCPStore:
         if size > 1:
             write_atomically(meeting, json.dumps({"host": store.host, "port": store.port}))
         return store
-    deadline = time.monotonic() + RENDEZVOUS_SECONDS
-    while not meeting.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"rank {rank} waited {RENDEZVOUS_SECONDS} s for rank 0's address in {meeting}")
-        os.scandir(
-            meeting.parent
-        ).close()  # NFS remembers for a while that a file was not there, but not a folder's list
-        time.sleep(0.05)
+    for _ in polls(0.05, RENDEZVOUS_SECONDS):
+        if meeting.exists():
+            break
+        # NFS remembers for a while that a file was not there, but not a folder's list
+        os.scandir(meeting.parent).close()
+    else:
+        raise TimeoutError(f"rank {rank} waited {RENDEZVOUS_SECONDS} s for rank 0's address in {meeting}")
     where = json.loads(meeting.read_text(encoding="utf-8"))
     return TCPStore(where["host"], where["port"], size, is_master=False, timeout=timeout)
 

@@ -23,7 +23,7 @@ from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.run.parts import Layer
 from mixbench.run.timings import ThroughputSamples
-from mixbench.system.checksum import sealed
+from mixbench.system.checksum import with_checksums
 from mixbench.system.files import to_json
 from tests.browser.conftest import BINARY
 from tests.fake_runs import done, trial
@@ -69,7 +69,7 @@ def large_run(folder: Path, rows: int, seeds: int) -> Run:
             infer_step_ms=samples, train_step_ms=samples, warmup=3, interleaved_with=8
         )
         path = run.record_file(each.id)
-        path.write_text(sealed(to_json(record)))  # without fsync: ten thousand of them take a minute else
+        path.write_text(with_checksums(to_json(record)))  # without fsync: ten thousand of them take a minute else
     return run
 
 

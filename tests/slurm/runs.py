@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mixbench.launch.slurm.jobs import Note, SlurmJob, jobs, notes
+from mixbench.launch.slurm.jobs import RankStatus, SlurmJob, jobs, rank_statuses
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from tests.slurm.testbed import Slurm, until
@@ -139,11 +139,11 @@ class Training:
     def until_signalled(self, attempt: int = 0, seconds: float = WITHIN) -> set[str]:
         """The signals that the ranks got, once all have."""
 
-        def ranks() -> list[Note]:
-            return notes(self.job.attempt(attempt)) if any(self.out.glob("jobs/*/array.json")) else []
+        def ranks() -> list[RankStatus]:
+            return rank_statuses(self.job.folder.attempt(attempt)) if any(self.out.glob("jobs/*/array.json")) else []
 
-        found = until(ranks, lambda found: len(found) == 4 and all(note.signal for note in found), seconds)
-        return {note.signal for note in found}
+        found = until(ranks, lambda found: len(found) == 4 and all(status.signal for status in found), seconds)
+        return {status.signal for status in found}
 
     def limit(self, minutes: int) -> None:
         """Change the job's time limit, as an administrator may."""

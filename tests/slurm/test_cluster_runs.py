@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mixbench.launch.slurm.jobs import jobs, notes
+from mixbench.launch.slurm.jobs import jobs, rank_statuses
 from mixbench.run.folder import Run
 from tests.slurm.runs import Training
 from tests.slurm.testbed import Slurm, until
@@ -129,9 +129,9 @@ def test_the_ranks_of_two_jobs_on_one_node_meet_each_other_and_nobody_else(slurm
     done = mixbench(slurm, *words, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = jobs(run)
-    hosts = [[note.host for note in notes(job.attempt(0))] for job in (first, second)]
+    hosts = [[status.host for status in rank_statuses(job.folder.attempt(0))] for job in (first, second)]
     assert hosts == [["n1", "n2"], ["n1", "n2"]]
-    meetings = [json.loads((job.attempt(0) / "meeting.json").read_text()) for job in (first, second)]
+    meetings = [json.loads(job.folder.attempt(0).meeting_file.read_text()) for job in (first, second)]
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(meeting["host"] == "127.0.0.1" and meeting["port"] < low for meeting in meetings)
     assert len({meeting["port"] for meeting in meetings}) == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mixbench.launch.slurm.jobs import notes
+from mixbench.launch.slurm.jobs import rank_statuses
 from tests.slurm.runs import WITHIN, Training, kill
 from tests.slurm.testbed import Slurm, running, until
 
@@ -126,9 +126,9 @@ def test_a_node_is_lost(way: str, which: int, slurm: Slurm, tmp_path: Path, undi
     training = held(slurm, tmp_path, which)
     with training.started() as process:
         training.until_held()
-        node = sorted({path.read_text().split('"host": "')[1][:2] for path in training.job.attempt(0).glob("rank-*")})[
-            which
-        ]
+        node = sorted(
+            {path.read_text().split('"host": "')[1][:2] for path in training.job.folder.attempt(0).status_files()}
+        )[which]
         slurm.testbed(way, node)
         training.let_go()
         until(training.restarts, lambda count: count == 1, WITHIN)
@@ -145,9 +145,9 @@ def test_a_node_that_hung_comes_back_while_the_trial_goes_on_elsewhere(
     training = held(slurm, tmp_path, 1)
     with training.started() as process:
         training.until_held()
-        [node] = {note.host for note in notes(training.job.attempt(0)) if note.rank == 0}
+        [node] = {status.host for status in rank_statuses(training.job.folder.attempt(0)) if status.rank == 0}
         slurm.testbed("freeze-node", node)
-        until(lambda: len(notes(training.job.attempt(1))), lambda ranks: ranks == 4, WITHIN)
+        until(lambda: len(rank_statuses(training.job.folder.attempt(1))), lambda ranks: ranks == 4, WITHIN)
         training.let_go()
         slurm.testbed("thaw-node", node)
         training.ends(process)

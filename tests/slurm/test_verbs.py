@@ -67,8 +67,8 @@ def test_a_job_whose_number_nobody_wrote_down_is_read_followed_cancelled_and_goe
     with training.started():
         training.until_held()
     number = training.job.array.slurm_id
-    array = read_array(training.run.jobs / "0001").model_copy(update={"slurm_id": ""})
-    (training.run.jobs / "0001/array.json").write_text(array.model_dump_json())
+    array = read_array(training.job.array_folder).model_copy(update={"slurm_id": ""})
+    training.job.array_folder.array_file.write_text(array.model_dump_json())
 
     found = mixbench(slurm, "logs", training.out, "stri*", "--rank", "3")
     assert (found.returncode, found.stdout) == (0, "rank 3 is held\n")

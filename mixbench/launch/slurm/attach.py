@@ -1,11 +1,11 @@
-"""A run's trials in SLURM: go on with the jobs that are there, submit the rest, watch the records come."""
+"""A run's trials in SLURM: keep the jobs that are in the queue, submit the other trials, wait for the records."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.outcome import Outcome
+from mixbench.launch.outcome import Outcome, RecordWatch
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.launch.slurm.queue import last_state, queued
@@ -13,7 +13,7 @@ from mixbench.launch.slurm.submit import submit
 from mixbench.run.claim import seize
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
-from mixbench.system.files import written
+from mixbench.system.polling import polls
 
 POLL_SECONDS, QUEUE_SECONDS = 1.0, 10.0
 GONE_SECONDS = 90.0
@@ -22,9 +22,9 @@ GONE_SECONDS = 90.0
 
 @dataclass
 class Launch:
-    """The trials that a run waits for: those of jobs that were there already, and those that are submitted now.
+    """The trials that a run waits for: `attached` of them in jobs that were in the queue already, `submitted` now.
 
-    `gone` tells of jobs that left the queue before all their trials had ended.
+    `gone` describes jobs that left the queue before all their trials had ended.
     """
 
     run: Run
@@ -44,7 +44,7 @@ class Launch:
         self.submitted = len(new)
 
     def _held(self) -> set[str]:
-        """The trials that a job in the queue will come to.  Jobs that have left it may no longer write."""
+        """The ids of the trials that a job in the queue will measure.  Jobs that have left it may no longer write."""
         found = open_jobs(self.run)
         refuse_others(found)
         try:
@@ -58,18 +58,20 @@ class Launch:
             if job.key in queue:
                 held.update(job.unfinished())
             else:
-                seize(job.lock)
+                seize(job.folder.lock)
                 job.end(f"gone from the queue {last_state(job.slurm_id)}".strip())
         return held
 
     def outcomes(self, say: Callable[[str], None]) -> Generator[Outcome]:
         """Each trial as it ends, until none is waited for.  Closing the generator stops nothing: the jobs go on."""
         waiting = {trial.id: trial for trial in self.trials}
-        looked_at: dict[str, int] = {}
+        watch = RecordWatch(self.run)
         missing_since: dict[str, float] = {}
         asked_at, silent = 0.0, False
-        while waiting:
-            yield from self._ended(waiting, looked_at)
+        for _ in polls(POLL_SECONDS):
+            for outcome in watch.ended(waiting.values()):
+                del waiting[outcome.trial.id]
+                yield outcome
             if waiting and time.monotonic() - asked_at > QUEUE_SECONDS:
                 asked_at = time.monotonic()
                 try:
@@ -79,21 +81,11 @@ class Launch:
                     if not silent:
                         say(f"SLURM cannot be asked now: {error}; the jobs go on, and so does this")
                     silent = True
-            time.sleep(POLL_SECONDS)
-
-    def _ended(self, waiting: dict[str, Trial], looked_at: dict[str, int]) -> Iterator[Outcome]:
-        for trial in list(waiting.values()):
-            at = written(self.run.record_file(trial.id))
-            if at == looked_at.get(trial.id, 0):
-                continue
-            looked_at[trial.id] = at
-            record = self.run.readable(trial.id)
-            if record is not None and (record.status == "failed" or self.run.is_done(trial)):
-                del waiting[trial.id]
-                yield Outcome(trial, record)
+            if not waiting:
+                return
 
     def _drop_gone(self, waiting: dict[str, Trial], missing_since: dict[str, float]) -> None:
-        """Wait no more for the trials of jobs that are gone from the queue.  Raises Unavailable."""
+        """Stop waiting for the trials of jobs that are gone from the queue.  Raises Unavailable."""
         found = [job for job in jobs(self.run) if set(job.trials) & set(waiting)]
         open_ = [job for job in found if not job.state().ended]
         queue, now = queued(job.array.name for job in open_), time.monotonic()
@@ -109,7 +101,7 @@ class Launch:
             if left:
                 ended = job.state().ended
                 if not ended:
-                    seize(job.lock)
+                    seize(job.folder.lock)
                     job.end(ended := f"gone from the queue {last_state(job.slurm_id)}".strip())
                 for trial_id in left:
                     del waiting[trial_id]

@@ -1,27 +1,28 @@
 """`mixbench cancel`: take a run's jobs out of SLURM, and nothing else."""
 
 import os
-import time
 from collections import Counter
 from pathlib import Path
 
 from mixbench.errors import RequestError, Unavailable
+from mixbench.launch.job import job_folders
 from mixbench.launch.slurm.jobs import jobs, read_array
 from mixbench.launch.slurm.queue import Queued, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
+from mixbench.system.polling import polls
 from mixbench.system.words import plural
 
 POLL_SECONDS = 1.0
 GONE_SECONDS = 60.0
-"""In which a cancelled job leaves the queue: SLURM gives it 30 s to end, by default, before it kills."""
+"""The time in which a cancelled job leaves the queue: by default SLURM gives it 30 s to end, and then kills it."""
 
 
 def cancel(run: Run) -> list[Queued]:
     """The jobs that were in the queue and no longer are.  Records and checkpoints stay.
 
-    They are found by their arrays' names, which are there before anything is submitted.  Asked for until none is left:
-    one that was about to be put back into the queue may come up again.
+    They are found by their arrays' names, which are written down before anything is submitted.  The queue is asked
+    until none is left: a job that was just about to be requeued would be there again.
 
     Raises RequestError where SLURM cannot be asked, or does not obey; where the run is not in SLURM, but runs here.
     """
@@ -30,15 +31,14 @@ def cancel(run: Run) -> list[Queued]:
         run.planned()  # raises where this is no run folder
     names = {job.array.name for job in found}
     cancelled: dict[tuple[str, int], Queued] = {}
-    deadline = time.monotonic() + GONE_SECONDS
+    queue: dict[tuple[str, int], Queued] = {}
     try:
-        while queue := queued(names):
+        for _ in polls(POLL_SECONDS, GONE_SECONDS):
+            if not (queue := queued(names)):
+                break
             cancelled = queue | cancelled
             for name in {name for name, _ in queue}:
                 ask("scancel", f"--name={name}", f"--user={os.getuid()}")
-            if time.monotonic() > deadline:
-                break
-            time.sleep(POLL_SECONDS)
     except Unavailable as error:
         done = "what was cancelled is not known" if cancelled else "nothing was done"
         raise RequestError(f"{error}; {done}, the same command tries again") from None
@@ -49,7 +49,7 @@ def cancel(run: Run) -> list[Queued]:
         )
     for job in found:
         if not job.state().ended:
-            claim.seize(job.lock)  # a node that nobody reaches may still be at work: it writes no more
+            claim.seize(job.folder.lock)  # a node that nobody reaches may still be at work: it writes no more
             job.end("cancelled")
             for trial_id in job.trials:
                 run.clear_progress(trial_id)
@@ -59,7 +59,7 @@ def cancel(run: Run) -> list[Queued]:
     return list(cancelled.values())
 
 
-def told(cancelled: list[Queued], folder: Path) -> str:
+def summary(cancelled: list[Queued], folder: Path) -> str:
     if not cancelled:
         return f"no job of {folder} is in the queue: there was nothing to cancel"
     states = Counter(each.state.lower() for each in cancelled)
@@ -69,20 +69,22 @@ def told(cancelled: list[Queued], folder: Path) -> str:
 
 
 def _refuse_local(run: Run) -> None:
-    """Raises RequestError where a process outside of SLURM is at work on the run."""
-    who, numbered = claim.holder(run.lock), sorted(run.jobs.glob("[0-9]*"), key=lambda path: int(path.name))
-    if who and who.lives() is not False and not any((path / "array.json").exists() for path in numbered[-1:]):
+    """Raises RequestError where a process outside of SLURM runs the trials."""
+    who, last = claim.holder(run.lock), job_folders(run)[-1:]
+    if who and who.lives() is not False and not any(folder.array_file.exists() for folder in last):
         raise RequestError(
             f"{run.folder} is not in SLURM; it is run by {who}: end it there with Ctrl-C, or with: kill {who.pid}"
         )
 
 
 def _refuse_damaged(run: Run) -> None:
-    """Raises RequestError where jobs may be left whose array can't be read."""
+    """Raises RequestError where an array cannot be read, whose jobs may still be in the queue."""
     bad = []
-    for path in run.jobs.glob("[0-9]*/array.json"):
+    for folder in job_folders(run):
+        if not folder.array_file.exists():
+            continue
         try:
-            read_array(path.parent)
+            read_array(folder)
         except RequestError as error:
             bad.append(f"{error}; should it have jobs in the queue, cancel them with scancel")
     if bad:

@@ -1,4 +1,4 @@
-"""A cluster's profile, slurm/*.yaml: what a job asks SLURM for, and what it needs on a node.
+"""A cluster's profile, slurm/*.yaml: a job's resources in SLURM, and its set-up on the nodes.
 
 profile = load("slurm/a100.yaml")
 """
@@ -107,8 +107,8 @@ class Requeue(Strict):
     """How often a job is put back into the queue, per job, before its trial counts as failed.
 
     `time_limits`: times that the time limit came while it was at work (a checkpoint is written before).
-    `failures`: times that a rank died without a word, or lost the others.  What SLURM does by itself, preemption and
-    the loss of a node, is not counted.
+    `failures`: times that a rank died without a message, or lost the others.  Requeues by SLURM itself, at preemption
+    and when a node is lost, are not counted.
     """
 
     time_limits: Annotated[int, Field(ge=0, le=10_000)] = 50
@@ -116,7 +116,7 @@ class Requeue(Strict):
 
 
 class Profile(Strict):
-    """A SLURM cluster.  Of nothing but `time` need be said what SLURM has a default for.
+    """A SLURM cluster.  Only `time` is required: SLURM has defaults for the rest.
 
     `nodes` and `processes_per_node` are those of suites that say nothing of `resources`; each process has one of the
     `gpus_per_node`, where there are any.  `memory` is a node's.  `time` is a job's limit, `signal_seconds` before it a
@@ -160,13 +160,16 @@ class Profile(Strict):
 
     @property
     def resources(self) -> dict[str, int]:
-        """What differs from the defaults for suites that say nothing of their resources."""
+        """The resources that differ from the defaults, for suites that say nothing of their resources."""
         own = {"nodes": self.nodes, "processes_per_node": self.processes_per_node}
         return {key: value for key, value in own.items() if value != 1}
 
 
 def find_cluster(name: str) -> "str | Profile":
-    """`local` or `debug` as it is, else the profile in a file, or a bundled one by its name.  Raises RequestError."""
+    """`local` or `debug` unchanged, otherwise the profile in a file, or the bundled one of that name.
+
+    Raises RequestError.
+    """
     return name if name in BUILT_IN else load(name)
 
 

@@ -1,9 +1,8 @@
-"""`mixbench doctor --cluster`: what a run needs of a cluster, from its login node, before anything is submitted."""
+"""`mixbench doctor --cluster`: checks from the login node that a cluster can run mixbench."""
 
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from mixbench.data.locations import lack
 from mixbench.errors import RequestError, Unavailable, nearest
-from mixbench.launch.checks import Check, attempt, installation
+from mixbench.launch.checks import Check, installation, run_check
 from mixbench.launch.slurm.cluster_profile import Minutes, Profile
-from mixbench.launch.slurm.probe import Asked
-from mixbench.launch.slurm.probe_jobs import probe_array, probed
-from mixbench.launch.slurm.queue import ask, most_in_array
+from mixbench.launch.slurm.probe import ProbeRequest
+from mixbench.launch.slurm.probe_jobs import probe_array, run_probes
+from mixbench.launch.slurm.queue import ask, max_array_size
 from mixbench.launch.slurm.submit import check, command, executor
 from mixbench.suite.trial import Trial
-from mixbench.system.files import nearest_there
+from mixbench.system.files import nearest_existing
+from mixbench.system.polling import polls
 from mixbench.system.words import plural
 
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Node:
-    """What SLURM says that a node has.  `memory` in MB."""
+    """A node's resources as SLURM lists them.  `memory` in MiB."""
 
     name: str
     cpus: int
@@ -43,7 +43,7 @@ class Node:
 
 
 def examine(profile: Profile, suite: str | None, out: Path, wait: float, say: Say) -> list[Check]:
-    """All checks; what goes on meanwhile is told on stderr.  Raises RequestError where the suite is bad."""
+    """All checks; `say` gets messages about the progress.  Raises RequestError where the suite is bad."""
     from mixbench.suite.load import load
 
     trials = load(suite, (), profile.resources)[1] if suite else []
@@ -51,7 +51,7 @@ def examine(profile: Profile, suite: str | None, out: Path, wait: float, say: Sa
 
 
 def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: Say) -> Iterator[Check]:
-    """Every check that the ones before it leave possible.  Nothing stays in the queue, nor in the run folder.
+    """The checks, each if those before it make it possible.  Nothing stays in the queue, or in the run folder.
 
     `trials`: those of a suite, none without one.  `wait`: seconds for which a probe may be pending.
     """
@@ -73,37 +73,36 @@ def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: S
     try:
         with _folder(out) as folder:
             yield Check("run folder", True, f"{folder.parent} is writable")
-            tested = [attempt("sbatch", partial(_test, profile, folder, *size)) for size in sizes]
+            tested = [run_check("sbatch", partial(_test, profile, folder, *size)) for size in sizes]
             yield from tested
             if all(each.ok for each in tested):
-                asked = Asked(profile=profile, installed=tuple(here), datasets=datasets)
-                yield from probed(asked, folder, len(nodes) > 1, wait, say)
+                request = ProbeRequest(profile=profile, installed=tuple(here), datasets=datasets)
+                yield from run_probes(request, folder, len(nodes) > 1, wait, say)
     except OSError as error:
         yield Check("run folder", False, f"{error.filename}: {error.strerror}")
 
 
 def _sizes(profile: Profile, trials: list[Trial]) -> list[Size]:
-    """Nodes and processes a node of each array that there would be."""
+    """(nodes, processes per node) of each array that a run would submit."""
     own = (profile.nodes, profile.processes_per_node)
     return sorted({(trial.nodes, trial.processes_per_node) for trial in trials}) or [own]
 
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """A folder where the run's would be, for as long as it is needed.  Raises OSError."""
-    folder = Path(tempfile.mkdtemp(prefix=".mixbench-doctor-", dir=nearest_there(out).absolute()))
+    """A temporary folder at the place of the run folder.  Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=".mixbench-doctor-", dir=nearest_existing(out).absolute()))
     try:
         yield folder
     finally:
-        for _ in range(10):
+        for _ in polls(0.5, 5):
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
-                break
-            time.sleep(0.5)  # a job that was just cancelled still wrote into it
+                break  # else a job that was just cancelled wrote into it meanwhile
 
 
 def _controller() -> Iterator[Check]:
-    """Raises Unavailable where it does not answer."""
+    """SLURM's version, accounting and largest array.  Raises Unavailable where slurmctld does not answer."""
     config = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", ask("scontrol", "show", "config"), re.MULTILINE))
     yield Check("SLURM", True, f"{config['SLURM_VERSION']}, cluster {config['ClusterName']}")
     try:
@@ -111,7 +110,7 @@ def _controller() -> Iterator[Check]:
         yield Check("accounting", True, "sacct answers")
     except Unavailable as error:
         yield Check("accounting", True, f"warning, of jobs that are gone it won't be known why: {error}")
-    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {plural(most_in_array(), 'job')} at the most")
+    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {plural(max_array_size(), 'job')} at the most")
 
 
 def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterator[Check]:
@@ -126,9 +125,9 @@ def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterat
     nodes += _nodes(name)
     state = found[name]["State"]
     yield Check("partition", state == "UP", f"{name} is {state}, {plural(len(nodes), 'node')}")
-    yield attempt("time limit", partial(_time, profile, found[name]["MaxTime"]))
+    yield run_check("time limit", partial(_time, profile, found[name]["MaxTime"]))
     for size in sizes:
-        yield attempt("nodes", partial(_fit, profile, nodes, *size))
+        yield run_check("nodes", partial(_fit, profile, nodes, *size))
 
 
 def _time(profile: Profile, limit: str) -> str:
@@ -165,7 +164,7 @@ def _fit(profile: Profile, nodes: list[Node], wanted: int, processes: int) -> st
 
 
 def _test(profile: Profile, folder: Path, nodes: int, processes: int) -> str:
-    """What sbatch says of the script of a run, without submitting it: account, QOS, constraint, any other option."""
+    """Have sbatch check the script of a run without submitting it: account, QOS, constraint and other options."""
     made = executor(probe_array(profile, nodes, processes), folder)
     script = folder / "test.sh"
     script.write_text(made._make_submission_file_text(command(profile, "mixbench.launch.slurm.rank"), "test"), "utf-8")

@@ -1,8 +1,6 @@
-"""A run's jobs in SLURM as its folder knows them: jobs/<number>/array.json is one sbatch call, its elements are jobs.
+"""A run's SLURM jobs as its folder describes them: each array.json is one call of sbatch, an array of jobs.
 
-jobs/0007/  array.json  <id>_<index>_<rank>.log  <id>_<index>_batch.log
-jobs/0007/3/  state.json  current  lock/ (whose attempt may write)
-jobs/0007/3/0/  the attempt after so many requeues: meeting.json  rank-<r>.json
+Their files are in mixbench.launch.job.
 """
 
 import os
@@ -16,6 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.errors import RequestError
+from mixbench.launch.job import JobFolder, job_folders
+from mixbench.launch.outcome import final_record
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.run.folder import Run
 from mixbench.system.files import to_json, write_atomically
@@ -25,10 +25,10 @@ AGAIN = 75
 
 
 class Array(BaseModel):
-    """What one sbatch call submits: for each of its jobs the ids of its trials.  `name` is SLURM's name for all.
+    """Jobs that one sbatch call submits, each a tuple of trial ids.  `name` is the name of all of them in SLURM.
 
-    The name is the run's alone, so that the queue says what was submitted even where the process that did so died
-    before it could write down `slurm_id`.
+    No other array has that name: the queue tells what was submitted even if the process that called sbatch died before
+    it wrote down `slurm_id`.
     """
 
     name: str
@@ -41,23 +41,23 @@ class Array(BaseModel):
 
 
 class Counts(BaseModel):
-    """How often a job was requeued on behalf of one trial."""
+    """The number of times that a job was requeued while one trial was being measured."""
 
     time_limits: int = 0
     failures: int = 0
 
 
 class State(BaseModel):
-    """What became of a job.  `ended`: empty while it may still run again, else why it does not."""
+    """The state of a job.  `ended`: empty while it may still run again, else the reason why it does not."""
 
     counts: dict[str, Counts] = {}
     ended: str = ""
 
 
-class Note(BaseModel):
-    """What a rank leaves of one attempt.  `signal`: the one that told it to end.  `lost`: it lost the other ranks.
+class RankStatus(BaseModel):
+    """A rank's own account of one attempt.  `signal`: the one that told it to end.
 
-    `printed`: how much earlier attempts had printed into its log.
+    `lost`: it failed as it lost the connection to other ranks.  `printed`: bytes of its log from earlier attempts.
     """
 
     rank: int
@@ -77,35 +77,26 @@ class SlurmJob:
     """One element of an array of a run."""
 
     run: Run
-    number: str
+    array_folder: JobFolder
     index: int
     array: Array
 
     @property
+    def folder(self) -> JobFolder:
+        return self.array_folder.element(self.index)
+
+    @property
     def name(self) -> str:
-        return f"{self.number}/{self.index}"
+        return f"{self.array_folder.path.name}/{self.index}"
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the queue knows it by."""
+        """The job in the queue: its array's name, and its index there."""
         return self.array.name, self.index
 
     @property
     def slurm_id(self) -> str:
         return f"{self.array.slurm_id}_{self.index}" if self.array.slurm_id else f"{self.array.name}_{self.index}"
-
-    @property
-    def folder(self) -> Path:
-        return self.run.jobs / self.number / str(self.index)
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / "lock"
-
-    @property
-    def current_file(self) -> Path:
-        """Names the trial that is being measured."""
-        return self.folder / "current"
 
     @property
     def trials(self) -> tuple[str, ...]:
@@ -120,31 +111,22 @@ class SlurmJob:
 
         Not those that a later job was given: a trial that failed may run again while the job's others still go on.
         """
-        later = {trial_id for job in jobs(self.run, after=int(self.number)) for trial_id in job.trials}
+        later = {trial_id for job in jobs(self.run, after=self.array_folder.number) for trial_id in job.trials}
         return [trial_id for trial_id in self.trials if trial_id not in later and not self.is_over(trial_id)]
 
     def is_over(self, trial_id: str) -> bool:
-        trial, record = self.run.trial(trial_id), self.run.readable(trial_id)
-        return record is not None and (record.status == "failed" or self.run.is_done(trial))
-
-    def attempt(self, restarts: int) -> Path:
-        return self.folder / str(restarts)
+        return final_record(self.run, self.run.trial(trial_id)) is not None
 
     def log(self, rank: int | Literal["batch"]) -> Path:
-        """What a rank, or the batch script around them, printed in all attempts.
-
-        Looked for by its end: who submitted the array may have died before its number was written down.
-        """
-        folder, end = self.run.jobs / self.number, f"_{self.index}_{rank}.log"
-        return next(folder.glob(f"[0-9]*{end}"), folder / f"{self.array.slurm_id}{end}")
+        return self.array_folder.slurm_log(self.index, rank, self.array.slurm_id)
 
     def state(self) -> State:
         with suppress(OSError, ValidationError):
-            return State.model_validate_json((self.folder / "state.json").read_bytes())
+            return State.model_validate_json(self.folder.state_file.read_bytes())
         return State()
 
     def write_state(self, state: State) -> None:
-        write_atomically(self.folder / "state.json", to_json(state))
+        write_atomically(self.folder.state_file, to_json(state))
 
     def end(self, why: str) -> None:
         self.write_state(self.state().model_copy(update={"ended": why}))
@@ -155,13 +137,13 @@ def find(run: Run, trial_id: str) -> "SlurmJob | None":
     return next((job for job in reversed(list(jobs(run))) if trial_id in job.trials), None)
 
 
-def read_array(folder: Path) -> Array:
+def read_array(folder: JobFolder) -> Array:
     """Raises RequestError where array.json is missing or damaged."""
-    path = folder / "array.json"
+    path = folder.array_file
     try:
         return Array.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise RequestError(f"{folder} holds no jobs of SLURM: it has no array.json") from None
+        raise RequestError(f"{folder.path} holds no jobs of SLURM: it has no {path.name}") from None
     except (ValidationError, OSError) as error:
         raise RequestError(f"{path} is damaged: {' '.join(str(error).split())}") from None
 
@@ -171,12 +153,12 @@ def jobs(run: Run, after: int = 0) -> Iterator[SlurmJob]:
 
     Damaged arrays are passed over.
     """
-    numbers = sorted(int(path.parent.name) for path in run.jobs.glob("[0-9]*/array.json"))
-    for path in (run.jobs / f"{number:04d}" / "array.json" for number in numbers if number > after):
-        with suppress(RequestError):
-            array = read_array(path.parent)
-            for index in range(len(array.jobs)):
-                yield SlurmJob(run, path.parent.name, index, array)
+    for folder in job_folders(run):
+        if folder.number > after:
+            with suppress(RequestError):
+                array = read_array(folder)
+                for index in range(len(array.jobs)):
+                    yield SlurmJob(run, folder, index, array)
 
 
 def open_jobs(run: Run) -> list[SlurmJob]:
@@ -185,7 +167,7 @@ def open_jobs(run: Run) -> list[SlurmJob]:
 
 
 def refuse_others(found: list[SlurmJob]) -> None:
-    """Raises RequestError where jobs are another user's, who alone can see and end them everywhere."""
+    """Raises RequestError where jobs are another user's: only that user can see and end them on every cluster."""
     for job in found:
         if job.array.user != os.getuid():
             raise RequestError(
@@ -193,14 +175,14 @@ def refuse_others(found: list[SlurmJob]) -> None:
             )
 
 
-def notes(attempt: Path) -> list[Note]:
-    """What the ranks of an attempt left, by rank."""
+def rank_statuses(attempt: JobFolder) -> list[RankStatus]:
+    """The statuses of an attempt's ranks, in their order."""
     found = []
-    for path in attempt.glob("rank-*.json"):
+    for path in attempt.status_files():
         with suppress(OSError, ValidationError):
-            found.append(Note.model_validate_json(path.read_bytes()))
-    return sorted(found, key=lambda note: note.rank)
+            found.append(RankStatus.model_validate_json(path.read_bytes()))
+    return sorted(found, key=lambda status: status.rank)
 
 
-def write_note(attempt: Path, note: Note) -> None:
-    write_atomically(attempt / f"rank-{note.rank}.json", to_json(note.model_copy(update={"at": time.time()})))
+def write_rank_status(attempt: JobFolder, status: RankStatus) -> None:
+    write_atomically(attempt.status_file(status.rank), to_json(status.model_copy(update={"at": time.time()})))

@@ -1,6 +1,6 @@
-"""What a node of the cluster is like: `python -m mixbench.launch.slurm.probe`, which srun starts for `mixbench doctor`.
+"""Checks that run on a node, for `mixbench doctor`: srun starts `python -m mixbench.launch.slurm.probe`.
 
-One rank alone looks at its node; two or more only meet.  Each leaves its checks in the folder that it is started in.
+A single rank checks its node; several ranks check that they can meet.  Each writes its checks to the job's folder.
 """
 
 import json
@@ -17,7 +17,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from mixbench.data.locations import lack
 from mixbench.errors import RequestError
-from mixbench.launch.checks import Check, attempt, installation, training_step
+from mixbench.launch.checks import Check, installation, run_check, training_step
+from mixbench.launch.job import JobFolder
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.rank import address, keep_caches
 from mixbench.suite.datasets import Dataset
@@ -28,52 +29,60 @@ if TYPE_CHECKING:
     from submitit import JobEnvironment
 
 
-class Asked(BaseModel):
-    """What the doctor gives a probe, in asked.json: what is installed on the login node, what data are to be there."""
+class ProbeRequest(BaseModel):
+    """The doctor's request to a probe, in asked.json: what is installed on the login node, which data are needed."""
 
     profile: Profile
     installed: tuple[Check, ...]
     datasets: tuple[Dataset, ...] = ()
 
 
-def answer(folder: Path, rank: int) -> list[Check]:
-    """What a rank found.  Raises FileNotFoundError where it left nothing."""
+def request_file(folder: Path) -> Path:
+    return folder / "asked.json"
+
+
+def read_checks(folder: Path, rank: int) -> list[Check]:
+    """The checks that a rank wrote.  Raises FileNotFoundError where there are none."""
     os.scandir(folder).close()  # NFS remembers for a while that a file was not there, but not a folder's list
-    return TypeAdapter(list[Check]).validate_json((folder / f"found-{rank}.json").read_bytes())
+    return TypeAdapter(list[Check]).validate_json(_checks_file(folder, rank).read_bytes())
+
+
+def _checks_file(folder: Path, rank: int) -> Path:
+    return folder / f"found-{rank}.json"
 
 
 def main() -> None:
     import submitit
 
     place, folder = submitit.JobEnvironment(), Path(os.environ["MIXBENCH_FOLDER"])
-    asked = Asked.model_validate_json((folder / "asked.json").read_bytes())
-    caches = keep_caches(asked.profile)
-    looks = _meeting(asked, place) if place.num_tasks > 1 else _node(asked, caches, folder)
+    request = ProbeRequest.model_validate_json(request_file(folder).read_bytes())
+    caches = keep_caches(request.profile)
+    looks = _meeting(request, place) if place.num_tasks > 1 else _node(request, caches, folder)
     found: list[Check] = []
     for check in looks:  # each is kept at once: the next one may hang, or end this process
         found.append(check)
-        write_atomically(folder / f"found-{place.global_rank}.json", json.dumps([asdict(each) for each in found]))
+        write_atomically(_checks_file(folder, place.global_rank), json.dumps([asdict(each) for each in found]))
     shutil.rmtree(caches, ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)  # at once: gloo and NCCL would wait for ranks that are gone
 
 
-def _node(asked: Asked, caches: Path, folder: Path) -> Iterator[Check]:
+def _node(request: ProbeRequest, caches: Path, folder: Path) -> Iterator[Check]:
     yield Check("run folder there", True, "seen and writable")
-    python, *packages = zip(installation(), asked.installed, strict=True)
+    python, *packages = zip(installation(), request.installed, strict=True)
     yield Check("Python there", python[0] == python[1], f"{python[0].found}, {sys.executable}")
     odd = [f"{there.check} {there.found}, here {here.found}" for there, here in packages if there != here]
     yield Check("packages there", not odd, "; ".join(odd) or "the same versions as here")
-    yield attempt("GPU there", lambda: _gpus(asked.profile))
-    yield attempt("scratch there", lambda: _scratch(caches))
-    if asked.datasets:
-        gone = [line for dataset in asked.datasets if (line := lack(dataset))]
-        yield Check("data there", not gone, "; ".join(gone) or ", ".join(each.name for each in asked.datasets))
-    yield attempt("DeepSpeed there", _deepspeed)
+    yield run_check("GPU there", lambda: _gpus(request.profile))
+    yield run_check("scratch there", lambda: _scratch(caches))
+    if request.datasets:
+        gone = [line for dataset in request.datasets if (line := lack(dataset))]
+        yield Check("data there", not gone, "; ".join(gone) or ", ".join(each.name for each in request.datasets))
+    yield run_check("DeepSpeed there", _deepspeed)
 
 
 def _gpus(profile: Profile) -> str:
-    """Raises RequestError where none of those asked for can be used."""
+    """Raises RequestError where the GPUs that the job asked for cannot be used."""
     import torch
 
     seen, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
@@ -92,12 +101,12 @@ def _scratch(folder: Path) -> str:
 
 
 def _deepspeed() -> str:
-    """Raises RequestError where something had to be compiled: each job would do so anew."""
+    """Raises RequestError where something had to be compiled, as every job would compile it again."""
     from mixbench.train.distributed import connect
 
     extensions = Path(os.environ["TORCH_EXTENSIONS_DIR"])
     before, begin = _names(extensions), time.monotonic()
-    done = training_step(connect(Path("meeting.json")))
+    done = training_step(connect(JobFolder(Path()).meeting_file))
     seconds = time.monotonic() - begin
     if built := _names(extensions) - before:
         raise RequestError(
@@ -111,17 +120,17 @@ def _names(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.rglob("*.so")}
 
 
-def _meeting(asked: Asked, place: "JobEnvironment") -> Iterator[Check]:
-    yield attempt("rendezvous", lambda: _meet(asked, place))
+def _meeting(request: ProbeRequest, place: "JobEnvironment") -> Iterator[Check]:
+    yield run_check("rendezvous", lambda: _meet(request, place))
 
 
-def _meet(asked: Asked, place: "JobEnvironment") -> str:
+def _meet(request: ProbeRequest, place: "JobEnvironment") -> str:
     import torch
 
     from mixbench.train.distributed import connect
 
-    own, begin = address(asked.profile), time.monotonic()
-    world = connect(Path("meeting.json"), place.global_rank, place.num_tasks, 0, 1, address=own)
+    own, begin = address(request.profile), time.monotonic()
+    world = connect(JobFolder(Path()).meeting_file, place.global_rank, place.num_tasks, 0, 1, address=own)
     hosts = world.gather(place.hostname + f" at {own}" * (own != place.hostname))
     total = world.sum(torch.ones(1, device=world.device)).item()
     if total != world.size or len(set(hosts)) != world.size:

@@ -1,6 +1,6 @@
-"""The doctor's probe jobs, from the login node: submitted, awaited, ended where they take too long, their answers read.
+"""The doctor's probe jobs, seen from the login node: submitted, waited for, cancelled after a while, their checks read.
 
-They take the way of a run's jobs, `submit.executor`, with another command.
+They are submitted like a run's jobs, by `submit.executor`, with another command.
 """
 
 import os
@@ -15,27 +15,29 @@ from submitit.core.utils import FailedJobError
 
 from mixbench.errors import Unavailable, printable
 from mixbench.launch.checks import Check
+from mixbench.launch.job import JobFolder
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
-from mixbench.launch.slurm.probe import Asked, answer
-from mixbench.launch.slurm.queue import Queued, ask, described, queued
+from mixbench.launch.slurm.probe import ProbeRequest, read_checks, request_file
+from mixbench.launch.slurm.queue import Queued, ask, job_facts, queued
 from mixbench.launch.slurm.submit import command, executor, surroundings
 from mixbench.system.files import text_of, to_json, write_atomically
+from mixbench.system.polling import polls
 
 PROBE_MINUTES = 10
 POLL_SECONDS = 1.0
 RUNNING_SECONDS = 240.0
-"""A probe that runs for longer hangs: what it does takes seconds, and a minute where a node is busy."""
+"""A probe that runs for longer hangs: its checks take seconds, a minute on a busy node."""
 GONE_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
 @dataclass
 class Probe:
-    """A job that looks at one node, or meets on several.  `seen`: what the queue said of it last."""
+    """A job that checks one node, or that several can meet.  `seen`: its last entry in the queue."""
 
     check: str
-    folder: Path
+    folder: JobFolder
     array: Array
     slurm_id: str
     begun: float = field(default_factory=time.monotonic)
@@ -53,36 +55,39 @@ def probe_array(profile: Profile, nodes: int, processes_per_node: int) -> Array:
     return Array(name=name, profile=profile, nodes=nodes, processes_per_node=processes_per_node, jobs=(("probe",),))
 
 
-def probed(asked: Asked, folder: Path, several: bool, wait: float, say: Say) -> Iterator[Check]:
-    """What one node is like, and whether two meet, where there are `several`.  Leaves no job behind."""
+def run_probes(request: ProbeRequest, folder: Path, several: bool, wait: float, say: Say) -> Iterator[Check]:
+    """The checks of one node, and of a meeting of two where there are `several`.  Leaves no job behind."""
     probes: list[Probe] = []
     try:
         for check, nodes in (("compute node", 1), ("rendezvous", 2))[: 1 + several]:
-            probes.append(_submit(check, nodes, asked, folder / check.replace(" ", "-")))
+            probes.append(_submit(check, nodes, request, JobFolder(folder / check.replace(" ", "-"))))
         _await(probes, wait, say)
         for probe in probes:
-            yield from _told(probe)
+            yield from _checks_of(probe)
     except (FailedJobError, Unavailable) as error:
         yield Check("compute node", False, " ".join(str(error).split()))
     finally:
         _cancel(probes)
 
 
-def _submit(check: str, nodes: int, asked: Asked, folder: Path) -> Probe:
+def _submit(check: str, nodes: int, request: ProbeRequest, folder: JobFolder) -> Probe:
     """Raises FailedJobError."""
-    profile, array = asked.profile, probe_array(asked.profile, nodes, 1)
-    folder.mkdir()
-    write_atomically(folder / "asked.json", to_json(asked))
-    made = executor(array, folder)
+    profile, array = request.profile, probe_array(request.profile, nodes, 1)
+    folder.path.mkdir()
+    write_atomically(request_file(folder.path), to_json(request))
+    made = executor(array, folder.path)
     made.update_parameters(setup=surroundings(profile), time=min(profile.time, PROBE_MINUTES))
     job = made._submit_command(command(profile, "mixbench.launch.slurm.probe"))
     return Probe(check, folder, array, f"{job.job_id}_0")
 
 
 def _await(probes: list[Probe], wait: float, say: Say) -> None:
-    """Until each has left the queue, or has been given up.  Raises Unavailable."""
-    told: dict[str, str] = {}
-    while waiting := [probe for probe in probes if not probe.gone and not probe.given_up]:
+    """Return when each probe has left the queue, or has taken too long.  Raises Unavailable."""
+    shown: dict[str, str] = {}
+    for _ in polls(POLL_SECONDS):
+        waiting = [probe for probe in probes if not probe.gone and not probe.given_up]
+        if not waiting:
+            return
         queue, now = queued({probe.array.name for probe in waiting}), time.monotonic()
         for probe in waiting:
             found = queue.get(probe.key)
@@ -94,55 +99,57 @@ def _await(probes: list[Probe], wait: float, say: Say) -> None:
             probe.seen = found
             pending = found.state == "PENDING"
             what = f"{found.state} ({printable(found.reason)})" if pending else f"{found.state} on {found.nodes}"
-            if told.get(probe.check) != (told := told | {probe.check: what})[probe.check]:
+            if shown.get(probe.check) != (shown := shown | {probe.check: what})[probe.check]:
                 say(f"{probe.check}: job {probe.slurm_id} is {what}")
             if now - probe.begun > (wait if pending else RUNNING_SECONDS):
                 longer = "; --wait has it wait longer" if pending else ""
                 probe.given_up = f"was still {what} after {now - probe.begun:.0f} s, and was cancelled{longer}"
-        time.sleep(POLL_SECONDS)
 
 
 def _cancel(probes: list[Probe]) -> None:
-    """Return when no probe is in the queue, nor writes into its folder any more."""
-    left, deadline = {probe.array.name for probe in probes if not probe.gone}, time.monotonic() + GONE_SECONDS
+    """Cancel the probes, and return when none is in the queue or writes into its folder."""
+    left = {probe.array.name for probe in probes if not probe.gone}
     with suppress(Unavailable):
         for name in left:
             ask("scancel", f"--name={name}", f"--user={os.getuid()}")
-        while queued(left) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        for _ in polls(POLL_SECONDS, GONE_SECONDS):
+            if not queued(left):
+                break
 
 
-def _told(probe: Probe) -> Iterator[Check]:
-    """What a probe found, or why it did not."""
-    ranks = [_answer(probe, rank) for rank in range(probe.array.nodes)]
+def _checks_of(probe: Probe) -> Iterator[Check]:
+    """The checks of a probe, or the reason why there are none."""
+    ranks = [_checks_of_rank(probe, rank) for rank in range(probe.array.nodes)]
     found = next((checks for checks in ranks if any(not check.ok for check in checks)), ranks[0])
     if probe.given_up or not all(ranks):
-        yield Check(probe.check, False, _silence(probe, next((rank for rank, each in enumerate(ranks) if not each), 0)))
+        yield Check(
+            probe.check, False, _why_incomplete(probe, next((rank for rank, each in enumerate(ranks) if not each), 0))
+        )
     elif probe.array.nodes == 1:
         where = f" on {probe.seen.nodes}" if probe.seen and probe.seen.nodes else ""
         yield Check(probe.check, True, f"job {probe.slurm_id} ran{where}")
     yield from found
 
 
-def _answer(probe: Probe, rank: int) -> list[Check]:
+def _checks_of_rank(probe: Probe, rank: int) -> list[Check]:
     with suppress(FileNotFoundError):
-        return answer(probe.folder, rank)
+        return read_checks(probe.folder.path, rank)
     return []
 
 
-def _silence(probe: Probe, rank: int) -> str:
-    """How a job ended that left no answer, or not all of it, and the last that it printed."""
+def _why_incomplete(probe: Probe, rank: int) -> str:
+    """The end of a job some of whose checks are missing, and the last line that it printed."""
     how = probe.given_up or _ended(probe.slurm_id)
-    logs = [text_of(path) for who in (rank, "batch") for path in probe.folder.glob(f"*_0_{who}.log")]
+    logs = [text_of(probe.folder.slurm_log(0, who, probe.array.slurm_id)) for who in (rank, "batch")]
     said = [line for text in logs for line in text.strip().splitlines()[-1:]]
     if not said and not probe.given_up:
-        said = [f"it left nothing in {probe.folder.parent.parent}: do compute nodes see that folder?"]
+        said = [f"it left nothing in {probe.folder.path.parent.parent}: do compute nodes see that folder?"]
     return ": ".join([f"job {probe.slurm_id} {how}", *said[:1]])
 
 
 def _ended(slurm_id: str) -> str:
     try:
-        facts = described(slurm_id)
+        facts = job_facts(slurm_id)
     except Unavailable:
         return "has ended"
     return f"ended on {facts.get('NodeList')} as {facts.get('JobState')}, exit code {facts.get('ExitCode')}"

@@ -1,4 +1,4 @@
-"""What SLURM says: its queue (squeue), a job (scontrol), its accounts (sacct), its limits.  Each may be missing."""
+"""Asks SLURM about its queue (squeue), a job and limits (scontrol), and ended jobs (sacct).  Each may be missing."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from mixbench.errors import Unavailable
 
 ASK_SECONDS = 30
 FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_CLUSTERS")
-"""Beginnings of what a shell may set that hides jobs from us."""
+"""Beginnings of environment variables that a user may have set, and that would hide jobs."""
 NAMES_A_CALL = 200
-MOST_IN_ARRAY = 1000
+DEFAULT_MAX_ARRAY_SIZE = 1000
 """SLURM's own default for MaxArraySize is 1001, of which the largest index is one less."""
 
 
@@ -27,7 +27,7 @@ class Queued:
 
 
 def ask(*command: str, seconds: float = ASK_SECONDS) -> str:
-    """What a command of SLURM's prints.  Raises Unavailable with what it says."""
+    """The output of one of SLURM's commands.  Raises Unavailable with its error message."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FILTERS)}
     try:
         done = subprocess.run(command, env=clean, capture_output=True, text=True, errors="replace", timeout=seconds)
@@ -42,7 +42,7 @@ def ask(*command: str, seconds: float = ASK_SECONDS) -> str:
 
 
 def queued(names: Iterable[str]) -> dict[tuple[str, int], Queued]:
-    """(an array's name, index) → what the queue says of that job; those that have left it are not there.
+    """The jobs of these arrays that are in the queue, by (the array's name, index in it).
 
     Raises Unavailable.
     """
@@ -58,18 +58,18 @@ def queued(names: Iterable[str]) -> dict[tuple[str, int], Queued]:
     return found
 
 
-def facts_in(line: str) -> dict[str, str]:
-    """What `scontrol --oneliner show job` prints: JobState, Reason, Restarts, TimeLimit, NodeList …"""
+def parse_facts(line: str) -> dict[str, str]:
+    """The output of `scontrol --oneliner show job` as a dict: JobState, Reason, Restarts, TimeLimit, NodeList …"""
     return dict(re.findall(r"(\w+)=(\S*)", line))
 
 
-def described(job_id: str) -> dict[str, str]:
-    """What slurmctld says of a job.  Raises Unavailable."""
-    return facts_in(ask("scontrol", "--oneliner", "show", "job", job_id))
+def job_facts(job_id: str) -> dict[str, str]:
+    """A job's state and settings, from slurmctld.  Raises Unavailable."""
+    return parse_facts(ask("scontrol", "--oneliner", "show", "job", job_id))
 
 
-def seconds_in(text: str) -> float:
-    """A time of SLURM's, days-hours:minutes:seconds or less of it; infinite where it is UNLIMITED, or no time."""
+def parse_seconds(text: str) -> float:
+    """A time as SLURM prints it, days-hours:minutes:seconds or a part of that; infinite for UNLIMITED or no time."""
     if not re.fullmatch(r"(\d+-)?[\d:]+", text):
         return float("inf")
     days, _, clock = text.rpartition("-")
@@ -80,7 +80,7 @@ def seconds_in(text: str) -> float:
 
 
 def last_state(job_id: str) -> str:
-    """How the accounts say that a job ended, such as CANCELLED by 0, NODE_FAIL, OUT_OF_MEMORY; empty where unknown."""
+    """A job's last state in SLURM's accounting, such as CANCELLED by 0, NODE_FAIL; empty where unknown."""
     try:
         lines = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job_id}", "--format=State")
     except Unavailable:
@@ -88,10 +88,10 @@ def last_state(job_id: str) -> str:
     return lines.strip().splitlines()[-1] if lines.strip() else ""
 
 
-def most_in_array() -> int:
-    """How many jobs an array may have."""
+def max_array_size() -> int:
+    """The number of jobs that an array may have."""
     try:
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
     except Unavailable:
         found = None
-    return max(1, int(found[1]) - 1) if found else MOST_IN_ARRAY
+    return max(1, int(found[1]) - 1) if found else DEFAULT_MAX_ARRAY_SIZE

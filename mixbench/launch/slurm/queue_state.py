@@ -1,4 +1,4 @@
-"""How far a run's jobs in SLURM are: what the queue says, laid over what the run folder knows."""
+"""A run's jobs in SLURM: the queue's answer combined with what the run folder says."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,13 @@ AT_WORK = ("RUNNING", "COMPLETING")
 
 @dataclass
 class InQueue:
-    """The run's jobs that may still run, each with what the queue says of it.  `silent`: why SLURM cannot be asked."""
+    """The run's jobs that may still run, each with its entry in the queue.  `silent`: why SLURM cannot be asked."""
 
     jobs: list[tuple[SlurmJob, Queued | None]] = field(default_factory=list)
     silent: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """For JSON; nothing for a run that has never been in SLURM."""
+        """The jobs as JSON data; empty for a run that has no jobs in SLURM."""
         if not self.jobs:
             return {}
         rows = [
@@ -42,7 +42,7 @@ class InQueue:
         return {"slurm": {"cannot_be_asked": self.silent or None, "jobs": rows}}
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """The jobs in words, a line each."""
         if self.silent:
             return [f"SLURM cannot be asked: {self.silent}; what runs is as the run folder last said"]
         there = [(job, found) for job, found in self.jobs if found]
@@ -65,9 +65,9 @@ class InQueue:
 
 
 def in_queue(run: Run, collected: Collected) -> tuple[Collected, InQueue]:
-    """The records, of which those run that the queue says so of; and the jobs.
+    """The records, whose status is `running` or `pending` as the queue says, and the jobs.
 
-    Where SLURM cannot be asked, what the run folder says stands.
+    If SLURM cannot be asked, the status that is in the run folder stays.
     """
     found = open_jobs(run)
     if not found:
@@ -92,4 +92,4 @@ def _as_queued(record: Record, at_work: bool) -> Record:
 
 
 def _current(job: SlurmJob) -> str:
-    return text_of(job.current_file)
+    return text_of(job.folder.current_file)

@@ -1,7 +1,7 @@
-"""Trials → job arrays → sbatch: what needs the same resources is one array, small trials share a job.
+"""Submits trials as SLURM job arrays: an array for each size of job, in which small trials share a job.
 
-submitit writes the script and calls sbatch.  Its pickles, results and requeueing are not used: a job is described by
-array.json, which is there before sbatch is called, and the truth about a trial is its record.
+submitit writes the script and calls sbatch.  Its pickles, results and requeueing are not used: array.json describes the
+jobs before sbatch is called, and records say how the trials ended.
 """
 
 import math
@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from itertools import groupby
@@ -22,17 +21,19 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.cost import macs_of, training_macs
-from mixbench.launch.outcome import reopen
+from mixbench.launch.job import JobFolder, next_job_folder
+from mixbench.launch.outcome import reset_failed
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import AGAIN, Array
-from mixbench.launch.slurm.queue import most_in_array, queued
+from mixbench.launch.slurm.queue import max_array_size, queued
 from mixbench.launch.slurm.rank import CACHES
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
 from mixbench.system.files import to_json, write_atomically
+from mixbench.system.polling import polls
 
 UNSURE = re.compile(r"tim(ed? ?|e-)out|contact|communicat|connect|sense of sbatch|zero bytes", re.IGNORECASE)
-"""In what sbatch says where slurmctld may have taken the jobs all the same."""
+"""In sbatch's messages when slurmctld may have accepted the jobs all the same."""
 LOOK_SECONDS = 60
 AROUND = """\
 mixbench_after() {{
@@ -55,10 +56,10 @@ mixbench_after() {{
 }}
 trap : TERM
 trap mixbench_after EXIT"""
-"""Shell around the ranks: whatever ends them, what is to become of the job is decided afterwards, on its first node.
+"""Shell code around the ranks: after they have ended for any reason, the job's first node decides if it runs again.
 
-It comes before the profile's lines, one of which may end the script.  What SLURM says of the job is asked here, as a
-container has no scontrol; slurmctld may be starting anew.
+It comes before the profile's lines, one of which may end the script.  scontrol and squeue are called here, as a
+container has neither; they are tried again, as slurmctld may be restarting.
 """
 
 STEPS = """\
@@ -70,7 +71,7 @@ hung and end the step of that number, wherever it runs."""
 
 
 class Executor(submitit.SlurmExecutor):
-    """submitit's, with sbatch called in the array's folder, so that the script holds no path of the run."""
+    """submitit's executor, which calls sbatch in the array's folder here: the script then needs no path of the run."""
 
     @classmethod
     def affinity(cls) -> int:
@@ -101,16 +102,16 @@ def check(trials: list[Trial], profile: Profile, folder: Path) -> None:
 
 
 def submit(trials: list[Trial], profile: Profile, run: Run) -> list[Array]:
-    """Submit these trials, those that failed earlier too; the arrays that were made.
+    """Submit these trials, including those that failed earlier, and return the arrays.
 
     Raises RequestError where sbatch refuses.
     """
     known = {trial.id: trial for trial in trials}
-    return [_submit(array, known, run) for array in arrays(trials, profile, most_in_array())]
+    return [_submit(array, known, run) for array in arrays(trials, profile, max_array_size())]
 
 
 def arrays(trials: list[Trial], profile: Profile, most: int) -> Iterator[Array]:
-    """The arrays for these trials, of at most so many jobs each.  Pure, but for the names."""
+    """The arrays for these trials, of at most `most` jobs each.  Pure, but for their random names."""
 
     def size(trial: Trial) -> tuple[int, int]:
         return trial.nodes, trial.processes_per_node
@@ -130,7 +131,7 @@ def arrays(trials: list[Trial], profile: Profile, most: int) -> Iterator[Array]:
 
 
 def pack(work: list[tuple[str, float]], profile: Profile) -> list[tuple[str, ...]]:
-    """Trials into jobs, in their order: a job is full with `trials_per_job`, or with `macs_per_job`."""
+    """Distribute trials to jobs, in their order: a job is full with `trials_per_job` trials, or with `macs_per_job`."""
     jobs: list[list[str]] = []
     inside = math.inf
     for trial_id, macs in work:
@@ -143,51 +144,48 @@ def pack(work: list[tuple[str, float]], profile: Profile) -> list[tuple[str, ...
 
 
 def _submit(array: Array, trials: dict[str, Trial], run: Run) -> Array:
-    """Write an array down, submit it, write its number down."""
-    number = 1 + max((int(path.name) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal()), default=0)
-    folder = (run.jobs / f"{number:04d}").absolute()
+    """Write array.json, call sbatch, write the number that SLURM gave the array into array.json."""
+    folder = JobFolder(next_job_folder(run).path.absolute())
     for index in range(len(array.jobs)):
-        (folder / str(index)).mkdir(parents=True)
-    write_atomically(
-        folder / "array.json", to_json(array)
-    )  # first: an earlier job leaves these trials alone from now on
+        folder.element(index).path.mkdir(parents=True)
+    write_atomically(folder.array_file, to_json(array))  # first: an earlier job leaves these trials alone from now on
     for trial_id in (trial_id for job in array.jobs for trial_id in job):
-        reopen(trials[trial_id], run)
+        reset_failed(trials[trial_id], run)
     try:
-        slurm_id = executor(array, folder)._submit_command(command(array.profile, "mixbench.launch.slurm.rank")).job_id
+        script = command(array.profile, "mixbench.launch.slurm.rank")
+        slurm_id = executor(array, folder.path)._submit_command(script).job_id
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split())
-        if (found := _taken_all_the_same(array, said)) is None:
-            shutil.rmtree(folder)
+        if (found := _accepted_all_the_same(array, said)) is None:
+            shutil.rmtree(folder.path)
             what = f"none of these {len(array.jobs)} was submitted"
             raise RequestError(f"sbatch refused the jobs, {what}: {said}") from None
         slurm_id = found
     array = array.model_copy(update={"slurm_id": slurm_id})
-    write_atomically(folder / "array.json", to_json(array))
+    write_atomically(folder.array_file, to_json(array))
     return array
 
 
-def _taken_all_the_same(array: Array, said: str) -> str | None:
-    """The number of an array of which sbatch could not say whether SLURM took it; None where it did not.
+def _accepted_all_the_same(array: Array, said: str) -> str | None:
+    """The number of an array that SLURM accepted although sbatch failed; None if it did not accept it.
 
-    Raises RequestError where that cannot be known: its name is in array.json, so the same command will see it then.
+    Raises RequestError where that cannot be known: its name is in array.json, so the same command finds it later.
     """
-    deadline = time.monotonic() + (LOOK_SECONDS if UNSURE.search(said) else 0)
-    while True:
+    unknown = ""
+    for _ in polls(2, LOOK_SECONDS if UNSURE.search(said) else 0):
         try:
             if found := queued([array.name]):
                 return next(iter(found.values())).slurm_id.partition("_")[0]
+            unknown = ""
         except Unavailable as error:
-            if time.monotonic() > deadline:
-                unknown = f"whether SLURM took the jobs cannot be known now ({error}); the same command will see"
-                raise RequestError(f"sbatch: {said}; {unknown}") from None
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(2)
+            unknown = f"whether SLURM took the jobs cannot be known now ({error}); the same command will see"
+    if unknown:
+        raise RequestError(f"sbatch: {said}; {unknown}")
+    return None
 
 
 def executor(array: Array, folder: Path) -> Executor:
-    """submitit's executor with all that the profile says.  Its script is `_make_submission_file_text(command, "")`."""
+    """submitit's executor with the profile's options.  Its script is `_make_submission_file_text(command, "")`."""
     profile = array.profile
     made = Executor(folder=folder, python=python(profile))
     gpus = array.processes_per_node if profile.gpus_per_node else None
@@ -220,7 +218,7 @@ def python(profile: Profile) -> str:
 
 
 def command(profile: Profile, module: str) -> str:
-    """Shell that runs a module of ours with the cluster's interpreter; -P: not what lies in the working folder."""
+    """A shell command that runs a module with the cluster's interpreter; -P: none of the working folder's modules."""
     return f"{python(profile)} -u -P -m {module}"
 
 
@@ -234,7 +232,7 @@ def setup(profile: Profile) -> list[str]:
 
 
 def surroundings(profile: Profile) -> list[str]:
-    """The profile's own part of them, and the folder that it may leave: a container starts its processes elsewhere."""
+    """The profile's own lines among them.  MIXBENCH_FOLDER: they, or a container, may change the working folder."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     return ['export MIXBENCH_FOLDER="$PWD"', *exports, *profile.setup, 'cd "$MIXBENCH_FOLDER"']
 
@@ -257,5 +255,5 @@ def _container(profile: Profile) -> list[str]:
 
 
 def _more(profile: Profile) -> dict[str, Any]:
-    """Other options of sbatch; false leaves one out."""
+    """The profile's other options of sbatch; one that is false is left out."""
     return {key: value for key, value in profile.sbatch.items() if value is not False}
