@@ -7,9 +7,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mixbench.cli.status import varied
 from mixbench.cli.terminal import console, print_table
 from mixbench.results.differences import MOST_LINES
+from mixbench.results.rows import columns
 from mixbench.results.side_by_side import METRICS, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
@@ -78,11 +78,10 @@ def _trial_row(pair: Pair) -> dict[str, Any]:
 
 
 def _print_cells(found: SideBySide, to: Console) -> None:
-    columns = varied([pair.a for pair in found.pairs])
     rows = []
-    for cell in found.cells:
+    settings_of = columns([[pair.a for pair in cell.pairs] for cell in found.cells])
+    for cell, settings in zip(found.cells, settings_of, strict=True):
         first = cell.pairs[0].a
-        settings = {key.replace("_", " "): getattr(first, key) for key in columns}
         what = {"model": first.label, "dataset": first.dataset} | settings
         rows += [what | _change_row(change) for change in cell.changes if change.a.n]
     if not rows:
@@ -133,6 +132,7 @@ def _trial_facts(pair: Pair) -> dict[str, Any]:
 def _cell_facts(cell: Cell) -> dict[str, Any]:
     first = cell.pairs[0].a
     facts: dict[str, Any] = {"model": first.model, "label": first.label, "dataset": first.dataset}
+    facts["settings"] = cell.settings
     facts["trials"] = [pair.a.trial_id for pair in cell.pairs]
     for change in cell.changes:
         tested = asdict(change.difference)

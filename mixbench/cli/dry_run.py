@@ -11,13 +11,10 @@ from mixbench.cli.terminal import console, print_table
 from mixbench.errors import RequestError
 from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, training_macs
 from mixbench.run.record import Record
+from mixbench.suite.axes import AXES, point
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial
 from mixbench.system.words import decimal_size, plural
-
-AXES = {"precision": "precision", "memory_format": "memory_format", "compiled": "compile"}
-AXES |= {"infer_batch_size": "infer_batch_size", "world_size": "world_size"}
-"""What a suite can sweep: the record's column, and the trial's field."""
 
 
 def print_plan(session: Session, as_json: bool) -> None:
@@ -25,16 +22,17 @@ def print_plan(session: Session, as_json: bool) -> None:
     macs = macs_of(session.chosen)
     records = {trial.id: session.run.readable(trial.id) for trial in session.chosen}
     speeds = _speeds(session.chosen, records)
-    rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(_alike(trial))) for trial in session.chosen]
+    rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(point(trial))) for trial in session.chosen]
     work = sum(row["train_macs"] for row in rows)
     if as_json:
         click.echo(json.dumps({"suite": session.suite.name, "trials": rows, "train_macs": work}, indent=1))
         return
-    vary = [column for column in (*AXES, "train_batch_size") if len({row[column] for row in rows}) > 1]
-    shown = ("dataset", "seed", *vary, "epochs", "state")
+    settings = [axis for axis in AXES if axis.name not in ("model", "dataset", "seed")]
+    vary = [axis for axis in settings if len({row[axis.column] for row in rows}) > 1]
     table = [
-        {"model": row["label"]}
-        | {key.replace("_", " "): row[key] for key in shown}
+        {"model": row["label"], "dataset": row["dataset"], "seed": row["seed"]}
+        | {axis.heading: row[axis.column] for axis in vary}
+        | {key: row[key] for key in ("epochs", "state")}
         | {"MACs/image": row["macs"], "training MACs": f"{row['train_macs']:.2e}"}
         for row in rows
     ]
@@ -59,14 +57,9 @@ def _to_be_decoded(trials: list[Trial]) -> str:
     return ""
 
 
-def _alike(trial: Trial) -> str:
-    """What trials have in common that differ in their seed alone: they are equally fast."""
-    return trial.model_dump_json(exclude={"id", "seed"})
-
-
 def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str, float]:
-    """Training images a second, where any seed's was measured."""
-    speeds = ((_alike(trial), record.train_samples_per_sec) for trial in trials if (record := records[trial.id]))
+    """Training images a second by the point of the trials that differ in their seed alone, where any's was measured."""
+    speeds = ((point(trial), record.train_samples_per_sec) for trial in trials if (record := records[trial.id]))
     return {alike: speed for alike, speed in speeds if speed}
 
 
@@ -77,10 +70,7 @@ def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) ->
     return {
         "trial_id": trial.id,
         "label": trial.label,
-        "dataset": trial.dataset,
-        "seed": trial.seed,
-        **{column: getattr(trial, field) for column, field in AXES.items()},
-        "train_batch_size": trial.recipe.global_batch_size,
+        **{axis.column: axis.value(trial) for axis in AXES},
         "state": "new" if record is None else "pending" if record.status == "done" and not complete else record.status,
         "epochs": epochs,
         "images": images,

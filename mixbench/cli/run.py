@@ -30,6 +30,7 @@ from mixbench.run.claim import claimed, holder
 from mixbench.run.commands import note
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
+from mixbench.suite.axes import point
 from mixbench.suite.schema import Suite
 from mixbench.suite.select import select
 from mixbench.suite.trial import Trial
@@ -245,8 +246,7 @@ class Session:
 
 
 def _but_for_size(trial: Trial) -> str:
-    kept = {"model", "overrides", "arguments", "dataset", "seed", "recipe", "precision", "memory_format", "compile"}
-    return trial.model_dump_json(include=kept)
+    return point(trial, but={"nodes", "world_size"})
 
 
 def _refuse_another(run: Run, suite: Suite) -> None:

@@ -12,6 +12,8 @@ from mixbench.cli.terminal import console, print_table
 from mixbench.launch.job import job_folders
 from mixbench.results.collect import Collected
 from mixbench.results.flags import by_kind
+from mixbench.results.rows import columns
+from mixbench.results.rows import rows as rows_of
 from mixbench.results.summary import NOT_IN_PLAN
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
@@ -20,8 +22,6 @@ from mixbench.run.record import Record
 from mixbench.system.words import plural
 
 WIDE = 110
-POINT = ("recipe", "precision", "memory_format", "compiled", "train_batch_size", "infer_batch_size", "world_size")
-"""What trials of one model on one dataset may differ in besides their seed: a column where they do."""
 
 
 def print_status(run: Run, collected: Collected, as_json: bool) -> None:
@@ -73,21 +73,16 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """A line per model and dataset: trials done, accuracy over seeds, counts, and speed where there is room.
+    """A line for trials that differ in their seed alone: how many are done, accuracy, counts, and speed if it fits.
 
     A row with a flag is marked *, and below stands what the flags are.
     """
     planned = [record for record in records if NOT_IN_PLAN not in record.flags]
-    columns = varied(planned)
-    cells: dict[tuple[Any, ...], list[Record]] = {}
-    for record in planned:
-        key = (record.label, record.dataset, *(getattr(record, each) for each in columns))
-        cells.setdefault(key, []).append(record)
-    rows = []
-    for (label, dataset, *point), alike in cells.items():
+    found, rows = rows_of(planned), []
+    for alike, settings in zip(found, columns(found), strict=True):
         done = [record for record in alike if record.status == "done"]
-        row = {"model": f"{label} *" if any(record.flags for record in alike) else label, "dataset": dataset}
-        row |= {key.replace("_", " "): value for key, value in zip(columns, point, strict=True)}
+        mark = " *" if any(record.flags for record in alike) else ""
+        row: dict[str, Any] = {"model": f"{alike[0].label}{mark}", "dataset": alike[0].dataset} | settings
         row |= {"done": f"{len(done)}/{len(alike)}", "top-1 % ± sd": _accuracy(done)}
         row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
         if to.width >= WIDE:
@@ -98,16 +93,6 @@ def print_summary(records: list[Record], to: Console) -> None:
     if flagged := sum(bool(record.flags) for record in planned):
         kinds = ", ".join(f"{each.kind} ({each.trials})" for each in by_kind(planned))
         to.print(Text(f"* {flagged} of {plural(len(planned), 'trial')} flagged: {kinds}"))
-
-
-def varied(records: list[Record]) -> list[str]:
-    """The columns in which trials of one model on one dataset differ, besides their seed."""
-
-    def differs(key: str) -> bool:
-        points = {(record.label, record.dataset, getattr(record, key)) for record in records}
-        return len(points) > len({(label, dataset) for label, dataset, _ in points})
-
-    return [key for key in POINT if differs(key)]
 
 
 def _accuracy(records: list[Record]) -> str:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from mixbench.report.leaderboard import row_keys
 from mixbench.report.row_names import by_images, names
 from mixbench.report.scaling_model import communications
 from mixbench.report.step_times import samples
@@ -33,7 +32,7 @@ class Sent:
 
 def communication(tables: Tables) -> list[Sent]:
     """In the leaderboard's order of datasets; empty where every trial ran in one process."""
-    keys, found = row_keys(tables.groups), []
+    found = []
     for images, groups in by_images(tables.groups).items():
         for group, name in zip(groups, names(groups), strict=True):
             if not (parts := communications(group)):
@@ -44,7 +43,7 @@ def communication(tables: Tables) -> list[Sent]:
             found.append(
                 Sent(
                     name=name,
-                    key=keys[id(group)],
+                    key=group.key,
                     dataset=images,
                     processes=group.row.world_size,
                     gradient_bytes=parts[0].gradient_bytes,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mixbench.report import numbers
-from mixbench.report.leaderboard import row_keys
 from mixbench.report.row_names import by_images, names, seeds
 from mixbench.report.tradeoffs import PRICES, Price, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
@@ -57,18 +56,17 @@ class Findings:
 
 def findings(tables: Tables) -> list[Findings]:
     """In the suite's order of datasets, each that has an accuracy."""
-    keys = row_keys(tables.groups)
     found = []
     for images, groups in by_images(tables.groups).items():
         named = zip(groups, names(groups), strict=True)
-        refs = {id(group): Ref(numbers.middle(name, 60), keys[id(group)]) for group, name in named}
+        refs = {group.key: Ref(numbers.middle(name, 60), group.key) for group, name in named}
         ranked = sorted((group for group in groups if group.row.top1_mean is not None), key=_descending)
         if ranked:
             found.append(_of_images(images, groups, ranked, refs))
     return found
 
 
-def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict[int, Ref]) -> Findings:
+def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict[str, Ref]) -> Findings:
     tested = comparisons(ranked[:MOST_COMPARED])
     points = [("Best accuracy", _best(ranked, tested, refs))]
     if len(ranked) > 1:
@@ -82,7 +80,7 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
                 ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
-    pairs = [Pair(refs[id(each.first)], refs[id(each.second)], each) for each in tested]
+    pairs = [Pair(refs[each.first.key], refs[each.second.key], each) for each in tested]
     return Findings(images, points, pairs)
 
 
@@ -98,7 +96,7 @@ def _descending(group: Group) -> float:
     return -(group.row.top1_mean or 0.0)
 
 
-def _best(ranked: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _best(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     best = [group for group in ranked if group.row.top1_mean == ranked[0].row.top1_mean]
     row = best[0].row
     verb = " reaches " if len(best) == 1 else " reach "
@@ -110,10 +108,10 @@ def _best(ranked: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -
 
 
 def _other(comparison: Comparison, group: Group) -> Group | None:
-    return {id(comparison.first): comparison.second, id(comparison.second): comparison.first}.get(id(group))
+    return {comparison.first.key: comparison.second, comparison.second.key: comparison.first}.get(group.key)
 
 
-def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     """How many pairs differ by more than the seeds' spread, and which; the rest is said not to."""
     real = [each for each in tested if each.significant]
     unsure = [each for each in tested if each.significant is False]
@@ -126,7 +124,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, 
             f"{'differ' if len(real) > 1 else 'differs'} significantly (t-tests over seeds at 5 %, Holm-corrected)"
         )
         for index, each in enumerate(real[:MOST_NAMED]):
-            sentence += ["; " if index else ": ", refs[id(each.first)], " over ", refs[id(each.second)]]
+            sentence += ["; " if index else ": ", refs[each.first.key], " over ", refs[each.second.key]]
         sentence.append(" …." if len(real) > MOST_NAMED else ".")
         if unsure:
             sentence.append(
@@ -140,7 +138,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[int, 
     return sentence
 
 
-def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     sentence: Sentence = []
     shown = best if len(best) <= MOST_NAMED else [*best[: MOST_NAMED - 1], best[-1]]
     for index, group in enumerate(shown):
@@ -148,7 +146,7 @@ def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: 
         assert value is not None
         sentence += [
             ", " if index else "",
-            refs[id(group)],
+            refs[group.key],
             f" ({price.brief(value)}, {numbers.percent(group.row)} %)",
         ]
     left_out = len(best) - len(shown)
@@ -156,10 +154,10 @@ def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: 
     return [*sentence, f"{rest}: no other row's mean is as high {price.at_a_price}.", *_steps(best, tested, refs)]
 
 
-def _steps(best: list[Group], tested: list[Comparison], refs: dict[int, Ref]) -> Sentence:
+def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     """Whether a dearer row of a front is really more accurate than the one before it: as the table of pairs has it."""
-    verdicts = {frozenset((id(each.first), id(each.second))): each for each in tested}
-    pairs = [frozenset((id(one), id(other))) for one, other in pairwise(sorted(best, key=_descending))]
+    verdicts = {frozenset((each.first.key, each.second.key)): each for each in tested}
+    pairs = [frozenset((one.key, other.key)) for one, other in pairwise(sorted(best, key=_descending))]
     steps = [verdicts[pair] for pair in pairs if pair in verdicts]
     real = [each for each in steps if each.significant]
     if not steps:
@@ -177,7 +175,7 @@ def _steps(best: list[Group], tested: list[Comparison], refs: dict[int, Ref]) ->
     ]
 
 
-def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
+def _against_papers(groups: list[Group], refs: dict[str, Ref]) -> Sentence:
     """How many figures are met, and which are not without a known reason; empty where there are none."""
     found = [(group, each) for group in groups for each in group.agreements if each.agrees is not None]
     sentence: Sentence = []
@@ -199,7 +197,7 @@ def _against_papers(groups: list[Group], refs: dict[int, Ref]) -> Sentence:
         for index, (group, each) in enumerate(unexplained[:MOST_NAMED]):
             by = f"{_by(each)} points" if kind == "top1" else each.ours_as_printed
             against = "" if kind == "top1" else f" for {each.figure.printed}"
-            sentence += [", " if index else "; not ", refs[id(group)], f" ({by}{against})"]
+            sentence += [", " if index else "; not ", refs[group.key], f" ({by}{against})"]
         sentence.append(f" and {len(unexplained) - MOST_NAMED} more." if len(unexplained) > MOST_NAMED else ".")
     return sentence
 
@@ -208,12 +206,12 @@ def _by(each: Agreement) -> str:
     return numbers.signs(supported(each.difference or 0.0, each.half_width, sign="+"))
 
 
-def _listed(groups: Sequence[Group], refs: dict[int, Ref]) -> Sentence:
+def _listed(groups: Sequence[Group], refs: dict[str, Ref]) -> Sentence:
     """ "A, B and C", or the first of many and how many more."""
     shown = list(groups[:MOST_NAMED])
     more = len(groups) - len(shown)
     sentence: Sentence = []
     for index, group in enumerate(shown):
         last = index == len(shown) - 1 and not more
-        sentence += [("" if not index else " and " if last else ", "), refs[id(group)]]
+        sentence += [("" if not index else " and " if last else ", "), refs[group.key]]
     return [*sentence, f" and {more} more"] if more else sentence

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from mixbench.report import numbers
@@ -13,6 +14,7 @@ from mixbench.report.tradeoffs import train_seconds
 from mixbench.results.comparisons import compared
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
+from mixbench.suite.axes import AXES, Axis
 
 MOST_BASELINES = 40  # rows tested on the same images, of which each can be the baseline of all others
 
@@ -38,7 +40,6 @@ class Line:
     `versus`: by a baseline's key, how its top-1 differs from that one's.
     """
 
-    key: str
     group: Group
     apart: list[str]
     seeds: int
@@ -49,6 +50,10 @@ class Line:
     @property
     def name(self) -> str:
         return " · ".join([self.row.label, *self.apart])
+
+    @property
+    def key(self) -> str:
+        return self.group.key
 
     @property
     def row(self) -> SummaryRow:
@@ -95,21 +100,19 @@ def board(tables: Tables) -> Board:
     """Every dataset's rows in the suite's order of datasets, the most accurate first; the columns that say anything."""
     said = common_flags(tables)
     found = papers(tables.groups)
-    keys = row_keys(tables.groups)
     lines = []
     together = by_images(tables.groups)
     for groups in together.values():
-        versus = _versus(groups, keys)
+        versus = _versus(groups)
         lines += sorted(
             (
                 Line(
-                    keys[id(group)],
                     group,
                     apart,
                     seeds(group),
                     _flags(group, said),
                     found.number(group.row.top1_source),
-                    versus.get(id(group), {}),
+                    versus.get(group.key, {}),
                 )
                 for group, apart in zip(groups, settings(groups), strict=True)
             ),
@@ -127,12 +130,12 @@ def board(tables: Tables) -> Board:
     )
 
 
-def _versus(groups: Sequence[Group], keys: dict[int, str]) -> dict[int, dict[str, str]]:
-    """By a row's id() and a baseline's key: the difference, its interval, whether it is more than the seeds' spread.
+def _versus(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
+    """By a row's key and a baseline's: the difference, its interval, whether it is more than the seeds' spread.
 
     Each baseline's rows are corrected for each other.  Empty of very many rows, as pairs are more by far.
     """
-    found: dict[int, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     if len(groups) > MOST_BASELINES:
         return found
     for base in groups:
@@ -140,19 +143,8 @@ def _versus(groups: Sequence[Group], keys: dict[int, str]) -> dict[int, dict[str
             if each.difference.value is not None:
                 verdict = {True: "", False: " n.s.", None: " untested"}[each.significant]
                 text = numbers.signs(each.difference.text) + verdict
-                found.setdefault(id(each.first), {})[keys[id(base)]] = text
+                found.setdefault(each.first.key, {})[base.key] = text
     return found
-
-
-def row_keys(groups: Sequence[Group]) -> dict[int, str]:
-    """What a group's row is called in links, by the group's id(): its first trial's id, which lasts from run to run."""
-    seen: Counter[str] = Counter()
-    keys = {}
-    for group in groups:
-        name = group.records[0].trial_id
-        seen[name] += 1
-        keys[id(group)] = name if seen[name] == 1 else f"{name}.{seen[name]}"
-    return keys
 
 
 def common_flags(tables: Tables) -> list[str]:
@@ -276,21 +268,28 @@ COLUMNS = [
     Column("macs_published", "Published", "MACs", _macs_published, "number", "low", False),
 ]  # fmt: skip
 
+
+def _setting(line: Line, axis: Axis) -> Cell:
+    """As the summary has it, which knows how large `max` was."""
+    value = getattr(line.row, axis.column, None)
+    if value is None:
+        value = axis.value(line.group.records[0].details.trial)
+    if isinstance(value, bool):
+        return _text("yes" if value else "no")
+    return Cell(numbers.exact(value), value) if isinstance(value, int) else _text(value)
+
+
 # Offered where they vary; but for the dataset they stand beside the model's name already.
 SETTINGS = [
     Column("dataset", "Dataset", "", lambda x: _text(x.row.images), "text", "low"),
     Column("run", "Run", "", lambda x: _text(x.row.run), "text", "low", False),
-    Column("model", "Registry name", "", lambda x: _text(x.row.model), "text", "low", False),
-    Column("size", "Image", "pixels", lambda x: Cell(str(x.row.image_size), x.row.image_size), "number", "low", False),
-    Column("recipe", "Recipe", "", lambda x: _text(x.row.recipe), "text", "low", False),
-    Column("precision", "Precision", "", lambda x: _text(x.row.precision), "text", "low", False),
-    Column("layout", "Layout", "", lambda x: _text(x.row.memory_format), "text", "low", False),
-    Column(
-        "batch", "Batch", "inference", lambda x: _exact(x.row.infer_batch_size, numbers.exact(x.row.infer_batch_size)),
-        "number", "low", False,
-    ),
-    Column(
-        "world", "Processes", "", lambda x: Cell(str(x.row.world_size), x.row.world_size), "number", "low", False
+    *(
+        Column(
+            axis.column, axis.title, axis.unit, partial(_setting, axis=axis), "number" if axis.numeric else "text",
+            "low", False,
+        )
+        for axis in AXES
+        if axis.name not in ("dataset", "seed")
     ),
     Column("device", "Device", "", lambda x: _text(x.row.device), "text", "low", False),
 ]  # fmt: skip

@@ -140,10 +140,10 @@ def models(tables: Tables) -> list[Model]:
     ]
 
 
-def anchors(tables: Tables) -> dict[int, str]:
-    """Where each group's model stands in the page, by the group's id()."""
+def anchors(tables: Tables) -> dict[str, str]:
+    """Where each group's model stands in the page, by the group's key."""
     found = dict(zip(dict.fromkeys(map(_key, tables.records)), _anchors(), strict=False))
-    return {id(group): found[_key(group.records[0])] for group in tables.groups}
+    return {group.key: found[_key(group.records[0])] for group in tables.groups}
 
 
 def _anchors() -> Iterable[str]:

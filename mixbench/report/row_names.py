@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixbench.results.differences import leaves
+from mixbench.results import rows
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.run.record import Record
 
@@ -35,9 +35,6 @@ _MARKERS = [
 ]  # 11 of them: colour and marker together repeat after 110 families
 
 
-MOST_APART = 3  # keys of a recipe that are named beside it
-
-
 @dataclass(frozen=True)
 class Look:
     colour: str
@@ -60,52 +57,15 @@ def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:
     return found
 
 
-def settings(groups: list[Group]) -> list[list[str]]:
+def settings(groups: Sequence[Group]) -> list[list[str]]:
     """For each row what sets it apart from its neighbours but its label: the settings that vary among them."""
-    facts = [_facts(group) | {"recipe": recipe} for group, recipe in zip(groups, _recipes(groups), strict=True)]
-    varying = [name for name in (facts[0] if facts else {}) if len({fact[name] for fact in facts} - {""}) > 1]
-    labels = [group.row.label for group in groups]
-    return [
-        ([group.row.model] if labels.count(group.row.label) > 1 and group.row.model != group.row.label else [])
-        + [fact[name] for name in varying if fact[name]]
-        for group, fact in zip(groups, facts, strict=True)
-    ]
+    return rows.settings([group.records for group in groups])
 
 
-def names(groups: list[Group]) -> list[str]:
+def names(groups: Sequence[Group]) -> list[str]:
     """A name for each row, on one line: its label, then what sets it apart."""
     return [" · ".join([group.row.label, *apart]) for group, apart in zip(groups, settings(groups), strict=True)]
 
 
 def seeds(row: SummaryRow) -> str:
     return "single seed" if row.n_seeds == 1 else f"{row.n_seeds} seeds"
-
-
-def _recipes(groups: list[Group]) -> list[str]:
-    """Each row's recipe by its name, and by what sets it apart from one of the same name that its label stands with."""
-    alike: dict[tuple[str, str], list[dict[str, str]]] = {}
-    recipes = [dict(leaves(group.records[0].details.trial.recipe.model_dump(mode="json"))) for group in groups]
-    for group, recipe in zip(groups, recipes, strict=True):
-        alike.setdefault((group.row.label, recipe["name"]), []).append(recipe)
-    said = []
-    for group, recipe in zip(groups, recipes, strict=True):
-        others = alike[group.row.label, recipe["name"]]
-        apart = [f"{key} {text}" for key, text in recipe.items() if any(other.get(key) != text for other in others)]
-        said.append(", ".join([f"recipe {recipe['name']}", *apart[:MOST_APART]]))
-    return said
-
-
-def _facts(group: Group) -> dict[str, str]:
-    row, trial = group.row, group.records[0].details.trial
-    return {
-        "image_size": f"{row.image_size} px",
-        "recipe": "",
-        "precision": row.precision,
-        "memory_format": row.memory_format,
-        "compiled": "compiled" if row.compiled else "not compiled",
-        "infer_batch_size": f"batch {trial.infer_batch_size}",
-        "layout": f"{row.nodes} × {trial.processes_per_node} processes",
-        "device": row.device,
-        "split": f"{row.split} split",
-        "run": row.run,
-    }

@@ -36,8 +36,8 @@ def compared(pairs: Iterable[tuple["Group", "Group"]]) -> list[Comparison]:
     Holm's correction is over the pairs returned: ask for those that are shown together.
     """
     alike = [(one, other) for one, other in pairs if one.row.images == other.row.images]
-    samples = {id(group): _top1(group) for pair in alike for group in pair}
-    found = [difference(samples[id(one)], samples[id(other)]) for one, other in alike]
+    samples = {group.key: _top1(group) for pair in alike for group in pair}
+    found = [difference(samples[one.key], samples[other.key]) for one, other in alike]
     tested = holm([each.p for each in found])
     return [Comparison(*pair, each, p) for pair, each, p in zip(alike, found, tested, strict=True)]
 

@@ -1,16 +1,13 @@
 """What differs between two runs' plans."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from mixbench.errors import cut
 from mixbench.run.record import Record
+from mixbench.suite.axes import NO_IDENTITY, leaves
 from mixbench.suite.trial import Trial
 
-_NO_IDENTITY = {"id", "suite", "label", "family", "overrides", "data", "measure", "throughput", "plugins",
-                "keep_weights", "checkpoint", "model", "dataset", "seed"}  # fmt: skip
-
-
+# What a row's own words say already: its model, with its arguments, its dataset and its seeds.
+_SAID = {"model", "overrides", "dataset", "seed"}
 MOST_SAID, MOST_LINES = 6, 30
 """How many keys are named in which two trials differ; how many such rows a person is shown."""
 
@@ -65,16 +62,8 @@ def _rows(records: Iterable[Record]) -> Rows:
 
 
 def _point(trial: Trial) -> Point:
-    kept = trial.model_dump(mode="json", exclude=_NO_IDENTITY) | {"images": trial.data.contents}
+    kept = trial.model_dump(mode="json", exclude={*NO_IDENTITY, *_SAID}) | {"images": trial.data.contents}
     return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
-
-
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inside in value.items():
-            yield from leaves(inside, f"{path}.{key}" if path else key)
-    else:
-        yield path, cut(str(value))
 
 
 def _apart(one: Point, other: Point) -> dict[str, tuple[str, str]]:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import DAMAGED, Collected, collect
 from mixbench.results.differences import MOST_LINES, _differences
+from mixbench.results.rows import rows, told_apart
 from mixbench.results.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
-from mixbench.results.summary import NOT_IN_PLAN, groups
+from mixbench.results.summary import NOT_IN_PLAN
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 
@@ -116,14 +117,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials of both runs that differ in their seed alone."""
+    """The trials of both runs that differ in their seed alone; `settings` tell them from others of this model."""
 
     pairs: list[Pair]
     changes: list[Change]
+    settings: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.pairs[0].a.label} on {self.pairs[0].a.dataset}"
+        first = self.pairs[0].a
+        return ", ".join(filter(None, [f"{first.label} on {first.dataset}", self.settings]))
 
 
 @dataclass(frozen=True)
@@ -184,13 +187,15 @@ def value(record: Record, metric: Metric) -> float | None:
 
 def _cells(pairs: list[Pair]) -> list[Cell]:
     by_id = {pair.a.trial_id: pair for pair in pairs}
-    alike = [[by_id[record.trial_id] for record in group.records] for group in groups([pair.a for pair in pairs])]
+    found = rows(pair.a for pair in pairs)
+    alike = [[by_id[record.trial_id] for record in row] for row in found]
     columns = []
     for metric in METRICS:
         changes = [_change(members, metric) for members in alike]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
-    return [Cell(members, list(changes)) for members, *changes in zip(alike, *columns, strict=True)]
+    apart = told_apart(found)
+    return [Cell(members, changes, said) for members, said, *changes in zip(alike, apart, *columns, strict=True)]
 
 
 def _change(pairs: list[Pair], metric: Metric) -> Change:

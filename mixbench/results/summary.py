@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from mixbench.results.rows import device, keys, rows, told_apart
 from mixbench.results.statistics import Interval, interval
 from mixbench.run.record import Record
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from mixbench.results.published import PublishedFigure
 
 NOT_IN_PLAN = "not in plan"
-# What may differ between the trials of a row.
-_NOT_IN_A_GROUP = {"id", "suite", "seed", "measure", "plugins"}
 
 
 class SummaryRow(BaseModel):
@@ -80,6 +79,7 @@ class SummaryRow(BaseModel):
     train_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
     timed_steps: int | None = None  # of all seeds together
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter: the median over the seeds
+    settings: str = ""  # what sets it apart from other rows of its label and dataset; empty where there are none
 
     @property
     def images(self) -> str:
@@ -92,8 +92,12 @@ SUMMARY_COLUMNS = list(SummaryRow.model_fields)
 
 @dataclass(frozen=True)
 class Group:
-    """The trials that differ in their seed alone, the row that sums them up, and ours beside what the papers say."""
+    """The trials that differ in their seed alone, the row that sums them up, and ours beside what the papers say.
 
+    `key`: its own among the groups of a report, and what links call it.
+    """
+
+    key: str
     row: SummaryRow
     records: list[Record]
     agreements: list["Agreement"]
@@ -105,23 +109,13 @@ class Group:
 
 def groups(records: list[Record]) -> list[Group]:
     """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
-    by_trial: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if NOT_IN_PLAN not in record.flags:
-            key = record.run, record.details.trial.model_dump_json(exclude=_NOT_IN_A_GROUP)
-            by_trial.setdefault(key, []).append(record)
-    found = []
-    for alike in by_trial.values():
-        devices = list(dict.fromkeys(record.device for record in alike if record.device)) or [""]
-        for device in devices:
-            # A trial that has not run yet will probably run where the first one did.
-            members = [record for record in alike if (record.device or devices[0]) == device]
-            found.append(_group(members, device))
+    alike = rows(record for record in records if NOT_IN_PLAN not in record.flags)
+    found = [_group(*facts) for facts in zip(keys(alike), alike, told_apart(alike), strict=True)]
     _mark_pareto([group.row for group in found])
     return found
 
 
-def _group(records: list[Record], device: str) -> Group:
+def _group(key: str, records: list[Record], settings: str) -> Group:
     first = records[0]
     top1 = interval(record.top1 for record in records if record.status == "done")
     found = _agreements(records, top1)
@@ -130,7 +124,8 @@ def _group(records: list[Record], device: str) -> Group:
         | {
             "train_batch_size": _first(record.train_batch_size for record in records),
             "infer_batch_size": _first(record.infer_batch_size for record in records),
-            "device": device,
+            "device": device(records),
+            "settings": settings,
             "split": first.details.trial.recipe.split,
             "n_seeds": top1.n,
             "top1_mean": top1.mean,
@@ -149,7 +144,7 @@ def _group(records: list[Record], device: str) -> Group:
         }
         | _said(found)
     )
-    return Group(row, records, found)
+    return Group(key, row, records, found)
 
 
 def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:

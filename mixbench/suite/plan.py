@@ -3,13 +3,14 @@
 The order puts seeds outside and models inside, so that a run cut short has compared all models on fewer seeds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby, product
 from math import prod
 from typing import Any
 
+from mixbench.suite.axes import AXES, Axis
 from mixbench.suite.datasets import training_images
 from mixbench.suite.document import KeyPath, dotted
 from mixbench.suite.recipe import Recipe
@@ -21,6 +22,8 @@ MOST_TRIALS = 100_000
 MOST_IMAGES = 1_000_000
 BATCHES = {"global_batch_size", "batch_size_per_process"}
 """Two ways to say a batch, of which the uppermost recipe's holds."""
+ENTRIES = ("models", "datasets", "recipe", "seeds", "resources")
+"""The lists of a suite that a cell, its seed and its resources are made of; the values of all others are a trial's."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,23 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
 
 def _too_many(suite: Suite) -> Iterator[Problem]:
     """More trials than anybody waits for, counted before any model is built."""
-    axes: dict[KeyPath, int] = {
-        (key,): len(getattr(suite, key))
-        for key in ("models", "datasets", "seeds", "recipe", "resources", "precision", "memory_format", "compile")
-    }
-    axes[("throughput", "batch_sizes")] = len(suite.throughput.batch_sizes)
-    if (count := prod(axes.values())) > MOST_TRIALS:
-        product_of = " × ".join(f"{length:,} {path[-1]}" for path, length in axes.items() if length > 1)
-        longest = max(axes, key=lambda path: axes[path])
+    lengths = {axis.key: len(listed(suite, axis)) for axis in AXES if axis.key}
+    if (count := prod(lengths.values())) > MOST_TRIALS:
+        product_of = " × ".join(f"{length:,} {path[-1]}" for path, length in lengths.items() if length > 1)
+        longest = max(lengths, key=lambda path: lengths[path])
         yield (
             longest,
             f"{dotted(longest)}: {count:,} trials ({product_of}) are planned; at most {MOST_TRIALS:,} are run",
         )
+
+
+def listed(suite: Suite, axis: Axis) -> Sequence[Any]:
+    """What a suite gives for an axis: a trial for each."""
+    found: Any = suite
+    for key in axis.key:
+        found = getattr(found, key)
+    values: Sequence[Any] = found
+    return values
 
 
 def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[Cell]:
@@ -199,12 +207,12 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     """Of cells that are the same on some number of processes, as a batch of 64 and of 2 × 32 are, the first alone."""
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
     shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
-    axes = (suite.resources, suite.precision, suite.memory_format, suite.compile, suite.throughput.batch_sizes)
-    keys = ("precision", "memory_format", "compile", "infer_batch_size")
+    swept = [axis for axis in AXES if axis.key and axis.key[0] not in ENTRIES]
+    points = product(suite.resources, *(listed(suite, axis) for axis in swept))
     planned: set[str] = set()
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
-    for seed, models, (entry, *values) in product(suite.seeds, tables, product(*axes)):
-        point = dict(zip(keys, values, strict=True)) | entry.model_dump()
+    for seed, models, (entry, *values) in product(suite.seeds, tables, points):
+        point = dict(zip((axis.name for axis in swept), values, strict=True)) | entry.model_dump()
         for cell in models:
             if cell.subject.weights[0] and seed != suite.seeds[0]:
                 continue  # nothing is drawn where given weights are evaluated: other seeds would feign a spread of 0

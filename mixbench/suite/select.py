@@ -1,14 +1,14 @@
 """A part of a plan, by --only."""
 
 from fnmatch import fnmatch
+from operator import attrgetter
 
 from mixbench.errors import RequestError, nearest
+from mixbench.suite.axes import AXES
 from mixbench.suite.trial import Trial
 
-ONLY_KEYS = ["id", "model", "label", "family", "dataset", "seed", "recipe"]
-
-
-ONLY_KEYS += ["precision", "memory_format", "compile", "infer_batch_size", "world_size"]
+VALUES = {axis.name: axis.value for axis in AXES} | {"model": attrgetter("model")}  # whatever its overrides
+VALUES |= {name: attrgetter(name) for name in ("id", "label", "family")}
 
 
 def select(trials: list[Trial], expression: str) -> list[Trial]:
@@ -18,8 +18,8 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
         key, sign, pattern = (part.strip() for part in term.partition("="))
         if not sign:
             raise RequestError(f"--only {expression}: {term.strip()!r} is not written key=pattern, such as seed=0")
-        if key not in ONLY_KEYS:
-            raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, ONLY_KEYS)}")
+        if key not in VALUES:
+            raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, VALUES)}")
         chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
     if not chosen:
         count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
@@ -29,5 +29,5 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
 
 def _text(trial: Trial, key: str) -> str:
     """As a suite says it."""
-    value = trial.recipe.name if key == "recipe" else getattr(trial, key)
+    value = VALUES[key](trial)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,7 +12,6 @@ from mixbench.report.figures.scatter import published, scatter
 from mixbench.report.figures.seeds import strips
 from mixbench.report.figures.speedup import strong, weak
 from mixbench.report.figures.svg import STYLE
-from mixbench.report.leaderboard import row_keys
 from mixbench.report.row_names import by_images, looks, names
 from mixbench.report.tradeoffs import PRICES
 from mixbench.results.tables import Tables
@@ -23,13 +22,13 @@ REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batc
 
 def figures(tables: Tables) -> list[Drawing]:
     """Dataset by dataset."""
-    look, keys = looks(tables.records), row_keys(tables.groups)
+    look = looks(tables.records)
     drawings: list[Drawing | None] = []
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
         for index, (images, groups) in enumerate(by_images(tables.groups).items(), start=1):
             prefix = f"{index}-{file_name(images)[:60]}"
-            scene = Scene(prefix, groups, names(groups), [keys[id(group)] for group in groups], look)
+            scene = Scene(prefix, groups, names(groups), [group.key for group in groups], look)
             drawings += [scatter(scene, price) for price in PRICES if price.drawn]
             drawings += [draw(scene) for draw in REST]
     return [drawing for drawing in drawings if drawing]

@@ -1,8 +1,7 @@
 """Speed where a suite varies the batch or the number of processes: lines of rows that differ in that alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -11,10 +10,11 @@ from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
 from mixbench.report.figures.svg import INK, Mark
 from mixbench.results.summary import Group
+from mixbench.suite.axes import point
 
 MOST_LINES = 24
-# What tells trials apart but the axes, their ids, and what changes with the world size.
-_NOT_IN_A_LINE = {"id", "suite", "seed", "measure", "plugins", "infer_batch_size", "nodes", "processes_per_node"}
+# What is drawn along a line, or given by what is.
+_ALONG_A_LINE = {"seed", "infer_batch_size", "nodes", "world_size"}
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,18 @@ def lines(
     axis: Callable[[Group], int | None],
     speed: Callable[[Group], float | None],
     fixed: Callable[[Group], str],
-    free: frozenset[str] = frozenset(),
+    free: Collection[str] = (),
 ) -> list[Line]:
     """A line for each set of rows that differ in the axis alone.
 
-    `fixed` is what else must be the same, `free` are keys of the recipe that need not be.
+    `fixed` is what else must be the same, `free` are axes in which they need not be.
     """
-    apart: dict[str, Any] = dict.fromkeys(_NOT_IN_A_LINE, True) | ({"recipe": set(free)} if free else {})
     found: dict[str, dict[int, tuple[float, str, Group]]] = {}
     for group, _, key in scene.rows():
         x, value = axis(group), speed(group)
         if x and value:
-            trial = group.records[0].details.trial
-            alike = f"{trial.model_dump_json(exclude=apart)} {group.row.device} {fixed(group)}"
+            alike = point(group.records[0].details.trial, but={*_ALONG_A_LINE, *free})
+            alike += f" {group.row.label} {group.row.device} {fixed(group)}"
             found.setdefault(alike, {})[x] = (value, key, group)
     made = []
     for points in found.values():

@@ -1,6 +1,6 @@
 """Training by more processes: speed-up and efficiency with their spread, strong and weak, and what more would give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import quantiles
 from typing import Any
 
@@ -23,7 +23,7 @@ _PERFECT: dict[str, Any] = dict(alpha=0.5, linewidth=0.8, linestyle=":")
 
 def strong(scene: Scene) -> Drawing | None:
     """One batch shared by more and more processes; None where no model was trained by two numbers of them."""
-    found = _lines(scene, lambda group: f"batch {group.row.train_batch_size}", free={"name"})
+    found = _lines(scene, lambda group: f"batch {group.row.train_batch_size}")
     how = "The batch stays the same, each process has a smaller share of it (strong scaling)."
     return _drawing(scene, found, False, "speed-up", "speed-up and efficiency against world size", how)
 
@@ -34,19 +34,19 @@ def weak(scene: Scene) -> Drawing | None:
     def share(group: Group) -> str:
         return f"{(group.row.train_batch_size or 0) / group.row.world_size} images each"
 
-    found = _lines(scene, share, free={"name", "global_batch_size"})
+    found = _lines(scene, share, free=["train_batch_size"])
     how = "Each process has as many images, the batch grows with them (weak scaling); no learning rate is scaled."
     title = "speed-up and efficiency against world size, the batch growing with it"
     return _drawing(scene, found, True, "weak-scaling", title, how)
 
 
-def _lines(scene: Scene, fixed: Callable[[Group], str], free: set[str]) -> list[Line]:
+def _lines(scene: Scene, fixed: Callable[[Group], str], free: Collection[str] = ()) -> list[Line]:
     return lines(
         scene,
         lambda group: group.row.world_size,
         lambda group: group.row.train_samples_per_sec,
         lambda group: f"{group.row.infer_batch_size} {fixed(group)}",
-        frozenset(free),
+        free,
     )
 
 

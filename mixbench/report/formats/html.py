@@ -13,7 +13,7 @@ from mixbench.report.collectives import communication
 from mixbench.report.figures.all import figures
 from mixbench.report.figures.drawing import Drawing
 from mixbench.report.findings import findings
-from mixbench.report.leaderboard import MOST_BASELINES, board, row_keys
+from mixbench.report.leaderboard import MOST_BASELINES, board
 from mixbench.report.models import anchors, models
 from mixbench.report.row_names import looks
 from mixbench.results.tables import Tables
@@ -33,14 +33,13 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         tables=tables,
         head=overview.head(tables),
         failures=failures,
-        failed_at={id(record): f"failure-{number}" for number, record in enumerate(failures, start=1)},
+        failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in enumerate(failures, start=1)},
         findings=findings(tables),
         board=board(tables),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
         models=models(tables),
         anchors=anchors(tables),
-        keys=row_keys(tables.groups),
         places=overview.environments(tables.records),
         origins=overview.origins(tables),
         looks=looks(tables.records),
@@ -77,7 +76,6 @@ def _environment() -> Environment:
         nbsp="\N{NO-BREAK SPACE}",
     )
     environment.filters["name"] = _name
-    environment.filters["identity"] = id
     # What is printed without a filter is a user's too: control characters have no place in a page.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment

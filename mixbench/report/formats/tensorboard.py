@@ -12,12 +12,12 @@ from typing import Any
 from mixbench.errors import RequestError
 from mixbench.results.tables import Tables
 from mixbench.run.record import Record
+from mixbench.suite.axes import AXES
 
 FILE = "events.out.tfevents.mixbench"
 """TensorBoard reads the files that have `tfevents` in their names."""
 CURVES = {"top1": "test/top1", "top5": "test/top5", "test_loss": "test/loss", "train_loss": "train/loss", "lr": "lr"}
 RESULTS = ("top1", "params", "macs", "infer_samples_per_sec", "train_samples_per_sec")
-SETTINGS = ("model", "label", "family", "dataset", "image_size", "seed", "recipe", "precision", "compiled")
 
 
 def tensorboard(tables: Tables) -> dict[str, bytes]:
@@ -45,7 +45,9 @@ def _events(record: Record) -> bytes:
 
     began = _began(record)
     recipe = record.details.trial.recipe
-    settings: dict[str, Any] = {name: getattr(record, name) for name in SETTINGS} | {
+    settings: dict[str, Any] = {axis.column: axis.value(record.details.trial) for axis in AXES} | {
+        "label": record.label,
+        "family": record.family,
         "epochs": recipe.epochs,
         "global_batch_size": recipe.global_batch_size,
         "optimizer": recipe.optimizer.name,

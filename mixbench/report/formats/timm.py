@@ -46,13 +46,12 @@ def _names(groups: list[Group]) -> list[str]:
     alike: dict[str, list[Group]] = {}
     for group in groups:
         alike.setdefault(group.row.model, []).append(group)
-    tags: dict[int, str] = {}
+    tags: dict[str, str] = {}
     for rows in alike.values():
-        several = len({group.row.dataset for group in rows}) > 1
         for group, apart in zip(rows, settings(rows), strict=True):
-            words = [group.row.dataset] * several + [each for each in apart if each != group.row.model]
-            tags[id(group)] = re.sub(r"\W+", "_", "_".join(words)).strip("_")
-    names = [".".join(filter(None, [group.row.model, tags[id(group)]])) for group in groups]
+            words = [each for each in apart if each != group.row.model]
+            tags[group.key] = re.sub(r"\W+", "_", "_".join(words)).strip("_")
+    names = [".".join(filter(None, [group.row.model, tags[group.key]])) for group in groups]
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
         seen[name] = seen.get(name, 0) + 1

@@ -1,0 +1,139 @@
+"""The rows of every table: trials that differ in their seed alone, and what tells one row from another.
+
+Needs neither pandas nor scipy: `mixbench status` has the rows of a report.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixbench.run.record import Record
+from mixbench.suite.axes import AXES, Axis, point
+
+Row = Sequence[Record]
+MOST_APART = 3  # parts of a recipe that are named beside it, where so many tell it from others of its name
+
+
+def rows(records: Iterable[Record]) -> list[list[Record]]:
+    """The trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
+    by_point: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_point.setdefault((record.run, point(record.details.trial)), []).append(record)
+    found = []
+    for alike in by_point.values():
+        devices = list(dict.fromkeys(record.device for record in alike if record.device)) or [""]
+        # A trial that has not run yet will probably run where the first one did.
+        found += [[record for record in alike if (record.device or devices[0]) == device] for device in devices]
+    return found
+
+
+def keys(rows: Sequence[Row]) -> list[str]:
+    """What each row is called in links: its first trial's id, which lasts from run to run."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        name = row[0].trial_id
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return found
+
+
+def device(row: Row) -> str:
+    return next((record.device for record in row if record.device), "")
+
+
+def columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """For each row the cells, by their headings, of those columns in which rows of one label and dataset differ."""
+    together = [_namesakes(row) for row in rows]
+    shown = [fact for fact in _facts(rows) if any(_differing(together, fact.cells))]
+    return [{fact.heading: fact.cells[index] for fact in shown} for index in range(len(rows))]
+
+
+def settings(rows: Sequence[Row]) -> list[list[str]]:
+    """What sets each row apart from its neighbours but its label, in words: the settings that vary among them."""
+    facts = _facts(rows)
+    labels = [row[0].label for row in rows]
+    said = {fact.name: fact.said for fact in facts} | {"label": labels}
+    found: list[list[str]] = [[] for _ in rows]
+    for fact in facts:
+        together = list(zip(labels, said[fact.told_by], strict=True)) if fact.told_by else [()] * len(rows)
+        for at, differs in enumerate(_differing(together, fact.said)):
+            if differs and fact.said[at] not in ("", labels[at]):
+                found[at].append(fact.said[at])
+    return found
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """The settings of each row among those of its label and dataset; empty where it is the only one."""
+    by_name: dict[Hashable, list[int]] = {}
+    for at, row in enumerate(rows):
+        by_name.setdefault(_namesakes(row), []).append(at)
+    found = [""] * len(rows)
+    for together in by_name.values():
+        for at, apart in zip(together, settings([rows[at] for at in together]), strict=True):
+            found[at] = ", ".join(apart)
+    return found
+
+
+def _namesakes(row: Row) -> tuple[str, str]:
+    return row[0].label, row[0].dataset
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """One thing in which rows may differ, as each row's cell and name say it."""
+
+    name: str
+    heading: str
+    cells: list[Any]
+    said: list[str]
+    told_by: str = ""
+
+
+def _facts(rows: Sequence[Row]) -> list[_Fact]:
+    facts = [_fact(axis, rows) for axis in AXES if axis.name != "seed"]
+    devices, runs = [device(row) for row in rows], [row[0].run for row in rows]
+    splits = [f"{row[0].details.trial.recipe.split} split" for row in rows]
+    facts += [_Fact("device", "device", devices, devices), _Fact("split", "", [""] * len(rows), splits)]
+    return [*facts, _Fact("run", "run", runs, runs)]
+
+
+def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:
+    trials = [row[0].details.trial for row in rows]
+    cells, said = [axis.value(trial) for trial in trials], [axis.said(trial) for trial in trials]
+    if axis.compound:
+        together = [(*_namesakes(row), cell) for row, cell in zip(rows, cells, strict=True)]
+        for at, apart in enumerate(_parts_apart(axis, rows, together)):
+            cells[at], said[at] = ", ".join([cells[at], *apart]), ", ".join([said[at], *apart])
+    return _Fact(axis.name, axis.heading, cells, said, axis.told_by)
+
+
+def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) -> list[list[str]]:
+    """Of rows that belong together the parts that differ: the first few, and any other that rows are alike without."""
+    found: list[list[str]] = [[] for _ in rows]
+    by_value: dict[Hashable, list[int]] = {}
+    for at, value in enumerate(together):
+        by_value.setdefault(value, []).append(at)
+    for alike in by_value.values():
+        trials = [rows[at][0].details.trial for at in alike]
+        if all(axis.held(trial) == axis.held(trials[0]) for trial in trials):
+            continue  # as nearly always: words cost more
+        parts = [axis.parts(trial) for trial in trials]
+        shown: list[list[str | None]] = []
+        for key in dict.fromkeys(key for each in parts for key in each):
+            texts = [each.get(key) for each in parts]
+            tells_more = len(set(zip(*shown, texts, strict=True))) > len(set(zip(*shown, strict=True)) or {()})
+            if len(set(texts)) > 1 and (len(shown) < MOST_APART or tells_more):
+                shown.append(texts)
+                for at, text in zip(alike, texts, strict=True):
+                    found[at] += [] if text is None else [f"{key} {text}"]
+    return found
+
+
+def _differing(together: Sequence[Hashable], texts: Sequence[Any]) -> list[bool]:
+    """For each text whether another one of those that belong together differs; an empty one is not known."""
+    known: dict[Hashable, set[Any]] = {}
+    for group, text in zip(together, texts, strict=True):
+        known.setdefault(group, set()).add(text)
+    return [len(known[group] - {""}) > 1 for group in together]

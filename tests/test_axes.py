@@ -1,0 +1,208 @@
+"""What tells trials apart: every axis, whatever its name, keeps rows of every table apart, and rows look different."""
+
+import csv
+import io
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from mixbench.cli.main import cli
+from mixbench.cli.status import print_summary
+from mixbench.report.formats.csv import csv as written
+from mixbench.report.formats.html import html
+from mixbench.report.formats.latex import latex
+from mixbench.report.formats.markdown import markdown
+from mixbench.report.formats.timm import timm
+from mixbench.report.leaderboard import board
+from mixbench.results.collect import collect
+from mixbench.results.rows import rows, settings
+from mixbench.results.side_by_side import side_by_side
+from mixbench.results.summary import SummaryRow
+from mixbench.results.tables import tables
+from mixbench.run.folder import Run
+from mixbench.run.record import Record
+from mixbench.suite.axes import AXES, NO_IDENTITY, Axis, point
+from mixbench.suite.plan import listed
+from mixbench.suite.schema import Suite
+from mixbench.suite.trial import Trial
+from tests.fake_runs import RECIPE, done, trial, write_run
+from tests.trials import SMALL, write_suite
+
+SEED = next(axis for axis in AXES if axis.name == "seed")
+OTHERS = [axis for axis in AXES if axis.name != "seed"]
+
+
+def another(axis: Axis, trial: Trial) -> Trial:
+    """The same trial but for its place on this axis: what a person would write, or any other value of its field."""
+    arguments, recipe = trial.arguments, trial.recipe
+    known: dict[str, dict[str, Any]] = {
+        "model": {"overrides": {"dim": 8}, "arguments": arguments | {"dim": 8}},
+        "dataset": {"dataset": "svhn"},
+        "image_size": {"arguments": arguments | {"image_size": 16}},
+        "weights": {"weights": "/somewhere/mine.safetensors"},
+        "recipe": {"recipe": recipe.model_copy(update={"epochs": 3})},  # the same name
+        "train_batch_size": {"recipe": recipe.model_copy(update={"global_batch_size": 64})},
+        "infer_batch_size": {"infer_batch_size": "max"},
+    }
+    if axis.name in known:
+        return trial.model_copy(update=known[axis.name])
+    (field,) = axis.fields
+    value, choices = getattr(trial, field), get_args(Trial.model_fields[field].annotation)
+    other = next((choice for choice in choices if choice != value), None) if choices else None
+    if other is None:
+        other = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}-other"
+    return trial.model_copy(update={field: other})
+
+
+def run_of(folder: Path, points: list[Trial]) -> Run:
+    """Two seeds of each, all with the same figures: nothing but what they are tells their rows apart."""
+    trials = [
+        each.model_copy(update={"seed": seed, "id": f"trial-{at}-s{seed}", "label": "the same"})
+        for at, each in enumerate(points)
+        for seed in (0, 1)
+    ]
+    figures = dict(params=1000, macs=1000, infer_samples_per_sec=1.0, train_samples_per_sec=1.0, infer_batch_size=256)
+    return write_run(folder, trials, [done(each, 90.0 + each.seed, **figures) for each in trials])
+
+
+def of_seeds_alone(members: list[Record]) -> bool:
+    return {record.seed for record in members} == {0, 1} and len(members) == 2
+
+
+def table_lines(run: Run) -> dict[str, list[str]]:
+    """What each table of a run shows, a text for each row; those of another dataset stand under its name."""
+    found, stream = tables(run), io.StringIO()
+    print_summary(collect(run).records, Console(file=stream, width=400, highlight=False, markup=False))
+    csv_rows = list(csv.reader(io.StringIO(written(found.summary))))
+    timms = timm(found).values()
+    lines = {
+        "status": [line for line in stream.getvalue().splitlines() if "2/2" in line],
+        "summary.csv": [str(row) for row in csv_rows[1:]],
+        "leaderboard": [f"{line.row.images}: {line.name}" for line in board(found).lines],
+        "report.md": [line for line in markdown(found).splitlines() if line.startswith("| the same")],
+        "latex": [line for line in latex(found).splitlines() if line.startswith("the same")],
+        "timm": [line.split(",")[0] for line in next(iter(timms)).splitlines()[1:]],
+    }
+    compared = CliRunner().invoke(cli, ["compare", str(run.folder), str(run.folder)], env={"COLUMNS": "400"})
+    assert compared.exit_code == 0, compared.output
+    of_cells = [line for line in compared.output.splitlines() if line.startswith("the same")]
+    lines["compare"] = [line for line in of_cells if "top-1" in line]
+    lines["compare's limits"] = [cell.name for cell in side_by_side(run, run).cells]
+    return lines
+
+
+def look_alike(run: Run, count: int) -> dict[str, list[str]]:
+    """The tables that have not this many rows, or rows that look alike; those of report.md and LaTeX by dataset."""
+    one = len({record.dataset for record in collect(run).records}) == 1
+    found = {name: lines for name, lines in table_lines(run).items() if one or name not in ("report.md", "latex")}
+    return {name: lines for name, lines in found.items() if len(lines) != count or len(set(lines)) != count}
+
+
+# -- the list
+
+
+def test_every_field_of_a_trial_is_an_axis_s_or_declared_to_be_no_part_of_its_identity() -> None:
+    fields = {path.partition(".")[0] for axis in AXES for path in axis.fields}
+    assert fields | {name for name in NO_IDENTITY if "." not in name} == set(Trial.model_fields)
+
+
+def test_every_axis_is_a_column_of_results_and_summary_but_the_weights_which_its_settings_name() -> None:
+    columns = {axis.column for axis in AXES} - {"weights"}
+    assert columns <= set(Record.model_fields) and columns - {"seed"} <= set(SummaryRow.model_fields)
+
+
+def test_every_list_of_a_suite_that_makes_trials_is_an_axis_s() -> None:
+    suite = Suite.model_validate({"name": "s", "models": "mixer_s4", "datasets": "digits"})
+    keys = {axis.key for axis in AXES if axis.key}
+    lists = {(name,) for name in Suite.model_fields if isinstance(getattr(suite, name), tuple)}
+    assert lists - {("measure",), ("plugins",)} | {("throughput", "batch_sizes")} == keys
+    assert all(len(listed(suite, axis)) == 1 for axis in AXES if axis.key)
+
+
+# -- the rows
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_trials_are_at_one_point_where_they_differ_in_what_is_left_out_alone(axis: Axis) -> None:
+    one = trial()
+    other = another(axis, one)
+    assert point(one, but=()) != point(other, but=())
+    assert point(one, but={axis.name}) == point(other, but={axis.name})
+    renamed = one.model_copy(update={"id": "x", "label": "y", "recipe": RECIPE.model_copy(update={"name": "z"})})
+    assert point(one) == point(renamed)
+
+
+@pytest.mark.parametrize("axis", OTHERS, ids=lambda axis: axis.name)
+def test_every_table_keeps_the_values_of_an_axis_apart(axis: Axis, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", [trial(), another(axis, trial())])
+    assert len(groups := tables(run).groups) == 2
+    assert all(of_seeds_alone(group.records) for group in groups)
+    assert len({group.key for group in groups}) == 2
+    assert all(of_seeds_alone([pair.a for pair in cell.pairs]) for cell in side_by_side(run, run).cells)
+    assert look_alike(run, 2) == {}
+    page = html(tables(run), [])
+    assert all(f'id="row-{group.key}"' in page for group in groups)
+
+
+def test_a_row_is_of_its_seeds_alone_wherever_trials_stand_on_all_axes(tmp_path: Path) -> None:
+    """Points drawn at random, where several axes differ between rows."""
+    drawn, points = random.Random(0), [trial()]
+    while len(points) < 40:
+        each = trial()
+        for axis in OTHERS:
+            if axis.name != "dataset" and drawn.random() < 0.5:
+                each = another(axis, each)
+        points += [each] if point(each) not in map(point, points) else []
+    run = run_of(tmp_path / "run", points)
+    assert all(of_seeds_alone(group.records) for group in tables(run).groups)
+    assert look_alike(run, 40) == {}
+
+
+def test_recipes_of_one_name_that_differ_in_many_keys_still_look_different(tmp_path: Path) -> None:
+    """Three are named beside it; those without which two rows would look alike, too."""
+    changes = {"epochs": 3, "label_smoothing": 0.1, "clip_grad_norm": 1.0, "ema": 0.9, "drop_last": False}
+    recipes = [RECIPE]
+    for key, value in changes.items():
+        recipes += [each.model_copy(update={key: value}) for each in recipes]
+    run = run_of(tmp_path / "run", [trial(recipe=recipe) for recipe in recipes])
+    assert look_alike(run, 32) == {}
+
+
+def test_a_column_of_a_terminal_is_shown_only_where_it_tells_rows_of_one_model_apart(tmp_path: Path) -> None:
+    trials = [trial("mixer_s_4"), trial("convmixer_256_8", precision="bf16")]
+    assert settings(rows([done(each, 90.0) for each in trials])) == [["fp32"], ["bf16"]]
+    run = write_run(tmp_path / "run", trials, [done(each, 90.0) for each in trials])
+    heading = CliRunner().invoke(cli, ["status", str(run.folder)]).output.split("convmixer")[0]
+    assert "precision" not in heading
+    assert [group.row.settings for group in tables(run).groups] == ["", ""]
+
+
+# -- a real run
+
+
+def test_two_image_sizes_of_a_dataset_are_two_rows_of_a_real_run(tmp_path: Path) -> None:
+    """They were one, of the mean of both."""
+    suite = write_suite(
+        tmp_path,
+        models=[SMALL["mixer"] | {"label": "mixer"}],
+        datasets=["digits", {"name": "digits", "image_size": 16}],
+        measure=["accuracy"],
+    )
+    folder = tmp_path / "run"
+    ran = CliRunner().invoke(cli, ["run", str(suite), "--out", str(folder)], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    status = CliRunner().invoke(cli, ["status", str(folder)]).output
+    with (folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+        top1 = {row["settings"]: float(row["top1_mean"]) for row in csv.DictReader(file)}
+    assert top1.keys() == {"8 px", "16 px"}
+    shown = [(size, f"{top1[f'{size} px']:.2f}") for size in ("8", "16")]
+    for out in (ran.output, status):
+        assert re.findall(r"digits +(\d+) +1/1 +([\d.]+) \(1 seed\)", out) == shown
+    planned = CliRunner().invoke(cli, ["run", str(suite), "--dry-run", "--only", "image_size=16", "--json"]).output
+    assert [row["image_size"] for row in json.loads(planned)["trials"]] == [16]
