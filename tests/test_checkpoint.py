@@ -20,6 +20,7 @@ from mixbench.errors import TrialError
 from mixbench.launch.cost import needed_bytes
 from mixbench.measure import accuracy
 from mixbench.run.claim import Claim, Taken
+from mixbench.run.flags import Kind
 from mixbench.run.folder import Run, complete
 from mixbench.suite.trial import Checkpointing, Trial
 from mixbench.train import engine as building
@@ -73,7 +74,7 @@ def measured(world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch) -> C
         checkpoints, kept = Checkpoints(At(folder), trial, world), folder / "weights.safetensors"
         curve = accuracy.measure(trial, digits, world, lambda *_: None, kept, checkpoints)
         learnt = [replace(epoch, seconds=0.0) for epoch in curve.epochs]
-        return (learnt, hashlib.sha256(kept.read_bytes()).hexdigest()), checkpoints.notes, steps
+        return (learnt, hashlib.sha256(kept.read_bytes()).hexdigest()), [str(flag) for flag in checkpoints.flags], steps
 
     return measure
 
@@ -164,18 +165,19 @@ def test_a_damaged_checkpoint_is_set_aside_named_and_not_used(
         checkpoints = Checkpoints(At(copy.parent), trial, world)
         position = checkpoints.load(engine, None)
         if position.epoch == 1:  # a letter of the manifest's `made_with` may change: only its note does
-            assert (victim, kind) == ("manifest.json", "flip") and len(checkpoints.notes) <= 1
+            assert (victim, kind) == ("manifest.json", "flip") and len(checkpoints.flags) <= 1
             harmless += 1
             continue
         assert position.step == position.epoch == 0, (victim, kind)
-        [note] = checkpoints.notes
-        assert note.startswith("checkpoint step-00000025 set aside: "), note
+        [flag] = checkpoints.flags
+        assert flag.kind == Kind.DAMAGED_CHECKPOINT
+        assert str(flag).startswith("checkpoint step-00000025 set aside: "), flag
         assert sorted(path.name for path in copy.iterdir()) == ["latest", "step-00000025.damaged-1"]
     assert harmless < 5
     engine.destroy()
 
     damage(good / "step-00000025" / "shared.pt", rng)
-    resumed, [note], steps = measured(trial, good.parent)
+    resumed, [_], steps = measured(trial, good.parent)
     assert resumed == undisturbed and steps == 40, "it began anew"
     run.clear(trial.id)
     assert [path.name for path in good.iterdir()] == ["step-00000025.damaged-1"], "only that is kept"

@@ -38,7 +38,8 @@ input()
 
 def flags(**told: object) -> list[str]:
     known = Conditions.model_validate({"seconds": 1.0, "cores": 8} | told)
-    return ThroughputSamples(infer_step_ms=[], train_step_ms=[], warmup=0, interleaved_with=0, conditions=known).flags
+    samples = ThroughputSamples(infer_step_ms=[], train_step_ms=[], warmup=0, interleaved_with=0, conditions=known)
+    return [str(flag) for flag in samples.flags]
 
 
 def burn(seconds: float) -> float:

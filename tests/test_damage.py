@@ -14,10 +14,11 @@ import pytest
 from mixbench.cli.run import Session
 from mixbench.errors import RequestError
 from mixbench.report.write import write
-from mixbench.results.collect import NEWER, collect
+from mixbench.results.collect import collect
 from mixbench.results.tables import tables
 from mixbench.run import damage
 from mixbench.run.commands import commands
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
@@ -117,7 +118,7 @@ def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_aga
     assert "written by a newer mixbench" in refused.stderr and "schema version 2" in refused.stderr
     assert files(run.folder) == before
     found = collect(run)
-    assert (found.records[0].status, found.records[0].flags[-1:]) == ("pending", [NEWER])
+    assert (found.records[0].status, found.records[0].flags[-1:]) == ("pending", [Flag(Kind.NEWER_RECORD)])
     assert len(found.damaged) == 1 and damage.set_all_aside(run) == [] and path.exists()
     other = [*command, "--only", f"seed={found.records[1].seed}"]
     assert subprocess.run(other, capture_output=True).returncode == 0, "what is not asked of it goes on"

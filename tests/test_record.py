@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.parts import Complexity, Curve, Epoch, Layer
 from mixbench.run.record import COLUMNS, DamagedRecord, Record, Status, read_record
 from mixbench.run.timings import ThroughputSamples
@@ -94,7 +95,7 @@ def measured(record: Record) -> Record:
         "accuracy": ENVIRONMENT.model_copy(update={"host": "another"}),
     }
     record.device, record.torch_version, record.git_commit = "a GPU", "2.11.0", "1f0c2d3e"
-    record.started_at, record.flags = "2026-11-20T09:00:00+00:00", ["uncommitted changes"]
+    record.started_at, record.flags = "2026-11-20T09:00:00+00:00", [Flag(Kind.UNCOMMITTED_CHANGES)]
     return record
 
 
@@ -114,7 +115,7 @@ def test_an_earlier_records_failure_is_not_kept_nor_is_it_changed_by_what_is_add
     record = Record.pending(measured.details.trial)
     record.keep(measured)
     assert (record.status, record.error, record.finished_at, record.details.traceback) == ("pending", "", "", "")
-    record.flags.append("validation split")
+    record.flags.append(Flag(Kind.VALIDATION_SPLIT))
     record.details.environment["complexity"] = ENVIRONMENT
     assert to_json(measured) == earlier
 

@@ -10,6 +10,7 @@ from mixbench.errors import RequestError
 from mixbench.results.collect import collect
 from mixbench.results.summary import SummaryRow
 from mixbench.results.tables import tables
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
@@ -291,7 +292,7 @@ def test_a_part_still_to_be_measured_is_said(tmp_path: Path) -> None:
     )
     assert collect(run).records[0].flags == []
     run.write_plan("name: cifar\n", [trial(id=part.id)])
-    assert collect(run).records[0].flags == ["no throughput yet"]
+    assert collect(run).records[0].flags == [Flag(Kind.NO_THROUGHPUT)]
 
 
 def test_a_diverged_accuracy_is_flagged_and_not_averaged(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_a_diverged_accuracy_is_flagged_and_not_averaged(tmp_path: Path) -> None
     run = write_run(tmp_path, trials, [done(trials[0], 90.0), done(trials[1], float("nan"))])
     found = tables(run)
     assert found.groups[0].row.n_seeds == 1
-    assert found.records[1].flags == ["not finite"]
+    assert found.records[1].flags == [Flag(Kind.NOT_FINITE)]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

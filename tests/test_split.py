@@ -8,6 +8,7 @@ import torch
 from mixbench.data.split import Part, chosen
 from mixbench.data.store import Images, Splits
 from mixbench.errors import RequestError
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.record import Record
 from mixbench.suite.datasets import training_images
 from mixbench.suite.recipe import Recipe
@@ -45,7 +46,7 @@ def test_where_no_class_has_ten_images_nothing_can_be_held_out() -> None:
 def test_records_say_so_and_a_batch_may_not_be_larger_than_what_is_left(tmp_path: Path) -> None:
     recipe = RECIPE | {"split": "val", "global_batch_size": 1294}
     [trial] = plan_trials(tmp_path, recipe=recipe)
-    assert Record.pending(trial).flags == ["validation split"]
+    assert Record.pending(trial).flags == [Flag(Kind.VALIDATION_SPLIT)]
     assert training_images(trial.data, trial.recipe) == 1437 - 143 == 1294
     with pytest.raises(RequestError, match="global_batch_size 1295 is more than the 1294 training images of digits"):
         plan_trials(tmp_path, recipe=recipe | {"global_batch_size": 1295})

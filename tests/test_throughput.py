@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mixbench.measure import largest_batch, throughput, timed_model
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
 from mixbench.measure.timed_model import Pools, Subject
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.record import Record
 from mixbench.run.timings import Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
@@ -208,10 +209,10 @@ def test_a_warm_up_that_finds_no_rest_ends_at_its_cap_and_is_flagged(
     under_a_clock(lambda trial, kind, call: 1.1**call if trial is trials[0] else 5.0)
     (_, restless), (_, calm) = measure(trials, world, lambda *_: None, never)
     assert not restless.settled and calm.settled and restless.warmup == calm.warmup == 11
-    assert "speed still moved: 11 rounds of warm-up" in restless.flags
+    assert Flag(Kind.SPEED_STILL_MOVED, "11 rounds of warm-up") in restless.flags
 
 
-def flags_of(conditions: Conditions | None) -> list[str]:
+def flags_of(conditions: Conditions | None) -> list[Flag]:
     """What the machine that the tests run on is flagged for just now."""
     return ThroughputSamples(
         infer_step_ms=[], train_step_ms=[], warmup=0, interleaved_with=0, conditions=conditions
@@ -286,7 +287,7 @@ def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world
     record = Record.pending(trials[0])
     record.add_throughput(hoards)
     assert record.train_samples_per_sec is None and record.infer_samples_per_sec
-    assert "out of memory: training at batch 70" in record.flags
+    assert Flag(Kind.OUT_OF_MEMORY, "training at batch 70") in record.flags
     assert "throughput" not in record.missing(trials[0].measure), "it is known, and not tried again"
 
 
@@ -324,8 +325,8 @@ def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing
     assert blamed == [trials[1].id], "it is at hand, should the process die of it"
     assert len(other.infer_step_ms) == len(other.train_step_ms) == 3
     thing = {"_joules": "energy", "_sent": "communication"}[what]
-    assert f"not measured: {thing}: RuntimeError: the meter, is out" in other.flags
-    assert not [flag for flag in fine.flags if "not measured" in flag]
+    assert Flag(Kind.NOT_MEASURED, f"{thing}: RuntimeError: the meter, is out") in other.flags
+    assert not [flag for flag in fine.flags if flag.kind == Kind.NOT_MEASURED]
 
 
 @given(st.integers(1, 3_000_000))

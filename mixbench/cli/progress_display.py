@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.launch.job import current_trials
+from mixbench.run.flags import Kind
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
@@ -57,7 +58,7 @@ class Watch:
         where = (f" {record.dataset} seed {record.seed}", "dim")
         self.console.print(Text.assemble((mark, style), what, where, "  ", _facts(record)), soft_wrap=True)
         for flag in record.flags:
-            if flag.startswith(("checkpoint ", "begun with ")):
+            if flag.kind in (Kind.DAMAGED_CHECKPOINT, Kind.OTHER_ENVIRONMENT):
                 self.console.print(Text(f"  {flag}", style="yellow"), soft_wrap=True)
 
     def render(self) -> RenderableType:

@@ -11,10 +11,9 @@ from rich.text import Text
 from mixbench.cli.terminal import console, print_table
 from mixbench.launch.job import job_folders
 from mixbench.results.collect import Collected
-from mixbench.results.flags import by_kind
+from mixbench.results.flag_counts import by_kind
 from mixbench.results.rows import columns
 from mixbench.results.rows import rows as rows_of
-from mixbench.results.summary import NOT_IN_PLAN
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.progress import describe
@@ -67,7 +66,7 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
     if collected.set_aside:
         click.echo(f"set aside: {collected.set_aside} damaged, kept as *.damaged-1 … beside where they lay")
     counts = [f"{count} {status}" for status, count in collected.counts.items() if count]
-    if left_out := sum(NOT_IN_PLAN in record.flags for record in collected.records):
+    if left_out := sum(not record.planned for record in collected.records):
         counts.append(f"{left_out} of them no longer in the plan")
     click.echo(", ".join(counts) or "no trials")
 
@@ -77,7 +76,7 @@ def print_summary(records: list[Record], to: Console) -> None:
 
     A row with a flag is marked *, and below stands what the flags are.
     """
-    planned = [record for record in records if NOT_IN_PLAN not in record.flags]
+    planned = [record for record in records if record.planned]
     found, rows = rows_of(planned), []
     for alike, settings in zip(found, columns(found), strict=True):
         done = [record for record in alike if record.status == "done"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixbench.errors import RequestError, TrialError
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.parts import Environment
 from mixbench.run.progress import Progress, describe
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 0.5
 TRACE_END = 10_000  # characters of a traceback's beginning and end
-NO_TF32 = "no TF32 on a CPU: plain fp32"
 
 
 class Recorder:
@@ -78,10 +78,12 @@ class Recorder:
         # the table has one device: that of the speed, which depends on it most
         here = environments.get("throughput") or environments.get("accuracy") or self.environment
         record.device, record.torch_version, record.git_commit = here.device, here.torch_version, here.git_commit
-        if self.environment.git_dirty and "uncommitted changes" not in record.flags:
-            record.flags.append("uncommitted changes")
-        if trial.precision == "tf32" and self.world.device.type == "cpu" and NO_TF32 not in record.flags:
-            record.flags.append(NO_TF32)
+        here_too = []
+        if self.environment.git_dirty:
+            here_too.append(Flag(Kind.UNCOMMITTED_CHANGES))
+        if trial.precision == "tf32" and self.world.device.type == "cpu":
+            here_too.append(Flag(Kind.NO_TF32, "plain fp32"))
+        record.flags += [flag for flag in here_too if flag not in record.flags]
         if self.world.is_main:
             self.run.write_record(record)
 

@@ -69,6 +69,6 @@ def _learn(trials: list[Trial], recorder: Recorder) -> None:
             recorder.records[trial.id].add_accuracy(curve)
             if kept and recorder.world.is_main:
                 recorder.records[trial.id].details.weights = fingerprint(kept)
-            recorder.records[trial.id].flags += checkpoints.notes
+            recorder.records[trial.id].flags += checkpoints.flags
             recorder.save(trial, "accuracy")
             recorder.finish(trial)

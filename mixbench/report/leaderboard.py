@@ -12,8 +12,10 @@ from mixbench.report.row_names import by_images, settings
 from mixbench.report.step_times import Kind, steps
 from mixbench.report.tradeoffs import train_seconds
 from mixbench.results.comparisons import compared
+from mixbench.results.flag_counts import shown
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
+from mixbench.run.flags import Flag
 from mixbench.suite.axes import AXES, Axis
 
 MOST_BASELINES = 40  # rows tested on the same images, of which each can be the baseline of all others
@@ -147,19 +149,20 @@ def _versus(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
     return found
 
 
-def common_flags(tables: Tables) -> list[str]:
+def common_flags(tables: Tables) -> list[Flag]:
     """What is true of every trial that ran: said once, not in every row."""
     ran = [record for record in tables.records if record.status in ("done", "failed")]
-    return [flag for flag in (ran[0].flags if len(ran) > 1 else []) if all(flag in record.flags for record in ran)]
+    flags = [shown(record) for record in ran] if len(ran) > 1 else [[]]
+    return [flag for flag in flags[0] if all(flag in others for others in flags)]
 
 
 def seeds(group: Group) -> int:
     return len({record.seed for record in group.records})
 
 
-def _flags(group: Group, said: list[str]) -> list[str]:
+def _flags(group: Group, said: list[Flag]) -> list[str]:
     """What went wrong, with how many of the trials it concerns; what has not run yet shows in the seeds."""
-    found = Counter(flag for record in group.records for flag in record.flags if flag not in said)
+    found = Counter(str(flag) for record in group.records for flag in record.flags if flag not in said)
     found["failed"] = sum(record.status == "failed" for record in group.records)
     total = len(group.records)
     return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]

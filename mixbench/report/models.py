@@ -11,8 +11,10 @@ from markupsafe import Markup
 from mixbench.report import sparklines
 from mixbench.report.row_names import settings
 from mixbench.report.step_times import Kind, samples, steps
+from mixbench.results.flag_counts import shown
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
+from mixbench.run.flags import Flag
 from mixbench.run.parts import Layer
 from mixbench.run.record import Record
 
@@ -68,6 +70,10 @@ class Ran:
     """A trial: its record, on which machine, and its curve as a small drawing."""
 
     record: Record
+
+    @property
+    def flags(self) -> list[Flag]:
+        return shown(self.record)
 
     @property
     def host(self) -> str:

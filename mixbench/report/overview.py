@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from mixbench.report import numbers
 from mixbench.report.leaderboard import common_flags, seeds
-from mixbench.results.summary import NOT_IN_PLAN, Group
+from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.run.commands import Command
 from mixbench.run.parts import Environment
@@ -97,7 +97,7 @@ def missing(tables: Tables) -> list[str]:
     short = [group for group in groups if group.row.n_seeds < seeds(group) and _wants_accuracy(group)]
     single = [group for group in groups if group.row.n_seeds == 1]
     held_out = sum(group.row.split == "val" for group in groups)
-    unplanned = sum(NOT_IN_PLAN in record.flags for record in tables.records)
+    unplanned = sum(not record.planned for record in tables.records)
     sentences = [
         (not tables.records, "This run has no trials yet."),
         (counts["failed"], f"{plural(counts['failed'], 'trial')} failed."),

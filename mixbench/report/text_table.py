@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mixbench.report import numbers
 from mixbench.report.row_names import by_images, names
-from mixbench.results.flags import Flags, by_kind
+from mixbench.results.flag_counts import Flags, by_kind
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural

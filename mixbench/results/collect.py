@@ -8,20 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from mixbench.results.summary import NOT_IN_PLAN
 from mixbench.run import damage
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import COLUMNS, Record, Status
 from mixbench.suite.trial import Trial
 
 if TYPE_CHECKING:
     pass
-
-
-DAMAGED = "damaged record"
-
-
-NEWER = "record of a newer mixbench"
 
 
 FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
@@ -59,11 +53,9 @@ def collect(run: Run) -> Collected:
             damaged += problems
             if record is None:
                 continue
-            damage_flags = dict.fromkeys(NEWER if damage.NEWER in text else DAMAGED for text in problems)
-            flags = [*record.flags, *damage_flags, *_warnings(record)]
-            if trial_id not in planned:
-                flags.append(NOT_IN_PLAN)
-            record.flags = list(dict.fromkeys(flags))
+            of_files = (Kind.NEWER_RECORD if damage.NEWER in text else Kind.DAMAGED_RECORD for text in problems)
+            record.flags = list(dict.fromkeys([*record.flags, *map(Flag, of_files), *_warnings(record)]))
+            record.planned = trial_id in planned
             records.append(record)
     return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
 
@@ -112,11 +104,11 @@ def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
     return record
 
 
-def _warnings(record: Record) -> list[str]:
+def _warnings(record: Record) -> list[Flag]:
     """What a reader of the numbers must know, and no record says of itself."""
     flags = []
     if any(value is not None and not math.isfinite(value) for value in map(record.__dict__.get, FLOATS)):
-        flags.append("not finite")
+        flags.append(Flag(Kind.NOT_FINITE))
     if record.status == "done":
-        flags += [f"no {part} yet" for part in record.missing(record.details.trial.measure)]
+        flags += [Flag(Kind(f"no {part} yet")) for part in record.missing(record.details.trial.measure)]
     return flags

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mixbench.errors import RequestError, cut, printable
-from mixbench.results.collect import DAMAGED, Collected, collect
+from mixbench.results.collect import Collected, collect
 from mixbench.results.differences import MOST_LINES, _differences
 from mixbench.results.rows import rows, told_apart
 from mixbench.results.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
-from mixbench.results.summary import NOT_IN_PLAN
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 
@@ -69,7 +69,8 @@ class Pair:
         if self.b.status == "failed":
             return f"failed in B: {cut(printable(' '.join(self.b.error.split())))}"
         if self.b.status != "done":
-            return f"{self.b.status} in B" + (f" ({DAMAGED})" if DAMAGED in self.b.flags else "")
+            damaged = Flag(Kind.DAMAGED_RECORD)
+            return f"{self.b.status} in B" + (f" ({damaged})" if damaged in self.b.flags else "")
         value = getattr(self.b, metric.column)
         return "not measured in B" if value is None else f"{metric.column} is {value} in B"
 
@@ -171,7 +172,7 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
 
 
 def _planned(collected: Collected) -> dict[str, Record]:
-    return {record.trial_id: record for record in collected.records if NOT_IN_PLAN not in record.flags}
+    return {record.trial_id: record for record in collected.records if record.planned}
 
 
 def _device(record: Record) -> str:

@@ -13,13 +13,12 @@ from pydantic import BaseModel
 
 from mixbench.results.rows import device, keys, rows, told_apart
 from mixbench.results.statistics import Interval, interval
+from mixbench.run.flags import written
 from mixbench.run.record import Record
 
 if TYPE_CHECKING:
     from mixbench.results.agreement import Agreement
     from mixbench.results.published import PublishedFigure
-
-NOT_IN_PLAN = "not in plan"
 
 
 class SummaryRow(BaseModel):
@@ -109,7 +108,7 @@ class Group:
 
 def groups(records: list[Record]) -> list[Group]:
     """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
-    alike = rows(record for record in records if NOT_IN_PLAN not in record.flags)
+    alike = rows(record for record in records if record.planned)
     found = [_group(*facts) for facts in zip(keys(alike), alike, told_apart(alike), strict=True)]
     _mark_pareto([group.row for group in found])
     return found
@@ -136,7 +135,7 @@ def _group(key: str, records: list[Record], settings: str) -> Group:
             "infer_samples_per_sec": _median(record.infer_samples_per_sec for record in records),
             "train_samples_per_sec": _median(record.train_samples_per_sec for record in records),
             "peak_memory_bytes": _largest(record.peak_memory_bytes for record in records),
-            "flags": ";".join(dict.fromkeys(flag for record in records for flag in record.flags)),
+            "flags": written(dict.fromkeys(flag for record in records for flag in record.flags)),
             "infer_step_cv": _largest(record.infer_step_cv for record in records),
             "train_step_cv": _largest(record.train_step_cv for record in records),
             "timed_steps": sum(record.timed_steps or 0 for record in records) or None,

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 
 from mixbench.errors import RequestError
 from mixbench.results.collect import collect
+from mixbench.results.flag_counts import shown
 from mixbench.results.summary import SUMMARY_COLUMNS, Group, SummaryRow, groups
 from mixbench.run.commands import Command, commands
+from mixbench.run.flags import written
 from mixbench.run.folder import Run
 from mixbench.run.record import COLUMNS, Record, Status
 
@@ -101,7 +103,7 @@ def _text(run: Run) -> str:
 
 
 def _cells(record: Record) -> dict[str, Any]:
-    return record.model_dump(include=set(COLUMNS)) | {"flags": ";".join(record.flags)}
+    return record.model_dump(include=set(COLUMNS)) | {"flags": written(shown(record))}
 
 
 def _frame(rows: list[dict[str, Any]], model: type[BaseModel], columns: list[str]) -> "DataFrame":

@@ -6,10 +6,11 @@ The fields of `Record` up to `run` are the columns of results.csv, in their orde
 import json
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mixbench.run.flags import Flag, FlagField, Kind
 from mixbench.run.parts import Complexity, Curve, Environment
 from mixbench.run.timings import ThroughputSamples, percentile, variation
 from mixbench.suite.trial import Measure, Trial
@@ -36,7 +37,8 @@ class Details(BaseModel):
 class Record(BaseModel):
     """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms.
 
-    `run` is the run folder's name, known to whoever reads it: a folder may be renamed.
+    `run` is the run folder's name, known to whoever reads it: a folder may be renamed.  `planned` is not written: a
+    suite that was edited may no longer have a trial whose record is there.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -79,7 +81,7 @@ class Record(BaseModel):
     git_commit: str = ""  # of mixbench
     started_at: str = ""  # ISO 8601, UTC
     finished_at: str = ""  # ISO 8601, UTC
-    flags: Annotated[list[str], Field(default_factory=list)]  # what a reader of the numbers must know, with ; between
+    flags: list[FlagField] = Field(default_factory=list)  # what a reader of the numbers must know, with ; between
     error: str = ""  # why it failed
     run: str = ""  # the run folder's name
     infer_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
@@ -93,6 +95,7 @@ class Record(BaseModel):
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter; GPUs only
 
     details: Details  # what does not fit in a cell
+    planned: bool = Field(default=True, exclude=True)  # by the run's plan, which whoever reads the run folder knows
     schema_version: int = SCHEMA_VERSION  # of the file
 
     @classmethod
@@ -115,7 +118,7 @@ class Record(BaseModel):
             infer_batch_size=trial.infer_batch_size
             if "throughput" in trial.measure and trial.infer_batch_size != "max"
             else None,
-            flags=["validation split"] if trains and trial.recipe.split == "val" else [],
+            flags=[Flag(Kind.VALIDATION_SPLIT)] if trains and trial.recipe.split == "val" else [],
             details=Details(trial=trial),
         )
 
@@ -191,7 +194,7 @@ class Record(BaseModel):
         return [part for part in measure if parts[part] is None]
 
 
-COLUMNS = [name for name in Record.model_fields if name not in ("details", "schema_version")]
+COLUMNS = [name for name in Record.model_fields if name not in ("details", "planned", "schema_version")]
 
 
 class DamagedRecord(Exception):

@@ -4,6 +4,7 @@ from statistics import fmean, median, quantiles, stdev
 
 from pydantic import Field
 
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.parts import Frozen
 
 BUSY_SHARE = 0.1
@@ -83,23 +84,25 @@ class ThroughputSamples(Frozen):
     communication: Communication | None = None
 
     @property
-    def flags(self) -> list[str]:
+    def flags(self) -> list[Flag]:
         """What a reader of these figures must know."""
-        found = [f"out of memory: {what}" for what in self.out_of_memory]
-        found += [f"not measured: {what}" for what in self.unmeasured]
+        found = [Flag(Kind.OUT_OF_MEMORY, what) for what in self.out_of_memory]
+        found += [Flag(Kind.NOT_MEASURED, what) for what in self.unmeasured]
         if not self.settled:
-            found.append(f"speed still moved: {self.warmup} rounds of warm-up")
+            found.append(Flag(Kind.SPEED_STILL_MOVED, f"{self.warmup} rounds of warm-up"))
         return found + (_told_by(self.conditions) if self.conditions else [])
 
 
-def _told_by(conditions: Conditions) -> list[str]:
+def _told_by(conditions: Conditions) -> list[Flag]:
     found = []
     if conditions.others is not None and conditions.others > BUSY_SHARE * conditions.cores:
-        found.append(f"busy neighbours: others kept {conditions.others:.1f} of {conditions.cores} cores busy")
+        said = f"others kept {conditions.others:.1f} of {conditions.cores} cores busy"
+        found.append(Flag(Kind.BUSY_NEIGHBOURS, said))
     if conditions.gpu and conditions.gpu.throttled:
-        found.append(f"throttled GPU: {', '.join(conditions.gpu.throttled)}")
+        found.append(Flag(Kind.THROTTLED_GPU, ", ".join(conditions.gpu.throttled)))
     if conditions.gpu and conditions.gpu.foreign_processes:
-        found.append(f"busy neighbours: {conditions.gpu.foreign_processes} other processes on the GPU")
+        said = f"{conditions.gpu.foreign_processes} other processes on the GPU"
+        found.append(Flag(Kind.BUSY_NEIGHBOURS, said))
     return found
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mixbench.errors import TrialError
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run, complete
 from mixbench.run.parts import Epoch
 from mixbench.suite.trial import Trial
@@ -73,15 +74,16 @@ class Damaged(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one trial of a run.  All methods are collective.  `notes` says what a reader should know.
+    """The checkpoints of one trial of a run.  All methods are collective.
 
+    `flags`: what a reader of its result must know.
     What writes or deletes raises Taken where another process has the run by now.
     """
 
     def __init__(self, run: Run, trial: Trial, world: World):
         self.run, self.trial, self.world = run, trial, world
         self.folder = run.checkpoints(trial.id)
-        self.notes: list[str] = []
+        self.flags: list[Flag] = []
         self._saved_at = self._asked_at = time.monotonic()
         self._asked: int | None = None
         self._ask_next = 0
@@ -122,7 +124,7 @@ class Checkpoints:
         shared, own = states(engine, average)
         shared["position"] = (position.epoch, position.step, position.seconds)
         shared["curve"] = [asdict(epoch) for epoch in position.curve]
-        shared["notes"] = self.notes
+        shared["notes"] = [str(flag) for flag in self.flags]
         own["loss_sum"] = torch.as_tensor(position.loss_sum)
         try:
             self._together(lambda: _begin(beside) if self.world.is_main else None)
@@ -163,9 +165,9 @@ class Checkpoints:
                     f"checkpoint {name} cannot be restored ({error}): it was made with {origin}, this is "
                     f"{made_with()}; it is set aside, the same command begins this trial anew"
                 ) from error
-            self.notes = list(dict.fromkeys([*shared["notes"], *self.notes]))
+            self.flags = list(dict.fromkeys([*map(Flag.read, shared["notes"]), *self.flags]))
             if origin != made_with():
-                self.notes.append(f"begun with {origin}")
+                self.flags.append(Flag(Kind.OTHER_ENVIRONMENT, origin))
             epoch, step, seconds = shared["position"]
             curve = [Epoch(**each) for each in shared["curve"]]
             return Position(epoch, step, seconds, own["loss_sum"].to(self.world.device), curve)
@@ -219,7 +221,7 @@ class Checkpoints:
     def _set_aside(self, name: str, why: str) -> None:
         if self.world.is_main:
             set_aside(self.folder / name)
-        self.notes.append(f"checkpoint {name} set aside: {why}")
+        self.flags.append(Flag(Kind.DAMAGED_CHECKPOINT, f"{name} set aside: {why}"))
 
     def _together(self, action: Callable[[], Any]) -> Any:
         """What the action returns here.  Raises on all ranks alike, Damaged or OSError, where it did on one."""

@@ -58,7 +58,7 @@ def main(runs: int = 10) -> list[Line]:
                 record.add_throughput(samples)
                 measured += 1
                 pairs.setdefault(record.label, []).append(record)
-                told += record.flags
+                told += map(str, record.flags)
             for label, (a, b) in pairs.items():
                 for kind in ("infer", "train"):
                     ours, theirs = (getattr(each, f"{kind}_samples_per_sec") for each in (a, b))

@@ -1,0 +1,33 @@
+"""The flags of a trial as tables show them, and those of many trials by their kind."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mixbench.run.flags import Flag, Kind
+from mixbench.run.record import Record
+
+
+@dataclass
+class Flags:
+    """One kind: how many trials it concerns, and what else their flags say of it, each once."""
+
+    kind: str
+    trials: int = 0
+    details: list[str] = field(default_factory=list)
+
+
+def by_kind(records: Iterable[Record]) -> list[Flags]:
+    """The kinds in the order in which they come."""
+    found: dict[str, Flags] = {}
+    for record in records:
+        for kind in dict.fromkeys(flag.kind for flag in record.flags):
+            found.setdefault(kind, Flags(kind)).trials += 1
+        for flag in record.flags:
+            if flag.detail and flag.detail not in found[flag.kind].details:
+                found[flag.kind].details.append(flag.detail)
+    return list(found.values())
+
+
+def shown(record: Record) -> list[Flag]:
+    """The flags of a trial, planned or not: one that the plan no longer has is marked so wherever it is shown."""
+    return record.flags if record.planned else [*record.flags, Flag(Kind.NOT_IN_PLAN)]

@@ -1,0 +1,77 @@
+"""Flags: what a reader of a trial's numbers must know.  A value here; text in records and in results.csv."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+
+class Kind(StrEnum):
+    """All kinds of flags that mixbench makes, by the name that tables give them."""
+
+    VALIDATION_SPLIT = "validation split"
+    OUT_OF_MEMORY = "out of memory"
+    NOT_MEASURED = "not measured"
+    SPEED_STILL_MOVED = "speed still moved"
+    BUSY_NEIGHBOURS = "busy neighbours"
+    THROTTLED_GPU = "throttled GPU"
+    NO_TF32 = "no TF32 on a CPU"
+    UNCOMMITTED_CHANGES = "uncommitted changes"
+    DAMAGED_CHECKPOINT = "damaged checkpoint"
+    OTHER_ENVIRONMENT = "begun in another environment"
+    # what no record says of itself: whoever reads it finds out
+    NOT_FINITE = "not finite"
+    NO_COMPLEXITY = "no complexity yet"
+    NO_THROUGHPUT = "no throughput yet"
+    NO_ACCURACY = "no accuracy yet"
+    DAMAGED_RECORD = "damaged record"
+    NEWER_RECORD = "record of a newer mixbench"
+    NOT_IN_PLAN = "not in plan"
+
+
+BEFORE_DETAIL: dict[str, str] = {Kind.DAMAGED_CHECKPOINT: "checkpoint ", Kind.OTHER_ENVIRONMENT: "begun with "}
+"""How the text of these begins; that of all others begins with the kind and a colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`busy neighbours: 2 other processes on the GPU`.  `kind`: a Kind, or what a record of another mixbench says."""
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if not self.detail:
+            return str(self.kind)
+        return BEFORE_DETAIL.get(self.kind, f"{self.kind}: ") + self.detail
+
+    @classmethod
+    def read(cls, text: str) -> "Flag":
+        """The flag that is written so; any text is one, and is written again as it was."""
+        kind, _, detail = text.partition(": ")
+        for other, before in BEFORE_DETAIL.items():
+            if text.startswith(before):
+                kind, detail = other, text.removeprefix(before)
+        flag = cls(kind, detail)
+        return flag if str(flag) == text else cls(text)
+
+
+def written(flags: Iterable[Flag]) -> str:
+    """Of a table's cell."""
+    return ";".join(map(str, flags))
+
+
+def _validated(value: object) -> Flag:
+    if isinstance(value, Flag):
+        return value
+    if isinstance(value, str):
+        return Flag.read(value)
+    raise ValueError("a flag is text")
+
+
+FlagField = Annotated[
+    Flag, PlainValidator(_validated), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+"""A pydantic model's field: text outside of it."""
