@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from mixbench.cli.main import cli
 from mixbench.errors import RequestError
-from mixbench.results.side_by_side import METRICS, SideBySide, side_by_side
+from mixbench.results.metrics import COMPARED
+from mixbench.results.side_by_side import SideBySide, side_by_side
 from mixbench.results.statistics import holm
 from mixbench.results.thresholds import parse
 from mixbench.run.folder import Run
@@ -65,12 +66,12 @@ def test_trials_stand_side_by_side_and_cells_are_tested_over_their_seeds(make: M
 def test_a_run_beside_itself_has_not_changed(make: Make) -> None:
     run = make("a", "top1", 90.0, 91.0)
     found = side_by_side(run, run)
-    for metric in METRICS:
+    for metric in COMPARED:
         each = change(found, metric.column)
         assert (each.difference.value, each.relative, each.significant) == (0.0, 0.0, False)
     assert (found.differences, found.conditions, found.devices) == ([], [], [])
     printed = compare(run, run, "--fail-below", "top1:-0")
-    assert printed.exit_code == 0 and printed.output.count("identical values") == len(METRICS)
+    assert printed.exit_code == 0 and printed.output.count("identical values") == len(COMPARED)
 
 
 def test_a_single_seed_has_a_change_and_no_significance(make: Make) -> None:

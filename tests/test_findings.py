@@ -12,7 +12,8 @@ from mixbench.report.formats.markdown import markdown
 from mixbench.report.leaderboard import board
 from mixbench.report.models import alike
 from mixbench.report.overview import missing
-from mixbench.report.tradeoffs import PRICES, front
+from mixbench.report.tradeoffs import front
+from mixbench.results.metrics import PRICES
 from mixbench.results.summary import groups
 from mixbench.results.tables import tables
 from mixbench.run.parts import Layer

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from mixbench.cli.terminal import console, print_table
 from mixbench.results.differences import MOST_LINES
+from mixbench.results.metrics import COMPARED
 from mixbench.results.rows import columns
-from mixbench.results.side_by_side import METRICS, Cell, Change, Pair, SideBySide, side_by_side
+from mixbench.results.side_by_side import Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
 from mixbench.system.words import plural
@@ -69,9 +70,9 @@ def _print_same(found: SideBySide, a: Run, b: Run) -> None:
 
 def _trial_row(pair: Pair) -> dict[str, Any]:
     row: dict[str, Any] = {"trial": pair.a.trial_id}
-    for metric in METRICS:
+    for metric in COMPARED:
         one, other = pair.values(metric)
-        row[metric.title] = "" if one is other is None else f"{metric.shown(one) or '–'} → {metric.shown(other) or '–'}"
+        row[metric.brief] = "" if one is other is None else f"{metric.shown(one) or '–'} → {metric.shown(other) or '–'}"
     states = [(run, record.status) for run, record in (("A", pair.a), ("B", pair.b)) if record.status != "done"]
     row["state"] = ", ".join(f"{status} in {run}" for run, status in states)
     return row
@@ -97,7 +98,7 @@ def _change_row(change: Change) -> dict[str, Any]:
     metric, tested = change.metric, change.difference
     verdict = {True: "significant", False: "not significant", None: "not comparable"}[change.significant]
     return {
-        "metric": metric.title,
+        "metric": metric.brief,
         "n": change.a.n,
         "A": metric.shown(change.a.mean, change.a.half_width),
         "B": metric.shown(change.b.mean, change.b.half_width),
@@ -121,7 +122,7 @@ def _facts(found: SideBySide) -> dict[str, Any]:
 
 
 def _trial_facts(pair: Pair) -> dict[str, Any]:
-    values = {metric.column: pair.values(metric) for metric in METRICS}
+    values = {metric.column: pair.values(metric) for metric in COMPARED}
     return {
         "trial_id": pair.a.trial_id,
         "status": {"a": pair.a.status, "b": pair.b.status},

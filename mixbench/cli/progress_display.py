@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.launch.job import current_trials
+from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
 from mixbench.run.flags import Kind
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress, describe
@@ -97,12 +98,12 @@ def _facts(record: Record) -> Text:
     if record.status == "failed":
         return Text(record.error, style="red")
     facts = [plural(record.world_size, "process")] * (record.world_size > 1)
-    if record.top1 is not None:
-        facts.append(f"top-1 {record.top1:.2f} %")
-    if record.infer_samples_per_sec is not None:
-        facts.append(f"{record.infer_samples_per_sec:,.0f} images/s")
-    if record.params is not None:
-        facts.append(f"{record.params:,} params")
+    if (quality := QUALITY.of(record)) is not None:
+        facts.append(f"{QUALITY.name} {quality:.{QUALITY.decimals}f} {QUALITY.unit}".strip())
+    if (speed := INFERENCE.of(record)) is not None:
+        facts.append(f"{speed:,.0f} {INFERENCE.unit}")
+    if (params := PARAMS.of(record)) is not None:
+        facts.append(f"{params:,} {PARAMS.brief}")
     return Text(", ".join(facts))
 
 

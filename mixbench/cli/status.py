@@ -1,7 +1,8 @@
 """How far a run is, in a terminal.  Imports neither torch nor pandas."""
 
 import json
-from statistics import mean, median, stdev
+import math
+from statistics import mean, stdev
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from mixbench.cli.terminal import console, print_table
 from mixbench.launch.job import job_folders
 from mixbench.results.collect import Collected
 from mixbench.results.flag_counts import by_kind
+from mixbench.results.metrics import IN_ALL, QUALITY, Metric
 from mixbench.results.rows import columns
 from mixbench.results.rows import rows as rows_of
 from mixbench.run.claim import holder
@@ -31,7 +33,12 @@ def print_status(run: Run, collected: Collected, as_json: bool) -> None:
         collected, queue = in_queue(run, collected)
     if as_json:
         trials = [
-            {"trial_id": record.trial_id, "status": record.status, "top1": record.top1, "error": record.error}
+            {
+                "trial_id": record.trial_id,
+                "status": record.status,
+                QUALITY.column: QUALITY.of(record),
+                "error": record.error,
+            }
             for record in collected.records
         ]
         facts: dict[str, Any] = {
@@ -82,10 +89,10 @@ def print_summary(records: list[Record], to: Console) -> None:
         done = [record for record in alike if record.status == "done"]
         mark = " *" if any(record.flags for record in alike) else ""
         row: dict[str, Any] = {"model": f"{alike[0].label}{mark}", "dataset": alike[0].dataset} | settings
-        row |= {"done": f"{len(done)}/{len(alike)}", "top-1 % ± sd": _accuracy(done)}
-        row |= {"params": _first(record.params for record in alike), "MACs": _first(record.macs for record in alike)}
+        row |= {"done": f"{len(done)}/{len(alike)}", f"{QUALITY.brief} ± sd": _quality(done)}
+        row |= {metric.brief: metric.summed_up(alike) for metric in IN_ALL if metric.over_seeds == "first"}
         if to.width >= WIDE:
-            row |= {"infer img/s": _speed(done, "infer"), "train img/s": _speed(done, "train")}
+            row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
         rows.append(row)
     if rows:
         print_table(rows, to)
@@ -94,18 +101,14 @@ def print_summary(records: list[Record], to: Console) -> None:
         to.print(Text(f"* {flagged} of {plural(len(planned), 'trial')} flagged: {kinds}"))
 
 
-def _accuracy(records: list[Record]) -> str:
-    values = [record.top1 for record in records if record.top1 is not None]
+def _quality(records: list[Record]) -> str:
+    known = [value for record in records if (value := QUALITY.of(record)) is not None]
+    values = [value for value in known if math.isfinite(value)] or known[:1]
     if len(values) > 1:
-        return f"{mean(values):.2f} ± {stdev(values):.2f}"
-    return f"{values[0]:.2f} (1 seed)" if values else ""
+        return f"{mean(values):.{QUALITY.decimals}f} ± {stdev(values):.{QUALITY.decimals}f}"
+    return f"{values[0]:.{QUALITY.decimals}f} (1 seed)" if values else ""
 
 
-def _first(values: Any) -> int | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _speed(records: list[Record], step: str) -> int | None:
-    values = [getattr(record, f"{step}_samples_per_sec") for record in records]
-    known = [value for value in values if value is not None]
-    return round(median(known)) if known else None
+def _speed(records: list[Record], metric: Metric) -> int | None:
+    value = metric.summed_up(records)
+    return None if value is None else round(value)

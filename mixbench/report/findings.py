@@ -6,9 +6,10 @@ from itertools import pairwise
 
 from mixbench.report import numbers
 from mixbench.report.row_names import by_images, names, seeds
-from mixbench.report.tradeoffs import PRICES, Price, front
+from mixbench.report.tradeoffs import at_a_price, brief, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.results.comparisons import Comparison, comparisons
+from mixbench.results.metrics import PRICES, QUALITY, Metric
 from mixbench.results.statistics import supported
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
@@ -60,7 +61,7 @@ def findings(tables: Tables) -> list[Findings]:
     for images, groups in by_images(tables.groups).items():
         named = zip(groups, names(groups), strict=True)
         refs = {group.key: Ref(numbers.middle(name, 60), group.key) for group, name in named}
-        ranked = sorted((group for group in groups if group.row.top1_mean is not None), key=_descending)
+        ranked = sorted((group for group in groups if group.row.quality is not None), key=_best_first)
         if ranked:
             found.append(_of_images(images, groups, ranked, refs))
     return found
@@ -72,11 +73,11 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
     if len(ranked) > 1:
         points.append(("Real differences", _differences(ranked, tested, refs)))
         for price in PRICES:
-            if price.name in ("params", "macs", "throughput", "training"):
+            if price.where == "all":
                 points += [
-                    (f"Best for {price.plain}{where}", _efficient(front(some, price), price, tested, refs))
+                    (f"Best for {price.name}{where}", _efficient(front(some, price), price, tested, refs))
                     for where, some in _measured_alike(ranked, price)
-                    if sum(price.of(group) is not None for group in some) > 1
+                    if sum(group.value(price) is not None for group in some) > 1
                 ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
@@ -84,7 +85,7 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
     return Findings(images, points, pairs)
 
 
-def _measured_alike(groups: list[Group], price: Price) -> list[tuple[str, list[Group]]]:
+def _measured_alike(groups: list[Group], price: Metric) -> list[tuple[str, list[Group]]]:
     """The rows that can be set against each other at this price: of each device its own, where there are several."""
     devices = list(dict.fromkeys(group.row.device for group in groups)) if price.of_device else []
     if len(devices) < 2:
@@ -92,15 +93,17 @@ def _measured_alike(groups: list[Group], price: Price) -> list[tuple[str, list[G
     return [(f" on {device}", [group for group in groups if group.row.device == device]) for device in devices]
 
 
-def _descending(group: Group) -> float:
-    return -(group.row.top1_mean or 0.0)
+def _best_first(group: Group) -> float:
+    return QUALITY.cost(group.row.quality)
 
 
 def _best(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    best = [group for group in ranked if group.row.top1_mean == ranked[0].row.top1_mean]
+    best = [group for group in ranked if group.row.quality == ranked[0].row.quality]
     row = best[0].row
     verb = " reaches " if len(best) == 1 else " reach "
-    sentence = [*_listed(best, refs), f"{verb}{numbers.percent(row)} %, the highest mean top-1 ({seeds(row)})."]
+    extreme = "highest" if QUALITY.more_is_better else "lowest"
+    reached = f"{verb}{numbers.quality(row)} {QUALITY.unit}, the {extreme} mean {QUALITY.name} ({seeds(row)})."
+    sentence = [*_listed(best, refs), reached]
     rivals = [other for each in tested if (other := _other(each, best[0])) and each.significant is False]
     if rivals:
         sentence += [" Not distinguishable from ", *_listed(rivals, refs), " by these seeds."]
@@ -138,26 +141,26 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, 
     return sentence
 
 
-def _efficient(best: list[Group], price: Price, tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
+def _efficient(best: list[Group], price: Metric, tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     sentence: Sentence = []
     shown = best if len(best) <= MOST_NAMED else [*best[: MOST_NAMED - 1], best[-1]]
     for index, group in enumerate(shown):
-        value = price.of(group)
+        value = group.value(price)
         assert value is not None
         sentence += [
             ", " if index else "",
             refs[group.key],
-            f" ({price.brief(value)}, {numbers.percent(group.row)} %)",
+            f" ({brief(price, value)}, {numbers.quality(group.row)} {QUALITY.unit})",
         ]
     left_out = len(best) - len(shown)
     rest = f", and {left_out} between the last two" if left_out else ""
-    return [*sentence, f"{rest}: no other row's mean is as high {price.at_a_price}.", *_steps(best, tested, refs)]
+    return [*sentence, f"{rest}: no other row's mean is as high {at_a_price(price)}.", *_steps(best, tested, refs)]
 
 
 def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
     """Whether a dearer row of a front is really more accurate than the one before it: as the table of pairs has it."""
     verdicts = {frozenset((each.first.key, each.second.key)): each for each in tested}
-    pairs = [frozenset((one.key, other.key)) for one, other in pairwise(sorted(best, key=_descending))]
+    pairs = [frozenset((one.key, other.key)) for one, other in pairwise(sorted(best, key=_best_first))]
     steps = [verdicts[pair] for pair in pairs if pair in verdicts]
     real = [each for each in steps if each.significant]
     if not steps:

@@ -10,9 +10,9 @@ from mixbench.report import numbers
 from mixbench.report.citations import Papers, papers
 from mixbench.report.row_names import by_images, settings
 from mixbench.report.step_times import Kind, steps
-from mixbench.report.tradeoffs import train_seconds
 from mixbench.results.comparisons import compared
-from mixbench.results.flag_counts import shown
+from mixbench.results.flag_counts import common
+from mixbench.results.metrics import INFERENCE, MACS, PARAMS, PRICES, QUALITY, TRAINING, Metric
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
 from mixbench.run.flags import Flag
@@ -39,7 +39,7 @@ class Cell:
 class Line:
     """`apart`: the settings that vary among the rows; `seeds`: planned, done or not; `source`: its number.
 
-    `versus`: by a baseline's key, how its top-1 differs from that one's.
+    `versus`: by a baseline's key, how its quality differs from that one's.
     """
 
     group: Group
@@ -60,10 +60,6 @@ class Line:
     @property
     def row(self) -> SummaryRow:
         return self.group.row
-
-    @property
-    def train_seconds(self) -> float | None:
-        return train_seconds(self.group)
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class Board:
 
 def board(tables: Tables) -> Board:
     """Every dataset's rows in the suite's order of datasets, the most accurate first; the columns that say anything."""
-    said = common_flags(tables)
+    said = common(tables.records)
     found = papers(tables.groups)
     lines = []
     together = by_images(tables.groups)
@@ -118,7 +114,7 @@ def board(tables: Tables) -> Board:
                 )
                 for group, apart in zip(groups, settings(groups), strict=True)
             ),
-            key=lambda line: -(line.row.top1_mean if line.row.top1_mean is not None else float("-inf")),
+            key=lambda line: QUALITY.cost(line.row.quality),
         )
     columns = [column for column in COLUMNS if any(column.cell(line).value is not None for line in lines)]
     settings_ = [column for column in SETTINGS if len({column.cell(line).value for line in lines}) > 1]
@@ -149,13 +145,6 @@ def _versus(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
     return found
 
 
-def common_flags(tables: Tables) -> list[Flag]:
-    """What is true of every trial that ran: said once, not in every row."""
-    ran = [record for record in tables.records if record.status in ("done", "failed")]
-    flags = [shown(record) for record in ran] if len(ran) > 1 else [[]]
-    return [flag for flag in flags[0] if all(flag in others for others in flags)]
-
-
 def seeds(group: Group) -> int:
     return len({record.seed for record in group.records})
 
@@ -168,16 +157,17 @@ def _flags(group: Group, said: list[Flag]) -> list[str]:
     return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]
 
 
-def _top1(line: Line) -> Cell:
+def _quality(line: Line) -> Cell:
     row = line.row
-    if row.top1_mean is None:
+    if row.quality is None:
         return Cell(numbers.DASH)
-    shown, _, spread = numbers.percent(row).partition(" ± ")
+    shown, _, spread = numbers.quality(row).partition(" ± ")
     if row.n_seeds == 1:
-        return Cell(shown, row.top1_mean, "one seed", "a single seed: no interval can be given")
-    values = ", ".join(numbers.fixed(r.top1) for r in line.group.records if r.status == "done" and r.top1 is not None)
-    hover = f"mean {row.top1_mean:.4f}, standard deviation {row.top1_std:.4f}, {row.n_seeds} seeds: {values}"
-    return Cell(shown, row.top1_mean, f"± {spread}", hover)
+        return Cell(shown, row.quality, "one seed", "a single seed: no interval can be given")
+    found = [QUALITY.of(record) for record in line.group.records if record.status == "done"]
+    values = ", ".join(numbers.FORMATS[QUALITY.quantity].cell(value) for value in found if value is not None)
+    hover = f"mean {row.quality:.4f}, standard deviation {row.quality_std:.4f}, {row.n_seeds} seeds: {values}"
+    return Cell(shown, row.quality, f"± {spread}", hover)
 
 
 def _seeds(line: Line) -> Cell:
@@ -203,7 +193,7 @@ def _macs_published(line: Line) -> Cell:
 
 def _agrees(row: SummaryRow) -> Cell:
     """Which of the published figures ours do not meet; empty where there is none to compare with."""
-    met = {"top-1": row.top1_agrees, "params": row.params_agrees, "MACs": row.macs_agrees}
+    met = {QUALITY.name: row.top1_agrees, PARAMS.brief: row.params_agrees, MACS.brief: row.macs_agrees}
     if all(agrees is None for agrees in met.values()):
         return Cell("")
     missed = [name for name, agrees in met.items() if agrees is False]
@@ -215,12 +205,23 @@ def _exact(value: float | None, shown: str) -> Cell:
     return Cell(shown, value, hover=numbers.exact(value) if value is not None and numbers.exact(value) != shown else "")
 
 
-def _speed(line: Line, kind: Kind) -> Cell:
-    row = line.row
-    value = row.infer_samples_per_sec if kind == "infer" else row.train_samples_per_sec
-    cell = _exact(value, numbers.rate(value))
-    said = [cell.hover and f"{cell.hover} images/s", steps(kind, row, line.group.records)]
+def _price(line: Line, metric: Metric) -> Cell:
+    value = line.group.value(metric)
+    return _exact(value, numbers.FORMATS[metric.quantity].cell(value))
+
+
+def _speed(line: Line, metric: Metric, kind: Kind) -> Cell:
+    cell = _price(line, metric)
+    said = [cell.hover and f"{cell.hover} {metric.unit}", steps(kind, line.row, line.group.records)]
     return replace(cell, hover="; ".join(filter(None, said)))
+
+
+CELLS: dict[str, Callable[[Line], Cell]] = {
+    MACS.key: _macs,
+    INFERENCE.key: lambda line: _speed(line, INFERENCE, "infer"),
+    TRAINING.key: lambda line: _speed(line, TRAINING, "train"),
+}
+"""Those that say more than their value."""
 
 
 def _text(value: str) -> Cell:
@@ -229,30 +230,28 @@ def _text(value: str) -> Cell:
 
 COLUMNS = [
     Column(
-        "top1", "Top-1", "%, ± 95 %", _top1, "points",
+        QUALITY.key, QUALITY.title, f"{QUALITY.unit}, ± 95 %", _quality, "points", QUALITY.better,
         note="mean over seeds, and half the width of its 95 % t-interval",
     ),
     Column("n", "Seeds", "n", _seeds, "number"),
     Column(
-        "std", "Std", "points", lambda x: _exact(x.row.top1_std, numbers.fixed(x.row.top1_std)), "number", "low", False
+        "std", "Std", "points", lambda x: _exact(x.row.quality_std, numbers.fixed(x.row.quality_std)), "number", "low",
+        False,
     ),
     Column(
         "pareto", "◆", "", lambda x: Cell("◆" if x.row.pareto else "", 1 if x.row.pareto else None), "number",
         note="Pareto-optimal in accuracy, MACs and parameters",
     ),
-    Column("params", "Params", "", lambda x: _exact(x.row.params, numbers.count(x.row.params)), "ratio", "low"),
-    Column("macs", "MACs", "per image", _macs, "ratio", "low", note="Our convention: see Terms"),
-    Column("infer", "Inference", "images/s", lambda x: _speed(x, "infer")),
-    Column("train", "Training", "images/s", lambda x: _speed(x, "train")),
-    Column(
-        "time", "Training", "time", lambda x: _exact(x.train_seconds, numbers.duration(x.train_seconds)), "ratio", "low"
+    *(
+        Column(
+            metric.key, metric.title, metric.under,
+            CELLS.get(metric.key) or partial(_price, metric=metric), "ratio", metric.better,
+            note="Our convention: see Terms" if metric is MACS else "",
+        )
+        for metric in PRICES
     ),
     Column(
-        "memory", "Memory", "peak",
-        lambda x: _exact(x.row.peak_memory_bytes, numbers.size(x.row.peak_memory_bytes)), "ratio", "low",
-    ),
-    Column(
-        "published", "Published", "top-1, %",
+        "published", "Published", f"{QUALITY.name}, {QUALITY.unit}",
         lambda x: Cell(numbers.fixed(x.row.top1_published), x.row.top1_published), "number",
     ),
     Column(
@@ -261,14 +260,15 @@ COLUMNS = [
     ),
     Column(
         "agrees", "Agrees", "with the paper", lambda x: _agrees(x.row), "text", "low",
-        note="top-1 within half a point or the interval; counts, in the source's convention, to the printed digit",
+        note=f"{QUALITY.name} within half a point or the interval; "
+        "counts, in the source's convention, to the printed digit",
     ),
     Column("source", "Source", "", lambda x: Cell(f"[{x.source}]" if x.source else "", x.source), "number", "low"),
     Column(
-        "params_published", "Published", "params",
+        "params_published", "Published", PARAMS.brief,
         lambda x: _exact(x.row.params_published, numbers.count(x.row.params_published)), "number", "low", False,
     ),
-    Column("macs_published", "Published", "MACs", _macs_published, "number", "low", False),
+    Column("macs_published", "Published", MACS.brief, _macs_published, "number", "low", False),
 ]  # fmt: skip
 
 

@@ -8,16 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mixbench.report import sparklines
+from mixbench.report import numbers, sparklines
 from mixbench.report.row_names import settings
 from mixbench.report.step_times import Kind, samples, steps
 from mixbench.results.flag_counts import shown
+from mixbench.results.metrics import INFERENCE, OF_TRIALS, QUALITY, TRAINING, Metric
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.run.flags import Flag
 from mixbench.run.parts import Layer
 from mixbench.run.record import Record
 
+_STEPS: dict[str, Kind] = {INFERENCE.column: "infer", TRAINING.column: "train"}
 COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out
 
 
@@ -79,8 +81,22 @@ class Ran:
     def host(self) -> str:
         return ", ".join(dict.fromkeys(each.host for each in self.record.details.environment.values()))
 
-    def steps(self, kind: Kind) -> str | None:
-        return steps(kind, self.record, [self.record]) or None
+    @property
+    def cells(self) -> list[tuple[str, str | None]]:
+        """Of each metric that trials differ in: its value, and what a pointer at it hears."""
+        return [(self._cell(each), self._hover(each)) for each in OF_TRIALS]
+
+    def _cell(self, metric: Metric) -> str:
+        shown = numbers.FORMATS[metric.quantity].cell
+        if metric.quantity == "milliseconds":
+            return ", ".join(shown(getattr(self.record, f"infer_step_ms_p{percent}")) for percent in (5, 50, 95))
+        return shown(metric.of(self.record))
+
+    def _hover(self, metric: Metric) -> str | None:
+        if metric.quantity == "seconds":
+            return None if self.record.epochs is None else f"{self.record.epochs} epochs"
+        kind = _STEPS.get(metric.column)
+        return (steps(kind, self.record, [self.record]) or None) if kind else None
 
     @property
     def seconds(self) -> float | None:
@@ -95,7 +111,9 @@ class Ran:
     def spark(self) -> Markup:
         curve = self.record.details.curve
         return Markup(
-            sparklines.curve([(epoch.epoch, epoch.top1) for epoch in curve.epochs], "top-1 by epoch") if curve else ""
+            sparklines.curve([(epoch.epoch, QUALITY.of(epoch)) for epoch in curve.epochs], f"{QUALITY.name} by epoch")
+            if curve
+            else ""
         )
 
 

@@ -3,11 +3,13 @@
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mixbench.results.statistics import plus_minus, supported
+from mixbench.results.metrics import QUALITY, Quantity
+from mixbench.results.statistics import supported
 from mixbench.system.words import binary_size, significant
 
 if TYPE_CHECKING:
@@ -66,14 +68,14 @@ def signs(text: str) -> str:
     return text.replace("-", MINUS)
 
 
-def percent(row: "SummaryRow") -> str:
-    """A row's mean top-1 with its 95 % interval: "94.30 ± 0.32", "94.30" of a single seed."""
-    return DASH if row.top1_mean is None else signs(plus_minus(row.top1_mean, row.top1_ci95))
+def quality(row: "SummaryRow") -> str:
+    """A row's mean quality with its 95 % interval: "94.30 ± 0.32", "94.30" of a single seed."""
+    return DASH if row.quality is None else signs(QUALITY.shown(row.quality, row.quality_ci95))
 
 
 def apart(row: "SummaryRow") -> str:
     """Ours - published, to the digits that our interval supports: "−0.01", "−20"."""
-    return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.top1_ci95, sign="+"))
+    return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.quality_ci95, sign="+"))
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -191,3 +193,38 @@ def span(began: str, ended: str) -> str:
     if last.startswith(f"{day} ") and last.endswith(zone) and time:
         return f"{day}, {time} to {last.removeprefix(f'{day} ')}"
     return f"{first} to {last}"
+
+
+TIMES = (
+    *(n / 1000 for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)), 1, 2, 5, 10, 20, 30,
+    *(60 * n for n in (1, 2, 5, 10, 20, 30)), *(3600 * n for n in (1, 2, 5, 10, 20, 50, 100)),
+)  # fmt: skip
+SIZES = tuple(2**exponent for exponent in range(20, 44))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a quantity is written: in a `cell`, `whole` where there is room for all digits, at an axis' `tick`."""
+
+    cell: Callable[[Any], str]
+    whole: Callable[[Any], str]
+    tick: Callable[[float], str] = tick
+    round_values: tuple[float, ...] = ()  # for a log axis, where decimal ones are not round: 30 min, 2 GiB
+    units: tuple[float, ...] = (1,)  # what values are written in, the smallest first: round multiples for an axis
+
+
+def _loss(value: float | None) -> str:
+    return fixed(value, 4)
+
+
+FORMATS: dict[Quantity, Format] = {
+    "percent": Format(fixed, fixed),
+    "loss": Format(_loss, _loss),
+    "count": Format(count, exact),
+    "rate": Format(rate, rate, rate_tick),
+    "seconds": Format(duration, duration, span_tick, TIMES, (0.001, 1, 60, 3600)),
+    "milliseconds": Format(fixed, fixed),
+    "bytes": Format(size, size, size_tick, SIZES, (1, 2**10, 2**20, 2**30)),
+    "share": Format(_loss, _loss),
+    "joules": Format(rate, rate),
+}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mixbench.report import numbers
-from mixbench.report.leaderboard import common_flags, seeds
+from mixbench.report.leaderboard import seeds
+from mixbench.results.flag_counts import common
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.run.commands import Command
@@ -114,7 +115,7 @@ def missing(tables: Tables) -> list[str]:
             unplanned,
             f"{plural(unplanned, 'trial')} no longer in the plan: shown under Models, not in the leaderboard.",
         ),
-        *((True, f"Every trial that ran: {flag}.") for flag in common_flags(tables)),
+        *((True, f"Every trial that ran: {flag}.") for flag in common(tables.records)),
         (
             tables.set_aside,
             f"{plural(tables.set_aside, 'damaged file')} set aside by an earlier run, as *.damaged-1 …",

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from mixbench.report import numbers
 from mixbench.report.row_names import by_images, names
 from mixbench.results.flag_counts import Flags, by_kind
+from mixbench.results.metrics import IN_ALL, INFERENCE, MACS, QUALITY, Metric
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
 NOTE = (
-    "Top-1: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
-    "MACs: multiply-accumulates of one image. Images/s: medians."
+    f"{QUALITY.title}: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
+    f"{MACS.title}: multiply-accumulates of one image. {INFERENCE.unit.capitalize()}: medians."
 )
 LONGEST_FLAG = 200  # characters of all flags of a kind: each trial's own stand in results.csv
 
@@ -40,22 +42,27 @@ class Board:
     flags: list[str]
 
 
+def _cell(row: SummaryRow, metric: Metric) -> str:
+    return numbers.FORMATS[metric.quantity].cell(getattr(row, metric.column))
+
+
+def _known(row: SummaryRow, metric: Metric) -> bool:
+    return getattr(row, metric.column) is not None
+
+
 COLUMNS = [
-    Column("Top-1 (%)", numbers.percent, lambda row: row.top1_mean is not None),
-    Column("n", lambda row: str(row.n_seeds), lambda row: row.top1_mean is not None),
-    Column("Published (%)", lambda row: numbers.fixed(row.top1_published), lambda row: row.top1_published is not None),
-    Column("Ours − published", numbers.apart, lambda row: row.top1_delta is not None),
-    Column("Params", lambda row: numbers.count(row.params), lambda row: row.params is not None),
-    Column("MACs", lambda row: numbers.count(row.macs), lambda row: row.macs is not None),
+    Column(QUALITY.heading, numbers.quality, lambda row: row.quality is not None),
+    Column("n", lambda row: str(row.n_seeds), lambda row: row.quality is not None),
     Column(
-        "Inference (images/s)",
-        lambda row: numbers.rate(row.infer_samples_per_sec),
-        lambda row: row.infer_samples_per_sec is not None,
+        f"Published ({QUALITY.unit})",
+        lambda row: numbers.fixed(row.top1_published),
+        lambda row: row.top1_published is not None,
     ),
-    Column(
-        "Training (images/s)",
-        lambda row: numbers.rate(row.train_samples_per_sec),
-        lambda row: row.train_samples_per_sec is not None,
+    Column("Ours − published", numbers.apart, lambda row: row.top1_delta is not None),
+    *(
+        Column(metric.heading, partial(_cell, metric=metric), partial(_known, metric=metric))
+        for metric in IN_ALL
+        if not metric.is_quality
     ),
 ]
 
@@ -67,7 +74,7 @@ def boards(tables: Tables) -> list[Board]:
 
 def _board(images: str, groups: list[Group]) -> Board:
     columns = [column for column in COLUMNS if any(column.known(group.row) for group in groups)]
-    best_first = sorted(zip(names(groups), groups, strict=True), key=lambda pair: _rank(pair[1].row))
+    best_first = sorted(zip(names(groups), groups, strict=True), key=lambda pair: QUALITY.cost(pair[1].row.quality))
     rows = [[name, *(column.cell(group.row) for column in columns)] for name, group in best_first]
     headings = ["Model", *(column.heading for column in columns)]
     flags = by_kind(record for group in groups for record in group.records)
@@ -83,7 +90,3 @@ def _said(flags: Flags) -> str:
     """`busy neighbours (2 trials): others kept 1.2 of 2 cores busy; others kept 0.9 of 2 cores busy`."""
     text = f"{flags.kind} ({plural(flags.trials, 'trial')})"
     return numbers.short(": ".join([text, *["; ".join(flags.details)] * bool(flags.details)]), LONGEST_FLAG)
-
-
-def _rank(row: SummaryRow) -> float:
-    return -row.top1_mean if row.top1_mean is not None else float("inf")

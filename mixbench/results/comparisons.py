@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mixbench.results.summary import Group
+from mixbench.results.metrics import QUALITY
 from mixbench.results.statistics import ALPHA, Difference, difference, holm
 
 
@@ -26,23 +27,22 @@ class Comparison:
 
 
 def comparisons(groups: Sequence["Group"]) -> list[Comparison]:
-    """The top-1 of every pair of rows that were tested on the same images."""
+    """The quality of every pair of rows that were tested on the same images."""
     return compared(combinations(groups, 2))
 
 
 def compared(pairs: Iterable[tuple["Group", "Group"]]) -> list[Comparison]:
-    """The top-1 of these pairs, as far as both were tested on the same images.
+    """The quality of these pairs, as far as both were tested on the same images.
 
     Holm's correction is over the pairs returned: ask for those that are shown together.
     """
     alike = [(one, other) for one, other in pairs if one.row.images == other.row.images]
-    samples = {group.key: _top1(group) for pair in alike for group in pair}
+    samples = {group.key: _quality(group) for pair in alike for group in pair}
     found = [difference(samples[one.key], samples[other.key]) for one, other in alike]
     tested = holm([each.p for each in found])
     return [Comparison(*pair, each, p) for pair, each, p in zip(alike, found, tested, strict=True)]
 
 
-def _top1(group: "Group") -> list[tuple[int, float]]:
-    return [
-        (record.seed, record.top1) for record in group.records if record.status == "done" and record.top1 is not None
-    ]
+def _quality(group: "Group") -> list[tuple[int, float]]:
+    found = ((record.seed, QUALITY.of(record)) for record in group.records if record.status == "done")
+    return [(seed, value) for seed, value in found if value is not None]

@@ -31,3 +31,9 @@ def by_kind(records: Iterable[Record]) -> list[Flags]:
 def shown(record: Record) -> list[Flag]:
     """The flags of a trial, planned or not: one that the plan no longer has is marked so wherever it is shown."""
     return record.flags if record.planned else [*record.flags, Flag(Kind.NOT_IN_PLAN)]
+
+
+def common(records: Iterable[Record]) -> list[Flag]:
+    """What is true of every trial that ran, of several: said once, not of each."""
+    flags = [shown(record) for record in records if record.status in ("done", "failed")]
+    return [flag for flag in flags[0] if all(flag in others for others in flags)] if len(flags) > 1 else []

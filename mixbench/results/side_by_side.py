@@ -5,42 +5,18 @@ Pure but for reading the runs' records; scipy is imported where it is used.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
 from mixbench.results.differences import MOST_LINES, _differences
+from mixbench.results.metrics import COMPARED, Metric
 from mixbench.results.rows import rows, told_apart
 from mixbench.results.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A column that is compared.  `of_device`: it says nothing about another device's.  Shown in units of `unit`."""
-
-    column: str
-    title: str
-    more_is_better: bool
-    of_device: bool
-    decimals: int
-    unit: int = 1
-
-    def shown(self, value: float | None, half_width: float | None = None, sign: Literal["", "+"] = "") -> str:
-        if value is None:
-            return ""
-        width = None if half_width is None else half_width / self.unit
-        return plus_minus(value / self.unit, width, self.decimals, sign)
-
-
-METRICS = [
-    Metric("top1", "top-1 %", more_is_better=True, of_device=False, decimals=2),
-    Metric("train_samples_per_sec", "train img/s", more_is_better=True, of_device=True, decimals=1),
-    Metric("infer_samples_per_sec", "infer img/s", more_is_better=True, of_device=True, decimals=1),
-    Metric("peak_memory_bytes", "memory MB", more_is_better=False, of_device=True, decimals=1, unit=10**6),
-]
 _CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
                "cuda_version", "driver", "host", "cores", "threads", "warmup", "repeats")  # fmt: skip
 
@@ -71,7 +47,7 @@ class Pair:
         if self.b.status != "done":
             damaged = Flag(Kind.DAMAGED_RECORD)
             return f"{self.b.status} in B" + (f" ({damaged})" if damaged in self.b.flags else "")
-        value = getattr(self.b, metric.column)
+        value = metric.of(self.b)
         return "not measured in B" if value is None else f"{metric.column} is {value} in B"
 
 
@@ -106,7 +82,8 @@ class Change:
 
     def _told(self, half_width: float | None) -> str:
         said = self.metric.shown(self.difference.value, half_width, "+")
-        if self.relative is None or not self.a.mean or self.metric.column == "top1":  # percent of percent would confuse
+        percent = self.metric.quantity == "percent"  # percent of percent would confuse
+        if self.relative is None or not self.a.mean or percent:
             return said
         width = None if half_width is None else 100 * half_width / self.a.mean
         return f"{said} ({plus_minus(self.relative, width, 1, '+')} %)"
@@ -182,7 +159,7 @@ def _device(record: Record) -> str:
 
 def value(record: Record, metric: Metric) -> float | None:
     """None where the trial is not done, or the value is no number."""
-    found = getattr(record, metric.column) if record.status == "done" else None
+    found = metric.of(record) if record.status == "done" else None
     return found if found is not None and math.isfinite(found) else None
 
 
@@ -191,7 +168,7 @@ def _cells(pairs: list[Pair]) -> list[Cell]:
     found = rows(pair.a for pair in pairs)
     alike = [[by_id[record.trial_id] for record in row] for row in found]
     columns = []
-    for metric in METRICS:
+    for metric in COMPARED:
         changes = [_change(members, metric) for members in alike]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])

@@ -3,14 +3,13 @@
 Pure; scipy and the published figures are imported where they are used: counting trials needs neither.
 """
 
-import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from mixbench.results.metrics import METRICS, QUALITY, Metric
 from mixbench.results.rows import device, keys, rows, told_apart
 from mixbench.results.statistics import Interval, interval
 from mixbench.run.flags import written
@@ -85,8 +84,22 @@ class SummaryRow(BaseModel):
         """What it was tested on, in words: accuracies on other images are not set against these."""
         return self.dataset if self.split == "test" else f"{self.dataset} (validation split)"
 
+    @property
+    def quality(self) -> float | None:
+        """Its mean over the seeds."""
+        return getattr(self, f"{QUALITY.column}_mean")
+
+    @property
+    def quality_std(self) -> float | None:
+        return getattr(self, f"{QUALITY.column}_std")
+
+    @property
+    def quality_ci95(self) -> float | None:
+        return getattr(self, f"{QUALITY.column}_ci95")
+
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
+_SUMMED_UP = [metric for metric in METRICS if metric.column in SUMMARY_COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,12 @@ class Group:
     def published(self) -> list["PublishedFigure"]:
         return [each.figure for each in self.agreements]
 
+    def value(self, metric: Metric) -> float | None:
+        """Of all its trials together."""
+        if metric.is_quality:
+            return self.row.quality
+        return getattr(self.row, metric.column) if metric in _SUMMED_UP else metric.summed_up(self.records)
+
 
 def groups(records: list[Record]) -> list[Group]:
     """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
@@ -116,31 +135,23 @@ def groups(records: list[Record]) -> list[Group]:
 
 def _group(key: str, records: list[Record], settings: str) -> Group:
     first = records[0]
-    top1 = interval(record.top1 for record in records if record.status == "done")
-    found = _agreements(records, top1)
+    quality = interval(QUALITY.of(record) for record in records if record.status == "done")
+    found = _agreements(records, quality)
     row = SummaryRow.model_validate(
-        first.model_dump(include=set(SummaryRow.model_fields) - {"params", "macs"})
+        first.model_dump(include=set(SummaryRow.model_fields) - {metric.column for metric in _SUMMED_UP})
         | {
             "train_batch_size": _first(record.train_batch_size for record in records),
             "infer_batch_size": _first(record.infer_batch_size for record in records),
             "device": device(records),
             "settings": settings,
             "split": first.details.trial.recipe.split,
-            "n_seeds": top1.n,
-            "top1_mean": top1.mean,
-            "top1_std": top1.std,
-            "top1_ci95": top1.half_width,
-            "params": _first(record.params for record in records),
-            "macs": _first(record.macs for record in records),
-            "infer_samples_per_sec": _median(record.infer_samples_per_sec for record in records),
-            "train_samples_per_sec": _median(record.train_samples_per_sec for record in records),
-            "peak_memory_bytes": _largest(record.peak_memory_bytes for record in records),
+            "n_seeds": quality.n,
+            f"{QUALITY.column}_mean": quality.mean,
+            f"{QUALITY.column}_std": quality.std,
+            f"{QUALITY.column}_ci95": quality.half_width,
             "flags": written(dict.fromkeys(flag for record in records for flag in record.flags)),
-            "infer_step_cv": _largest(record.infer_step_cv for record in records),
-            "train_step_cv": _largest(record.train_step_cv for record in records),
-            "timed_steps": sum(record.timed_steps or 0 for record in records) or None,
-            "infer_joules_per_image": _median(record.infer_joules_per_image for record in records),
         }
+        | {metric.column: metric.summed_up(records) for metric in _SUMMED_UP}
         | _said(found)
     )
     return Group(key, row, records, found)
@@ -190,8 +201,9 @@ def _said(agreements: list["Agreement"]) -> dict[str, Any]:
 def _mark_pareto(rows: list[SummaryRow]) -> None:
     by_images: dict[str, list[tuple[SummaryRow, tuple[float, int, int]]]] = {}
     for row in rows:
-        if row.top1_mean is not None and row.macs is not None and row.params is not None:
-            by_images.setdefault(row.images, []).append((row, (-row.top1_mean, row.macs, row.params)))
+        if row.quality is not None and row.macs is not None and row.params is not None:
+            costs = QUALITY.cost(row.quality), row.macs, row.params
+            by_images.setdefault(row.images, []).append((row, costs))
     for members in by_images.values():
         front: list[tuple[float, int, int]] = []
         for costs in sorted({costs for _, costs in members}):  # only what comes before can beat what comes after
@@ -201,18 +213,5 @@ def _mark_pareto(rows: list[SummaryRow]) -> None:
             row.pareto = costs in front
 
 
-def _finite(values: Iterable[Any]) -> list[Any]:
-    return [value for value in values if value is not None and math.isfinite(value)]
-
-
 def _first(values: Iterable[Any]) -> Any:
     return next((value for value in values if value is not None), None)
-
-
-def _largest(values: Iterable[Any]) -> Any:
-    return max(_finite(values), default=None)
-
-
-def _median(values: Iterable[Any]) -> float | None:
-    finite = _finite(values)
-    return statistics.median(finite) if finite else None

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from mixbench.errors import RequestError, cut
-from mixbench.results.side_by_side import METRICS, Change, Metric, SideBySide, value
+from mixbench.results.metrics import COMPARED, Metric
+from mixbench.results.side_by_side import Change, SideBySide, value
 
 _WRITTEN = re.compile(r"(?P<sign>[+-])(?P<size>\d+(?:\.\d+)?)(?P<percent>%?)")
 _ROUNDING = 1e-9
@@ -32,9 +33,9 @@ class Limit:
 def parse(text: str) -> Limit:
     """`train_samples_per_sec:-5%`, `top1:-0.5`, `peak_memory_bytes:+10%`.  Raises RequestError."""
     column, _, written = (part.strip() for part in text.partition(":"))
-    metric = next((each for each in METRICS if each.column == column), None)
+    metric = next((each for each in COMPARED if each.column == column), None)
     if metric is None:
-        columns = ", ".join(each.column for each in METRICS)
+        columns = ", ".join(each.column for each in COMPARED)
         raise RequestError(f"--fail-below {cut(text)!r}: METRIC:CHANGE is wanted, METRIC being one of {columns}")
     found = _WRITTEN.fullmatch(written)
     sign = "-" if metric.more_is_better else "+"

@@ -40,7 +40,7 @@ def copied(page: Page, form: str) -> str:
 
 @pytest.mark.parametrize(
     ("column", "key", "best_first"),
-    [("params", 2, False), ("macs", 3, False), ("infer", 4, True)],
+    [("params", 2, False), ("macs", 3, False), ("throughput", 4, True)],
 )
 def test_a_click_sorts_the_best_first_and_another_turns_it_round(
     page: Page, column: str, key: int, best_first: bool

@@ -13,7 +13,7 @@ from mixbench.report.figures.seeds import strips
 from mixbench.report.figures.speedup import strong, weak
 from mixbench.report.figures.svg import STYLE
 from mixbench.report.row_names import by_images, looks, names
-from mixbench.report.tradeoffs import PRICES
+from mixbench.results.metrics import PRICES
 from mixbench.results.tables import Tables
 from mixbench.system.files import file_name
 

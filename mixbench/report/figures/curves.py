@@ -12,6 +12,7 @@ from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
 from mixbench.report.figures.scatter import accuracy
 from mixbench.report.figures.svg import INK, Mark
+from mixbench.results.metrics import QUALITY
 from mixbench.results.summary import Group
 from mixbench.run.parts import Epoch
 
@@ -21,7 +22,7 @@ MOST_EPOCHS = 120  # points drawn of one curve
 
 @dataclass(frozen=True)
 class Curve:
-    """Top-1 by epoch: the mean, the lowest and the highest of all seeds."""
+    """Quality by epoch: the mean, the lowest and the highest of all seeds."""
 
     epochs: list[int]
     mean: list[float]
@@ -41,7 +42,7 @@ def curves(scene: Scene) -> Drawing | None:
     found = [(name, key, row, curve) for name, key, row, curve in drawn if curve is not None]
     if not found:
         return None
-    found.sort(key=lambda item: -(item[2].top1_mean or 0))
+    found.sort(key=lambda item: QUALITY.cost(item[2].quality))
     far = _range([epochs for group in scene.groups for epochs in _epochs(group)]).thinned()
     shown = found[:MOST_CURVES]
     columns = min(4, len(shown))
@@ -61,13 +62,13 @@ def curves(scene: Scene) -> Drawing | None:
         dot = "o" if len(near.epochs) == 1 else None  # a line needs two epochs
         panel.plot(near.epochs, near.mean, color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
         panel.set_title(numbers.middle(name, 30), fontsize=8)
-        panel.text(0.98, 0.06, numbers.percent(row), transform=panel.transAxes, ha="right", fontsize=8)
+        panel.text(0.98, 0.06, numbers.quality(row), transform=panel.transAxes, ha="right", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("test top-1 (%)", fontsize=9)
+    figure.supylabel(f"test {QUALITY.axis_label}", fontsize=9)
     notes = [
         "Test accuracy by epoch. Line: mean over seeds. Coloured band: lowest to highest seed. "
         "Grey: the range of all models. The number is the last epoch's mean "
@@ -86,7 +87,7 @@ def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
     by_epoch: dict[int, list[float]] = {}
     for epochs in tops:
         for epoch in epochs:
-            by_epoch.setdefault(epoch.epoch, []).append(epoch.top1)
+            by_epoch.setdefault(epoch.epoch, []).append(QUALITY.of(epoch))
     if not by_epoch:
         return None
     values = [by_epoch[epoch] for epoch in sorted(by_epoch)]
@@ -96,11 +97,8 @@ def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
 def _range(tops: Sequence[Sequence[Epoch]]) -> Curve:
     """Of all curves, each a straight line between the epochs that it was evaluated after: they may not be the same."""
     at = sorted({epoch.epoch for epochs in tops for epoch in epochs})
-    lines = [
-        np.interp(at, [epoch.epoch for epoch in epochs], [epoch.top1 for epoch in epochs], left=np.nan, right=np.nan)
-        for epochs in tops
-        if epochs
-    ]
+    points = [([epoch.epoch for epoch in epochs], [QUALITY.of(epoch) for epoch in epochs]) for epochs in tops if epochs]
+    lines = [np.interp(at, xs, ys, left=np.nan, right=np.nan) for xs, ys in points]
     return Curve(at, *(of(lines, axis=0).tolist() for of in (np.nanmean, np.nanmin, np.nanmax)))
 
 

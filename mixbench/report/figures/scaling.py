@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
 from mixbench.report.figures.svg import INK, Mark
+from mixbench.results.metrics import INFERENCE
 from mixbench.results.summary import Group
 from mixbench.suite.axes import point
 
@@ -53,7 +54,7 @@ def batches(scene: Scene) -> Drawing | None:
     axes = figure.subplots()
     marks = draw(axes, found, scene, Quantity("batch", lambda line: line.speeds, _images))
     axis(axes, {x for line in found for x in line.xs}, "batch size")
-    axes.set_ylabel("inference throughput (images/s)")
+    axes.set_ylabel(INFERENCE.axis_label)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate_tick(value)))
@@ -63,7 +64,7 @@ def batches(scene: Scene) -> Drawing | None:
 
 
 def _images(value: float) -> str:
-    return f"{numbers.rate(value)} images/s"
+    return f"{numbers.rate(value)} {INFERENCE.unit}"
 
 
 def lines(

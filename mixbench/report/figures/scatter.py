@@ -18,7 +18,8 @@ from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend, settle
 from mixbench.report.figures.svg import INK, Mark
 from mixbench.report.row_names import seeds
-from mixbench.report.tradeoffs import Price, front
+from mixbench.report.tradeoffs import front
+from mixbench.results.metrics import QUALITY, Metric
 from mixbench.results.summary import Group, SummaryRow
 
 WIDE = 8  # from this many times the smallest value on, ticks are those of a log axis; else any round ones
@@ -40,19 +41,19 @@ class Point:
     key: str
     group: Group
     x: float
-    top1: float
+    quality: float
 
     @property
     def row(self) -> SummaryRow:
         return self.group.row
 
 
-def scatter(scene: Scene, price: Price) -> Drawing | None:
+def scatter(scene: Scene, price: Metric) -> Drawing | None:
     """None where fewer than two rows can be compared."""
     points = [
-        Point(name, key, group, x, group.row.top1_mean)
+        Point(name, key, group, x, group.row.quality)
         for group, name, key in scene.rows()
-        if group.row.top1_mean is not None and (x := price.of(group))
+        if group.row.quality is not None and (x := group.value(price))
     ]
     if len(points) < 2:
         return None
@@ -61,75 +62,78 @@ def scatter(scene: Scene, price: Price) -> Drawing | None:
     devices = {point.row.device for point in points} if price.of_device else set()
     stairs = [] if len(devices) > 1 else _draw_front(axes, front([point.group for point in points], price), price)
     _draw_points(axes, points, scene)
-    means = [point.top1 for point in points]
+    means = [point.quality for point in points]
     ends = [end for point in points for end in _bar(point, means)]
     axes.set_ylim(*_with_room(min(ends), max(ends)))
     _price_axis(axes, [point.x for point in points], price)
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
-    notes = ["Better is up and to the left." if price.lower_is_better else "Better is up and to the right."]
+    up, right = "up" if QUALITY.more_is_better else "down", "right" if price.more_is_better else "left"
+    notes = [f"Better is {up} and to the {right}."]
     notes.append("Dashed: the Pareto front." if stairs else "Of several devices: there is no front across them.")
-    if any(point.row.top1_ci95 is not None for point in points):
+    if any(point.row.quality_ci95 is not None for point in points):
         notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
     _label_points(figure, axes, points, stairs)
+    whole = numbers.FORMATS[price.quantity].whole
     hover = [
-        Mark(f"{point.name}: {accuracy(point.row)}, {price.shown(point.x)} {price.unit}", point.key) for point in points
+        Mark(f"{point.name}: {accuracy(point.row)}, {whole(point.x)} {price.behind}", point.key) for point in points
     ]
     return drawing(
-        figure, scene, price.name, "figures", f"accuracy against {price.axis}", notes, {"points": hover}
+        figure, scene, price.key, "figures", f"accuracy against {price.axis_label}", notes, {"points": hover}
     )  # fmt: skip
 
 
 def published(scene: Scene) -> Drawing | None:
     """Our accuracy over the paper's; None where no row has both."""
     points = [
-        Point(name, key, group, group.row.top1_published, group.row.top1_mean)
+        Point(name, key, group, group.row.top1_published, group.row.quality)
         for group, name, key in scene.rows()
-        if group.row.top1_mean is not None and group.row.top1_published is not None
+        if group.row.quality is not None and group.row.top1_published is not None
     ]
     if not points:
         return None
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
-    means = [value for point in points for value in (point.x, point.top1)]
+    means = [value for point in points for value in (point.x, point.quality)]
     ends = [*means, *(end for point in points for end in _bar(point, means))]
     limits = _with_room(min(ends), max(ends))
     axes.plot(limits, limits, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.5)
     _draw_points(axes, points, scene)
-    axes.set(xlim=limits, ylim=limits, xlabel="published top-1 (%)", ylabel="our top-1 (%)")
+    axes.set(xlim=limits, ylim=limits, xlabel=f"published {QUALITY.axis_label}", ylabel=f"our {QUALITY.axis_label}")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
     _label_points(figure, axes, points)
     hover = [
         Mark(
-            f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} %, "
+            f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} {QUALITY.unit}, "
             f"difference {numbers.apart(point.row)}",
             point.key,
         )
         for point in points
     ]
     notes = ["On the dashed line both agree; above it ours is better."]
-    if any(point.row.top1_ci95 is not None for point in points):
+    if any(point.row.quality_ci95 is not None for point in points):
         notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
     return drawing(figure, scene, "published", "figures", "ours against published", notes, {"points": hover})
 
 
 def accuracy(row: SummaryRow) -> str:
     """With its 95 % interval, as everywhere."""
-    return f"{numbers.percent(row)} % ({seeds(row)})"
+    return f"{numbers.quality(row)} {QUALITY.unit} ({seeds(row)})"
 
 
 def _bar(point: Point, means: Sequence[float]) -> tuple[float, float]:
     """The ends of a point's bar, as far as a figure shows them: bars of two seeds may be wider than all else."""
     room = BAR_ROOM * max(max(means) - min(means), 1.0)
-    low, high = max(0.0, min(means) - room), min(100.0, max(means) + room)
-    width = point.row.top1_ci95 or 0.0
-    return max(low, point.top1 - width), min(high, point.top1 + width)
+    most = 100.0 if QUALITY.quantity == "percent" else math.inf
+    low, high = max(0.0, min(means) - room), min(most, max(means) + room)
+    width = point.row.quality_ci95 or 0.0
+    return max(low, point.quality - width), min(high, point.quality + width)
 
 
 def _is_cut(point: Point, means: Sequence[float]) -> bool:
     low, high = _bar(point, means)
-    return high - low < 2 * (point.row.top1_ci95 or 0.0) - 1e-9
+    return high - low < 2 * (point.row.quality_ci95 or 0.0) - 1e-9
 
 
 def _with_room(low: float, high: float) -> tuple[float, float]:
@@ -137,56 +141,57 @@ def _with_room(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _draw_front(axes: Axes, best: Sequence[Group], price: Price) -> list[tuple[float, float]]:
+def _draw_front(axes: Axes, best: Sequence[Group], price: Metric) -> list[tuple[float, float]]:
     """The stairs that no row is above, from the first to the last of the front: returns their corners."""
-    stairs = sorted((price.of(group) or 0.0, group.row.top1_mean or 0.0) for group in best)
-    where: Literal["pre", "post"] = "post" if price.lower_is_better else "pre"
+    stairs = sorted((group.value(price) or 0.0, group.row.quality or 0.0) for group in best)
+    where: Literal["pre", "post"] = "pre" if price.more_is_better else "post"
     axes.step(*zip(*stairs, strict=True), where=where, color=INK, alpha=0.45, linewidth=0.9, linestyle=(0, (4, 3)))
     inner = [
-        (after[0], before[1]) if price.lower_is_better else (before[0], after[1]) for before, after in pairwise(stairs)
+        (before[0], after[1]) if price.more_is_better else (after[0], before[1]) for before, after in pairwise(stairs)
     ]
     return [corner for pair in zip_longest(stairs, inner) for corner in pair if corner]
 
 
 def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
     """Marks and error bars."""
-    table = pd.DataFrame([{"family": point.row.family, "x": point.x, "top1": point.top1} for point in points])
+    table = pd.DataFrame([{"family": point.row.family, "x": point.x, "quality": point.quality} for point in points])
     families, look = families_of([point.group for point in points], scene.look), scene.look
     for family in families:
         spread = [
-            (point.x, point.top1, point.row.top1_ci95)
+            (point.x, point.quality, point.row.quality_ci95)
             for point in points
-            if point.row.family == family and point.row.top1_ci95 is not None
+            if point.row.family == family and point.row.quality_ci95 is not None
         ]
         if spread:
             xs, ys, errors = zip(*spread, strict=True)
             axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=look[family].colour, elinewidth=1)
     sns.scatterplot(
-        table, x="x", y="top1", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
+        table, x="x", y="quality", hue="family", style="family", hue_order=families, style_order=families, ax=axes,
         palette={family: look[family].colour for family in families}, legend=False, s=42, linewidth=0.5, edgecolor=INK,
         markers={family: look[family].marker for family in families}, zorder=3, gid="points",
     )  # fmt: skip
-    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylabel(f"test {QUALITY.axis_label}")
 
 
-def _price_axis(axes: Axes, values: list[float], price: Price) -> None:
+def _price_axis(axes: Axes, values: list[float], price: Metric) -> None:
+    written = numbers.FORMATS[price.quantity]
     room = max(1.1, (max(values) / min(values)) ** 0.12)
     low, high = min(values) / room, max(values) * room
     axes.set_xscale("log")
     if max(values) >= WIDE * min(values):
         decades = math.log10(max(values) / min(values))
-        inside = [value for value in price.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
+        inside = [value for value in written.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
         several = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
         axes.xaxis.set_major_locator(several or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
     else:
-        unit = next((unit for unit in reversed(price.units) if max(values) >= unit), price.units[0])
+        unit = next((unit for unit in reversed(written.units) if max(values) >= unit), written.units[0])
         round_ones = [tick * unit for tick in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low / unit, high / unit)]
         axes.xaxis.set_major_locator(FixedLocator([tick for tick in round_ones if low <= tick <= high]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: price.tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: written.tick(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(low, high)
-    axes.set_xlabel(f"{price.axis}, log scale")
+    axes.set_xlabel(f"{price.axis_label}, log scale")
 
 
 def _label_points(
@@ -197,7 +202,9 @@ def _label_points(
     `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
     """
     settle(figure)
-    spans = [(point.x, point.top1 + sign * (point.row.top1_ci95 or 0.0)) for point in points for sign in (-1, 0, 1)]
+    spans = [
+        (point.x, point.quality + sign * (point.row.quality_ci95 or 0.0)) for point in points for sign in (-1, 0, 1)
+    ]
     low, spot, high = axes.transData.transform(spans).reshape(-1, 3, 2).swapaxes(0, 1)
     taken = np.concatenate([np.hstack([spot - 5, spot + 5]), np.hstack([low - 1, high + 1])])  # x0 y0 x1 y1
     if len(lines) > 1:
@@ -205,10 +212,10 @@ def _label_points(
         ends = np.stack([corners[:-1], corners[1:]])
         taken = np.concatenate([taken, np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])])
     room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
-    for point in sorted(points, key=lambda point: (not point.row.pareto, -point.top1))[:MOST_LABELS]:
+    for point in sorted(points, key=lambda point: (not point.row.pareto, -point.quality))[:MOST_LABELS]:
         for dx, dy, ha, va in LABEL_PLACES:
             text = axes.annotate(
-                numbers.middle(point.name, 30), (point.x, point.top1), (dx, dy),
+                numbers.middle(point.name, 30), (point.x, point.quality), (dx, dy),
                 textcoords="offset points", ha=ha, va=va, fontsize=7.5, in_layout=False,
             )  # fmt: skip
             box = text.get_window_extent()

@@ -6,6 +6,7 @@ from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
 from mixbench.report.figures.scatter import accuracy
 from mixbench.report.figures.svg import INK, Mark
+from mixbench.results.metrics import QUALITY
 
 MOST_STRIPS = 40
 
@@ -13,13 +14,13 @@ MOST_STRIPS = 40
 def strips(scene: Scene) -> Drawing | None:
     """The best first; None where no row has two seeds."""
     found = [
-        (group, name, key, numbers.finite([r.top1 for r in group.records if r.status == "done"]))
+        (group, name, key, numbers.finite([QUALITY.of(r) for r in group.records if r.status == "done"]))
         for group, name, key in scene.rows()
-        if group.row.top1_mean is not None
+        if group.row.quality is not None
     ]
     if not any(len(values) > 1 for *_, values in found):
         return None
-    found.sort(key=lambda item: -(item[0].row.top1_mean or 0.0))
+    found.sort(key=lambda item: QUALITY.cost(item[0].row.quality))
     shown = found[:MOST_STRIPS]
     figure = blank(4.5, 0.9 + 0.24 * len(shown))
     axes = figure.subplots()
@@ -29,13 +30,13 @@ def strips(scene: Scene) -> Drawing | None:
             values, [index] * len(values), s=30, color=look.colour, marker=look.marker, alpha=0.8, linewidth=0.4,
             edgecolor=INK, gid=f"strip-{index}", zorder=3,
         )  # fmt: skip
-        axes.plot([group.row.top1_mean or 0.0] * 2, [index - 0.36, index + 0.36], color=INK, linewidth=1.2, zorder=2)
+        axes.plot([group.row.quality or 0.0] * 2, [index - 0.36, index + 0.36], color=INK, linewidth=1.2, zorder=2)
     axes.set_yticks(range(len(shown)), [numbers.middle(name, 26) for _, name, _, _ in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.06)
-    axes.set_xlabel("test top-1 (%)")
+    axes.set_xlabel(f"test {QUALITY.axis_label}")
     notes = ["A mark for each seed, a bar at their mean; the most accurate model on top."]
     if len(found) > len(shown):
         notes.append(f"The best {len(shown)} of {len(found)} are shown.")

@@ -16,6 +16,7 @@ from mixbench.report.findings import findings
 from mixbench.report.leaderboard import MOST_BASELINES, board
 from mixbench.report.models import anchors, models
 from mixbench.report.row_names import looks
+from mixbench.results.metrics import OF_TRIALS, QUALITY
 from mixbench.results.tables import Tables
 from mixbench.system.content import content
 from mixbench.system.words import plural
@@ -39,6 +40,8 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
         models=models(tables),
+        quality=QUALITY,
+        trial_metrics=OF_TRIALS,
         anchors=anchors(tables),
         places=overview.environments(tables.records),
         origins=overview.origins(tables),

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from mixbench.errors import RequestError
+from mixbench.results.metrics import IN_ALL
 from mixbench.results.tables import Tables
 from mixbench.run.record import Record
 from mixbench.suite.axes import AXES
@@ -17,7 +18,6 @@ from mixbench.suite.axes import AXES
 FILE = "events.out.tfevents.mixbench"
 """TensorBoard reads the files that have `tfevents` in their names."""
 CURVES = {"top1": "test/top1", "top5": "test/top5", "test_loss": "test/loss", "train_loss": "train/loss", "lr": "lr"}
-RESULTS = ("top1", "params", "macs", "infer_samples_per_sec", "train_samples_per_sec")
 
 
 def tensorboard(tables: Tables) -> dict[str, bytes]:
@@ -54,7 +54,7 @@ def _events(record: Record) -> bytes:
         "learning_rate": recipe.optimizer.lr,
         "weight_decay": recipe.optimizer.weight_decay,
     }
-    results = {f"result/{name}": value for name in RESULTS if (value := getattr(record, name)) is not None}
+    results = {f"result/{each.column}": value for each in IN_ALL if (value := each.of(record)) is not None}
     events = [Event(wall_time=began, file_version="brain.Event:2")]
     events.append(Event(wall_time=began, summary=hparams_pb(settings, record.trial_id, began)))
     for step, seconds, values in [*_curve(record), (record.epochs or 0, record.train_seconds or 0.0, results)]:

@@ -80,11 +80,11 @@ def _speed(name: str, group: Group) -> dict[str, Any] | None:
 
 def _accuracy(name: str, group: Group) -> dict[str, Any] | None:
     row = group.row
-    if row.top1_mean is None:
+    if row.quality is None:
         return None
     known = [each.top5 for each in group.records if each.status == "done" and each.top5 is not None]
     finite = [top5 for top5 in known if math.isfinite(top5)]
-    top1, top5 = round(row.top1_mean, 3), round(fmean(finite), 3) if finite else math.nan
+    top1, top5 = round(row.quality, 3), round(fmean(finite), 3) if finite else math.nan
     values = [row.image_size, top1, round(100 - top1, 3), top5, round(100 - top5, 3), _scaled(row.params, 1e6)]
     return dict(zip(ACCURACIES, [name, *values], strict=True))
 

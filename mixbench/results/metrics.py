@@ -1,0 +1,186 @@
+"""The metrics: all that is measured of a trial, and how it is called, written and summed up over seeds.
+
+Tables, figures, comparisons and the terminal read this table: a new metric is a field of Record and a row of METRICS.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from mixbench.results.statistics import plus_minus
+from mixbench.run.parts import Epoch
+from mixbench.run.record import COLUMNS, Record
+
+Quantity = Literal["percent", "loss", "count", "rate", "seconds", "milliseconds", "bytes", "share", "joules"]
+"""What kind of number it is, which says how it is written."""
+Where = Literal["all", "page", "trials", "files"]
+"""In all tables; in the page's alone; in the page's table of trials alone; in results.csv, and in details, alone."""
+OverSeeds = Literal["mean", "median", "largest", "first", "sum", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """`column`: its field in Record.  `of_device`: it says nothing about another device's.
+
+    `key` is for links and file names, `name` for sentences and axes.  `title` heads a table's column, `under` stands
+    beneath it; `brief` heads one of a terminal.  `unit`: in headings, empty where each cell has its own (12.5 M,
+    1.5 GiB); `behind`: what follows a value in a sentence.
+
+    `over_seeds`: how a row of the summary takes it from its trials.  The mean, with its interval, is of a quality: what
+    a model is trained for, that rows are ranked by, and that is compared over seeds.
+
+    `compared`: by `mixbench compare`, in units of `scale`, to `decimals` where no interval supports fewer.  `drawn`: in
+    a figure, as what quality is paid for with.
+    """
+
+    column: str
+    title: str
+    quantity: Quantity
+    more_is_better: bool | None
+    where: Where = "files"
+    of_device: bool = False
+    over_seeds: OverSeeds = ""
+    key: str = ""
+    name: str = ""
+    brief: str = ""
+    unit: str = ""
+    under: str = ""
+    behind: str = ""
+    axis: str = ""
+    compared: bool = False
+    scale: int = 1
+    decimals: int = 2
+    drawn: bool = False
+
+    @property
+    def is_quality(self) -> bool:
+        return self.over_seeds == "mean"
+
+    @property
+    def better(self) -> Literal["high", "low"]:
+        return "high" if self.more_is_better else "low"
+
+    @property
+    def heading(self) -> str:
+        """On one line: "Inference (images/s)"."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def axis_label(self) -> str:
+        """ "inference throughput (images/s)", "training time" """
+        return self.axis or (f"{self.name} ({self.unit})" if self.unit else self.name)
+
+    def of(self, measured: Record | Epoch) -> Any:
+        """Its value; a quality is one of each epoch, too."""
+        return getattr(measured, self.column)
+
+    def cost(self, value: float | None) -> float:
+        """The less the better, for sorting the best first; infinite where there is no value."""
+        if value is None:
+            return math.inf
+        return -value if self.more_is_better else value
+
+    def shown(self, value: float | None, half_width: float | None = None, sign: Literal["", "+"] = "") -> str:
+        """In a comparison: to the digits that the interval supports."""
+        if value is None:
+            return ""
+        width = None if half_width is None else half_width / self.scale
+        return plus_minus(value / self.scale, width, self.decimals, sign)
+
+    def summed_up(self, records: Iterable[Record]) -> Any:
+        """One value for trials that differ in their seed alone; None where none has one."""
+        values = (self.of(record) for record in records)
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if self.quantity == "seconds":
+            known = [value for value in known if value > 0]  # given weights were only evaluated: nothing took this time
+        return _OVER_SEEDS[self.over_seeds](known) if known else None
+
+
+_OVER_SEEDS: dict[str, Callable[[list[Any]], Any]] = {
+    "median": median, "largest": max, "first": lambda values: values[0], "sum": lambda values: sum(values) or None,
+}  # fmt: skip
+
+METRICS = [
+    Metric(
+        column="top1", key="top1", name="top-1", title="Top-1", brief="top-1 %", unit="%", under="%", behind="%",
+        quantity="percent", more_is_better=True, over_seeds="mean", where="all", compared=True,
+    ),
+    Metric(
+        column="params", key="params", name="parameters", title="Params", brief="params", behind="parameters",
+        quantity="count", more_is_better=False, over_seeds="first", where="all", drawn=True,
+    ),
+    Metric(
+        column="macs", key="macs", name="MACs", title="MACs", brief="MACs", under="per image", behind="MACs",
+        axis="MACs per image", quantity="count", more_is_better=False, over_seeds="first", where="all", drawn=True,
+    ),
+    Metric(
+        column="infer_samples_per_sec", key="throughput", name="inference throughput", title="Inference",
+        brief="infer img/s", unit="images/s", under="images/s", behind="images/s", quantity="rate",
+        more_is_better=True, of_device=True, over_seeds="median", where="all", compared=True, decimals=1, drawn=True,
+    ),
+    Metric(
+        column="train_samples_per_sec", key="training", name="training throughput", title="Training",
+        brief="train img/s", unit="images/s", under="images/s", behind="images/s", quantity="rate",
+        more_is_better=True, of_device=True, over_seeds="median", where="all", compared=True, decimals=1,
+    ),
+    Metric(
+        column="train_seconds", key="time", name="training time", title="Training", under="time",
+        behind="of training", quantity="seconds", more_is_better=False, of_device=True, over_seeds="median",
+        where="page", drawn=True,
+    ),
+    Metric(
+        column="peak_memory_bytes", key="memory", name="peak memory", title="Memory", brief="memory MB", under="peak",
+        behind="at the peak", quantity="bytes", more_is_better=False, of_device=True, over_seeds="largest",
+        where="page", compared=True, scale=10**6, decimals=1, drawn=True,
+    ),
+    Metric(column="top5", title="Top-5", unit="%", under="%", quantity="percent", more_is_better=True, where="trials"),
+    Metric(column="test_loss", title="Test loss", quantity="loss", more_is_better=False, where="trials"),
+    Metric(column="train_loss", title="Train loss", quantity="loss", more_is_better=False, where="trials"),
+    Metric(column="flops", title="FLOPs", under="2 × MACs", quantity="count", more_is_better=False),
+    Metric(column="macs_ptflops", title="MACs", under="ptflops", quantity="count", more_is_better=False),
+    Metric(column="activations", title="Activations", quantity="count", more_is_better=False),
+    Metric(
+        column="infer_step_ms_p50", title="Step", under="p5, p50, p95, ms", quantity="milliseconds",
+        more_is_better=False, of_device=True, where="trials",
+    ),
+    *(
+        Metric(
+            column=f"{step}_step_ms_p{percent}", title=f"{title} step, p{percent}", unit="ms", quantity="milliseconds",
+            more_is_better=False, of_device=True,
+        )
+        for step, title, percents in (("infer", "Inference", (5, 95)), ("train", "Training", (5, 50, 95)))
+        for percent in percents
+    ),
+    *(
+        Metric(
+            column=f"{step}_step_cv", title=f"{title} step, CV", quantity="share", more_is_better=False, of_device=True,
+            over_seeds="largest",
+        )
+        for step, title in (("infer", "Inference"), ("train", "Training"))
+    ),
+    Metric(column="timed_steps", title="Timed steps", quantity="count", more_is_better=None, over_seeds="sum"),
+    Metric(
+        column="device_memory_bytes", title="Device memory", quantity="bytes", more_is_better=False, of_device=True
+    ),
+    Metric(
+        column="infer_joules_per_image", title="Energy", unit="J/image", quantity="joules", more_is_better=False,
+        of_device=True, over_seeds="median",
+    ),
+]  # fmt: skip
+SETTINGS = ("epochs", "train_batch_size", "infer_batch_size")
+"""Columns of numbers that may be empty, and are none: a suite asked for them."""
+
+IN_ALL = [metric for metric in METRICS if metric.where == "all"]
+[QUALITY] = [metric for metric in METRICS if metric.is_quality]
+PRICES = [metric for metric in METRICS if metric.where in ("all", "page") and not metric.is_quality]
+"""What quality is paid for with."""
+_LIKE_RESULTS = sorted(METRICS, key=lambda metric: COLUMNS.index(metric.column))
+COMPARED = [metric for metric in _LIKE_RESULTS if metric.compared]
+OF_TRIALS = [metric for metric in _LIKE_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
+"""What differs from trial to trial of one model."""
+_BY_COLUMN = {metric.column: metric for metric in METRICS}
+PARAMS, MACS, INFERENCE, TRAINING = (
+    _BY_COLUMN[column] for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec")
+)
