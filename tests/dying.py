@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixbench.measure import accuracy
-from mixbench.train import checkpoint, loop
+from mixbench.train import checkpoint, checkpoint_files, classification, loop
 from mixbench.train import engine as building
 from mixbench.zoo.registry import register_model
 
@@ -73,12 +72,12 @@ def replace(source: Path, target: Path) -> None:
     pass_by(f"after {kind}")
 
 
-def write(path: Path, state: dict[str, Any]) -> str:
+def write_state(path: Path, state: dict[str, Any]) -> str:
     if moment == "refuse" and torch.distributed.get_rank() == int(rank):
         seen["refuse"] += 1
         if seen["refuse"] == int(count):
             raise OSError(ENOSPC, os.strerror(ENOSPC))
-    digest = checkpoint_write(path, state)
+    digest = checkpoint_write_state(path, state)
     if moment == "write":
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -95,7 +94,8 @@ def rmtree(path: Path, **options: Any) -> None:
 
 
 if "DIARY" in os.environ:
-    os_replace, shutil_rmtree, checkpoint_write = os.replace, shutil.rmtree, checkpoint._write
-    os.replace, shutil.rmtree, checkpoint._write = replace, rmtree, write  # type: ignore[assignment]
+    os_replace, shutil_rmtree, checkpoint_write_state = os.replace, shutil.rmtree, checkpoint_files.write_state
+    os.replace, shutil.rmtree = replace, rmtree  # type: ignore[assignment]
+    vars(checkpoint)["write_state"] = write_state
     loop.train_step = then(loop.train_step, "step")
-    vars(accuracy)["autocast"] = then(building.autocast, "evaluate")
+    vars(classification)["autocast"] = then(building.autocast, "evaluate")

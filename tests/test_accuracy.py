@@ -16,6 +16,7 @@ from mixbench.measure import accuracy
 from mixbench.measure.timed_model import Pools, Subject
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
+from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World
 from mixbench.train.engine import MEMORY_FORMATS, build_model, make_engine
 from mixbench.train.schedule import lr_share
@@ -127,7 +128,7 @@ def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_o
     # the label's logit is outdone by as many others as its rank says
     logits = -((torch.arange(classes) + (ranks - labels)[:, None]) % classes).float()
     images = Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels)
-    scores = accuracy.evaluate(Known(logits), trial, images, world)
+    scores = evaluate(Known(logits), trial, images, world)
     assert scores["top1"] == pytest.approx(100 * 3 / 8) and scores["top5"] == pytest.approx(top5)
     assert scores["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
 

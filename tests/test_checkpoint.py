@@ -27,6 +27,7 @@ from mixbench.train import engine as building
 from mixbench.train import loop
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.distributed import World
+from mixbench.train.save_times import SaveTimes
 from mixbench.train.schedule import lr_share
 from tests.trials import RECIPE, SMALL, plan_trials
 
@@ -380,7 +381,7 @@ def test_checkpoints_come_by_the_clock_or_at_the_end_of_epochs_or_never(
     assert names(Checkpointing(minutes=0, epochs=2), stop=12) == ["step-00000008-ended"]
     assert names(ALWAYS, stop=4) == ["step-00000003"]
     last = small_trial(tmp_path, Checkpointing(epochs=3), recipe={"epochs": 3})
-    assert not Checkpoints(At(tmp_path), last, world).due_after(3), "the record is next"
+    assert not SaveTimes(last, world).due_after_epoch(3), "the record is next"
 
 
 @pytest.mark.parametrize("checkpoint", [ALWAYS, Checkpointing(minutes=0, epochs=1)], ids=["steps", "epochs"])

@@ -18,10 +18,9 @@ from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
-from mixbench.train.checkpoint import Position
 from mixbench.train.distributed import connect
 from mixbench.train.engine import build_model, make_engine
-from mixbench.train.loop import train_epoch, train_step
+from mixbench.train.loop import fit, train_step
 from mixbench.zoo.registry import create_model
 from tests import small_sets
 
@@ -100,8 +99,7 @@ def test_the_cifar_suites_recipe_is_the_usual_loop_at_each_of_30_steps(
     monkeypatch.setattr("mixbench.train.loop.train_step", noted)
     engine = make_engine(build_model(trial, world), trial, world)
     loader = TrainLoader(images, trial.data, trial.recipe.augment, BATCH, world.rank, world.size)
-    for epoch in range(trial.recipe.epochs):
-        train_epoch(engine, trial, loader, world, Position(epoch))
+    fit(engine, None, trial, loader, images, world, lambda *_: None)
     theirs = usual_losses(trial, images)
     assert len(ours) == len(theirs) == STEPS
     assert ours == pytest.approx(theirs, abs=1e-4)

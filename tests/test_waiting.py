@@ -14,11 +14,11 @@ from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
-from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.distributed import World
 from mixbench.train.ema import make_average
 from mixbench.train.engine import build_model, make_engine
-from mixbench.train.loop import train_epoch
+from mixbench.train.loop import fit
 from tests.trials import RECIPE, SMALL, plan_trials
 
 aten = torch.ops.aten
@@ -84,7 +84,10 @@ def train_under(watch: Watch, trial: Trial, data: Splits, world: World, run: Run
     )
     loader.watch, loader.on_host = watch, None if average is None else average.n_averaged
     checkpoints = Checkpoints(run, trial, world)
-    return train_epoch(engine, trial, loader, world, Position(), average, checkpoints)[0]
+    losses: list[float] = []
+    fit(engine, average, trial, loader, data.test, world, lambda _, loss, __: losses.append(loss), checkpoints)
+    [loss] = losses
+    return loss
 
 
 WAYS: list[tuple[str, dict[str, Any]]] = [

@@ -1,109 +1,104 @@
-"""An epoch, step by step."""
+"""The training loop: epochs, steps, evaluation, checkpoints, from the first step to the learning curve."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from mixbench.data.loader import TrainLoader
+from mixbench.data.split import Part
+from mixbench.data.store import Images
 from mixbench.errors import TrialError
+from mixbench.run.parts import Epoch
 from mixbench.suite.recipe import Recipe
 from mixbench.suite.trial import Trial
-from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.system.signals import Stopped
+from mixbench.train.checkpoint import Checkpoints
+from mixbench.train.classification import evaluate, training_loss
 from mixbench.train.distributed import World
 from mixbench.train.ema import follow
 from mixbench.train.engine import as_input
-from mixbench.train.schedule import lr_share
+from mixbench.train.schedule import learning_rate
+from mixbench.train.state import Position
+
+Report = Callable[[int, float, float], None]
+"""Called after each epoch: its number from 1, the mean training loss, images per second since the last evaluation."""
+NO_STEP = torch.iinfo(torch.int64).max
 
 
-def train_epoch(
+def fit(
     engine: Any,
+    average: AveragedModel | None,
     trial: Trial,
     loader: TrainLoader,
+    test: Images | Part,
     world: World,
-    position: Position,
-    average: AveragedModel | None = None,
+    report: Report,
     checkpoints: Checkpoints | None = None,
-) -> tuple[float, float]:
-    """Train from `position` to the end of its epoch: the mean training loss, and the last step's learning rate.
+) -> list[Epoch]:
+    """Train by the trial's recipe, from its newest checkpoint on, and return the learning curve; collective.
 
-    `average` follows the weights from step to step.  What saving takes is none of the position's seconds.
-    Raises TrialError where the loss or a weight is no longer a number, or a checkpoint cannot be written.
+    `average` follows the weights from step to step, and is evaluated in their place.  The seconds of the curve are
+    those of training alone, without evaluating and saving.  No step waits for the device: losses stay there until the
+    epoch ends or a checkpoint is due.
+
+    Raises TrialError where a loss or a weight is not finite or a checkpoint cannot be written or restored, and Stopped,
+    after saving, where the job was told to end.
     """
-    pieces, rates = trial.recipe.gradient_accumulation, _Rates(trial.recipe, loader, position.epoch)
-    losses = _Losses(position, world, rates)
-    engine.train()
-    began = time.perf_counter() - position.seconds
-    for index, (images, targets) in enumerate(loader.epoch(trial.seed, position.epoch, pieces, position.step)):
-        rates.set(engine, position.step)
-        share = len(targets) * world.size * pieces / loader.batch_size(position.step)
-        losses.add(train_step(engine, trial, images, targets, share), len(targets))
-        if index % pieces < pieces - 1:
-            continue
-        position.step += 1
-        if average is not None:
-            follow(average, engine.module)
-        if checkpoints is not None and checkpoints.due(step := rates.before + position.step):
-            losses.check(engine.module)
-            position.seconds = time.perf_counter() - began
-            checkpoints.save(engine, average, position, step)
-            began = time.perf_counter() - position.seconds
-    loss = losses.check(engine.module) / loader.images(pieces)
-    position.seconds = time.perf_counter() - began
-    return loss, rates.of(position.step - 1)
+    recipe, pieces = trial.recipe, trial.recipe.gradient_accumulation
+    steps_per_epoch = loader.steps(pieces)
+    position = checkpoints.load(engine, average) if checkpoints else Position()
 
+    while position.epoch < recipe.epochs:
+        engine.train()
+        steps_before = position.epoch * steps_per_epoch
+        position.loss_sum = position.loss_sum.to(world.device)
+        bad_step = torch.tensor(NO_STEP, device=world.device)  # the epoch's first whose loss was not finite
+        began = time.perf_counter() - position.seconds
 
-class _Rates:
-    """The learning rates of an epoch's steps; `before` is the number of steps before it."""
+        for index, (images, targets) in enumerate(loader.epoch(trial.seed, position.epoch, pieces, position.step)):
+            lr = learning_rate(recipe, steps_before + position.step, steps_per_epoch)
+            for group in engine.optimizer.param_groups:
+                group["lr"] = lr
+            share = len(targets) * world.size * pieces / loader.batch_size(position.step)
+            loss = train_step(engine, trial, images, targets, share)
+            position.loss_sum = position.loss_sum + loss * len(targets)
+            bad_step = torch.where(loss.isfinite(), bad_step, bad_step.clamp(max=position.step))
+            if index % pieces < pieces - 1:
+                continue  # the gradients of this batch's other pieces are still to come
+            position.step += 1
+            if average is not None:
+                follow(average, engine.module)
 
-    def __init__(self, recipe: Recipe, loader: TrainLoader, epoch: int):
-        self.recipe, self.epoch = recipe, epoch
-        self.per_epoch = loader.steps(recipe.gradient_accumulation)
-        self.before, self.steps = epoch * self.per_epoch, recipe.epochs * self.per_epoch
+            if checkpoints and checkpoints.times.due_after_step(steps_before + position.step):
+                finite_loss(engine.module, position, bad_step, recipe, steps_per_epoch, world)
+                position.seconds = time.perf_counter() - began
+                checkpoints.save(engine, average, position, steps_before + position.step)
+                if checkpoints.times.stopping:
+                    raise Stopped
+                began = time.perf_counter() - position.seconds
 
-    def of(self, step: int) -> float:
-        share = lr_share(self.recipe.schedule, self.before + step, self.steps, self.per_epoch)
-        return self.recipe.optimizer.lr * share
+        loss_sum = finite_loss(engine.module, position, bad_step, recipe, steps_per_epoch, world)
+        position.seconds = time.perf_counter() - began
+        train_loss = loss_sum / loader.images(pieces)
+        last_lr = learning_rate(recipe, steps_before + position.step - 1, steps_per_epoch)
+        epoch, evaluated = position.epoch + 1, position.curve[-1].epoch if position.curve else 0
+        samples_per_sec = (epoch - evaluated) * loader.images(pieces) / position.seconds
 
-    def set(self, engine: Any, step: int) -> None:
-        for group in engine.optimizer.param_groups:
-            group["lr"] = self.of(step)
+        if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
+            scores = evaluate(average or engine, trial, test, world)
+            point = Epoch(epoch=epoch, lr=last_lr, train_loss=train_loss, seconds=position.seconds, **scores)
+            position.curve.append(point)
+            position.seconds = 0.0
+        position.epoch, position.step, position.loss_sum = epoch, 0, torch.zeros(())
+        report(epoch, train_loss, samples_per_sec)
 
-    def place(self, step: int) -> str:
-        """A step as a person would name it, with its learning rate."""
-        epochs = f"epoch {self.epoch + 1} of {self.recipe.epochs}"
-        return f"at step {step + 1} of {self.per_epoch}, {epochs}, lr {self.of(step):.3g}"
-
-
-class _Losses:
-    """An epoch's training loss, summed in its position; on the device, so that no step waits for it."""
-
-    FINE = torch.iinfo(torch.int64).max
-
-    def __init__(self, position: Position, world: World, rates: _Rates):
-        self.position, self.world, self.rates = position, world, rates
-        position.loss_sum = torch.as_tensor(position.loss_sum, dtype=torch.float32, device=world.device)
-        self.wrong = torch.tensor(self.FINE, device=world.device)
-
-    def add(self, loss: Tensor, images: int) -> None:
-        self.position.loss_sum = self.position.loss_sum + loss * images
-        self.wrong = torch.where(loss.isfinite(), self.wrong, self.wrong.clamp(max=self.position.step))
-
-    def check(self, model: nn.Module) -> float:
-        """The sum over all ranks' images.  Raises TrialError for the first step whose loss was no number.
-
-        Or for the last one, whose gradients no loss followed, where it left weights that are none.
-        """
-        total = float(self.world.sum(torch.as_tensor(self.position.loss_sum).clone()))
-        wrong = -int(self.world.max(-self.wrong))
-        if wrong < self.FINE:
-            raise TrialError(f"the training loss is {total} {self.rates.place(wrong)}")
-        if self.world.any(not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all()):
-            raise TrialError(f"a weight is no number {self.rates.place(self.position.step - 1)}")
-        return total
+        if checkpoints and checkpoints.times.due_after_epoch(epoch):
+            checkpoints.save(engine, average, position, epoch * steps_per_epoch)
+    return position.curve
 
 
 def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
@@ -113,7 +108,29 @@ def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share
     which DeepSpeed takes the plain mean: 1 where all are equally large.
     """
     logits = engine(as_input(images, trial)).float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=trial.recipe.label_smoothing)
+    loss = training_loss(logits, targets, trial.recipe)
     engine.backward(loss * share)
     engine.step()
     return loss.detach()
+
+
+def finite_loss(
+    model: nn.Module, position: Position, bad_step: Tensor, recipe: Recipe, steps_per_epoch: int, world: World
+) -> float:
+    """The epoch's training loss so far, summed over the images of all ranks; collective, and waits for the device.
+
+    Raises TrialError for the first step whose loss was not finite, or for the last step where it left weights that are
+    not: no loss has been computed with them yet.
+    """
+
+    def place(step: int) -> str:
+        lr = learning_rate(recipe, position.epoch * steps_per_epoch + step, steps_per_epoch)
+        return f"at step {step + 1} of {steps_per_epoch}, epoch {position.epoch + 1} of {recipe.epochs}, lr {lr:.3g}"
+
+    total = float(world.sum(position.loss_sum.clone()))
+    first_bad = -int(world.max(-bad_step))
+    if first_bad < NO_STEP:
+        raise TrialError(f"the training loss is {total} {place(first_bad)}")
+    if world.any(not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all()):
+        raise TrialError(f"a weight is no number {place(position.step - 1)}")
+    return total

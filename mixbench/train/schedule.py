@@ -1,9 +1,15 @@
-"""The learning rate of each step, as a share of the optimizer's."""
+"""The learning rate of each step."""
 
 import math
 from itertools import pairwise
 
-from mixbench.suite.recipe import Schedule
+from mixbench.suite.recipe import Recipe, Schedule
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step, counted from the run's first."""
+    share = lr_share(recipe.schedule, step, recipe.epochs * steps_per_epoch, steps_per_epoch)
+    return recipe.optimizer.lr * share
 
 
 def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:

@@ -1,26 +1,34 @@
-"""A training at one moment as plain data: weights, optimizer, average, loss scale, random numbers."""
+"""A training at one moment as plain data: its position, weights, optimizer, average, loss scale, random numbers."""
 
-import io
 import random
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-
-def unpickled(contents: bytes) -> dict[str, Any]:
-    """Of DeepSpeed's own classes only those that its optimizers' states hold."""
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
-        return torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
+from mixbench.run.parts import Epoch
 
 
-def states(engine: Any, average: AveragedModel | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What all ranks share, and what is this rank's own.
+@dataclass
+class Position:
+    """How far a training is: `step` global batches into epoch `epoch` (both from 0).  Only `fit` changes it.
+
+    loss_sum: the training loss of this rank's images of the epoch so far, on the device.
+    seconds: training time since the last point of `curve`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    curve: list[Epoch] = field(default_factory=list)
+
+
+def capture(engine: Any, average: AveragedModel | None, position: Position) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what all ranks share, what is this rank's own).
 
     ZeRO's optimizers hold each rank's share of the optimizer's state, and of the weights.
     """
@@ -34,16 +42,19 @@ def states(engine: Any, average: AveragedModel | None) -> tuple[dict[str, Any], 
         "scaler": scaler.state_dict() if scaler else None,
         "average": average.state_dict() if average is not None else None,
         "steps": (engine.global_steps, engine.global_samples, engine.skipped_steps, engine.micro_steps),
+        "position": (position.epoch, position.step, position.seconds),
+        "curve": [asdict(epoch) for epoch in position.curve],
     }
     own = {
         "optimizer": optimizer if divided else None,
         "random": _random_state(),
+        "loss_sum": position.loss_sum,
     }
     return shared, own
 
 
-def restore(engine: Any, average: AveragedModel | None, shared: dict[str, Any], own: dict[str, Any]) -> None:
-    """The reverse of `states`, as DeepSpeed's load_checkpoint dispatches it."""
+def restore(engine: Any, average: AveragedModel | None, shared: dict[str, Any], own: dict[str, Any]) -> Position:
+    """The reverse of `capture`, as DeepSpeed's load_checkpoint dispatches it.  Raises where it does not fit."""
     engine.module.load_state_dict(shared["module"], strict=not engine.zero_optimization_partition_weights())
     if engine.zero_optimization():
         parts: list[Any] = [None] * engine.seq_dp_world_size
@@ -56,7 +67,10 @@ def restore(engine: Any, average: AveragedModel | None, shared: dict[str, Any], 
     if average is not None:
         average.load_state_dict(shared["average"])
     engine.global_steps, engine.global_samples, engine.skipped_steps, engine.micro_steps = shared["steps"]
+    epoch, step, seconds = shared["position"]
+    position = Position(epoch, step, seconds, own["loss_sum"], [Epoch(**point) for point in shared["curve"]])
     _set_random_state(own["random"])
+    return position
 
 
 def _random_state() -> dict[str, Any]:

@@ -25,15 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mixbench.data import store
 from mixbench.data.loader import TrainLoader
-from mixbench.measure.accuracy import evaluate
 from mixbench.measure.recorder import environment
 from mixbench.run.folder import Run
 from mixbench.suite.load import load
 from mixbench.suite.trial import Checkpointing, Trial
-from mixbench.train.checkpoint import Checkpoints, Position
+from mixbench.train import loop
+from mixbench.train.checkpoint import Checkpoints
+from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World, connect
 from mixbench.train.engine import build_model, make_engine
-from mixbench.train.loop import train_epoch, train_step
 from tests.benchmarks.table import Line
 
 TRIAL_SECONDS, PART, GIB = 600, 10, 2**30
@@ -43,10 +43,16 @@ def tenth(images: store.Images) -> store.Images:
     return store.Images(images.images[::PART], images.labels[::PART])
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    action()  # an epoch's loss, the scores, what is written: each ends with numbers on the host
-    return time.perf_counter() - began
+def timed(action: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """The same action, whose seconds are noted; it ends with numbers on the host, or on the disk."""
+
+    def wrapped(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = action(*arguments)
+        seconds.append(time.perf_counter() - began)
+        return result
+
+    return wrapped
 
 
 def shares(training: float, evaluating: float, saving: float) -> tuple[float, float]:
@@ -64,7 +70,7 @@ def kept_for_backward(engine: Any, trial: Trial, loader: TrainLoader) -> int:
         return tensor
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        train_step(engine, trial, *next(loader.epoch(trial.seed, 0)))
+        loop.train_step(engine, trial, *next(loader.epoch(trial.seed, 0)))
     weights = {parameter.untyped_storage().data_ptr() for parameter in engine.module.parameters()}
     return sum(size for pointer, size in sizes.items() if pointer not in weights)
 
@@ -74,16 +80,13 @@ def measured(trial: Trial, data: store.Splits, world: World, run: Run, rounds: i
     train, test = tenth(data.train), tenth(data.test)
     engine = make_engine(build_model(trial, world), trial, world)
     loader = TrainLoader(train, trial.data, trial.recipe.augment, trial.recipe.global_batch_size, 0, 1)
-    checkpoints = Checkpoints(run, trial, world)
-    times: list[list[float]] = []
-    for step in range(rounds + 1):
-        position = Position()
-        each: list[Callable[[], Any]] = [
-            lambda position=position: train_epoch(engine, trial, loader, world, position),  # type: ignore[misc]
-            lambda: evaluate(engine, trial, test, world),
-            lambda position=position, step=step: checkpoints.save(engine, None, position, step + 1),  # type: ignore[misc]
-        ]
-        times.append([seconds(action) for action in each])
+    recipe = trial.recipe.model_copy(update={"epochs": rounds + 2, "evaluate_every": 1})  # the last epoch saves nothing
+    trial = trial.model_copy(update={"recipe": recipe, "checkpoint": Checkpointing(minutes=0, epochs=1)})
+    checkpoints, evaluating, saving = Checkpoints(run, trial, world), list[float](), list[float]()
+    vars(loop)["evaluate"] = timed(evaluate, evaluating)
+    vars(checkpoints)["save"] = timed(checkpoints.save, saving)
+    curve = loop.fit(engine, None, trial, loader, test, world, lambda *_: None, checkpoints)
+    times = [list(each) for each in zip([point.seconds for point in curve], evaluating, saving, strict=False)]
     return times[1:], kept_for_backward(engine, trial, loader)  # the first warms up
 
 
