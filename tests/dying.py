@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mixbench.train import checkpoint, checkpoint_files, classification, loop
-from mixbench.train import engine as building
+from mixbench.train.model import autocast
 from mixbench.zoo.registry import register_model
 
 seen: Counter[str] = Counter()
@@ -98,4 +98,4 @@ if "DIARY" in os.environ:
     os.replace, shutil.rmtree = replace, rmtree  # type: ignore[assignment]
     vars(checkpoint)["write_state"] = write_state
     loop.train_step = then(loop.train_step, "step")
-    vars(classification)["autocast"] = then(building.autocast, "evaluate")
+    vars(classification)["autocast"] = then(autocast, "evaluate")

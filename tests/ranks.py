@@ -12,7 +12,8 @@ from mixbench.suite.trial import Trial
 from mixbench.train import loop
 from mixbench.train.classification import evaluate
 from mixbench.train.distributed import connect
-from mixbench.train.engine import build_model, make_engine
+from mixbench.train.engine import make_engine
+from mixbench.train.model import build_model
 
 
 def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:

@@ -18,7 +18,8 @@ from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
 from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World
-from mixbench.train.engine import MEMORY_FORMATS, build_model, make_engine
+from mixbench.train.engine import make_engine
+from mixbench.train.model import MEMORY_FORMATS, build_model
 from mixbench.train.schedule import lr_share
 from mixbench.zoo.registry import create_model
 from tests.trials import RECIPE, SMALL, plan_trials

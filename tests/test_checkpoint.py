@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from mixbench.measure import accuracy
 from mixbench.run.claim import Claim, Taken
 from mixbench.run.flags import Kind
 from mixbench.run.folder import Run, complete
+from mixbench.run.parts import Epoch
 from mixbench.suite.trial import Checkpointing, Trial
-from mixbench.train import engine as building
+from mixbench.system.signals import Stop, Stopped
 from mixbench.train import loop
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.distributed import World
+from mixbench.train.engine import make_engine
+from mixbench.train.model import build_model
 from mixbench.train.save_times import SaveTimes
 from mixbench.train.schedule import lr_share
 from tests.trials import RECIPE, SMALL, plan_trials
@@ -115,6 +119,31 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert notes == [] and rest <= steps - steps * 2 // 3 + 2, "it did not begin anew"
 
 
+def test_a_job_that_is_told_to_end_saves_after_the_step_at_hand_and_goes_on_from_there(
+    tmp_path: Path, world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, stop, taken = small_trial(tmp_path, Checkpointing()), Stop(), count(1)
+    train_step = loop.train_step
+
+    def step(*arguments: Any) -> Tensor:
+        if next(taken) == 27:
+            stop.signal = "SIGTERM"
+        return train_step(*arguments)
+
+    def trained(name: str, world: World) -> list[Epoch]:
+        checkpoints = Checkpoints(At(tmp_path / name), trial, world)
+        curve = accuracy.measure(trial, digits, world, lambda *_: None, None, checkpoints).epochs
+        return [replace(point, seconds=0.0) for point in curve]
+
+    undisturbed = trained("whole", world)
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(Stopped):
+        trained("stopped", replace(world, stop=stop))
+    assert [path.name for path in complete(tmp_path / "stopped" / "checkpoint")] == ["step-00000027"]
+    assert trained("stopped", replace(world, stop=Stop())) == undisturbed
+    assert next(taken) == 41, "each of the 40 steps was taken once"
+
+
 def folder(parent: Path, name: str) -> Path:
     path = parent / name
     path.mkdir()
@@ -155,8 +184,8 @@ def test_a_damaged_checkpoint_is_set_aside_named_and_not_used(
     run = Run(tmp_path / "run")
     run.trial_folder(trial.id).mkdir(parents=True)
     good = interrupted(trial, run.trial_folder(trial.id), measured).parent
-    model = building.build_model(trial, world)
-    engine = building.make_engine(model, trial, world)
+    model = build_model(trial, world)
+    engine = make_engine(model, trial, world)
     rng, harmless = random.Random(0), 0
     for index in range(60):
         copy = tmp_path / str(index) / "checkpoint"

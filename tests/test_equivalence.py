@@ -19,8 +19,9 @@ from mixbench.suite.datasets import find_dataset
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import connect
-from mixbench.train.engine import build_model, make_engine
+from mixbench.train.engine import make_engine
 from mixbench.train.loop import fit, train_step
+from mixbench.train.model import build_model
 from mixbench.zoo.registry import create_model
 from tests import small_sets
 

@@ -19,9 +19,10 @@ from mixbench.suite.recipe import Optimizer, Recipe, Schedule
 from mixbench.suite.trial import Trial
 from mixbench.system.precision import products
 from mixbench.train.distributed import World, connect
-from mixbench.train.ema import follow, make_average
-from mixbench.train.engine import build_model, deepspeed_config, make_engine
+from mixbench.train.ema import make_average, update_average
+from mixbench.train.engine import deepspeed_config, make_engine
 from mixbench.train.loop import train_step
+from mixbench.train.model import build_model
 from mixbench.train.optimizer import make_optimizer
 from mixbench.train.schedule import lr_share
 from mixbench.zoo.registry import create_model
@@ -311,7 +312,7 @@ def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
                 expected[name] = 0.75 * expected[name] + 0.25 * value if step else value.clone()
             else:
                 value.add_(7 * step)  # BatchNorm's count of batches
-        follow(average, model)
+        update_average(average, model)
         torchs.update_parameters(model)
         assert largest_difference(average.state_dict(), torchs.state_dict()) == 0
     averaged = average.module.state_dict()

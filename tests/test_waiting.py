@@ -17,8 +17,9 @@ from mixbench.suite.trial import Trial
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.distributed import World
 from mixbench.train.ema import make_average
-from mixbench.train.engine import build_model, make_engine
+from mixbench.train.engine import make_engine
 from mixbench.train.loop import fit
+from mixbench.train.model import build_model
 from tests.trials import RECIPE, SMALL, plan_trials
 
 aten = torch.ops.aten

@@ -1,4 +1,4 @@
-"""Accuracy: a training run by the trial's recipe, the whole test set after each epoch or every so many."""
+"""The accuracy part of a record: train by the trial's recipe, or load given weights, and evaluate."""
 
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World
 from mixbench.train.ema import make_average
-from mixbench.train.engine import build_model, make_engine
+from mixbench.train.engine import make_engine
 from mixbench.train.loop import Report, fit
+from mixbench.train.model import build_model
 from mixbench.zoo.weights import load, save
 
 

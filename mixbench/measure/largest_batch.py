@@ -11,7 +11,7 @@ from mixbench.measure.timed_model import give_back_memory
 from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.train.distributed import World
-from mixbench.train.engine import as_input, autocast, build_model
+from mixbench.train.model import as_input, autocast, build_model
 
 CPU_BYTES = 1 << 30
 """Taken for a device's memory on a CPU, whose own has no edge that one could go up to and come back from."""

@@ -12,8 +12,9 @@ from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.system.precision import set_products
 from mixbench.train.distributed import World
-from mixbench.train.engine import as_input, build_model, make_engine
+from mixbench.train.engine import make_engine
 from mixbench.train.loop import train_step
+from mixbench.train.model import as_input, build_model
 
 Kind = Literal["inference", "training"]
 POOL_CACHES = 2

@@ -13,7 +13,7 @@ from mixbench.errors import TrialError
 from mixbench.suite.recipe import Recipe
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
-from mixbench.train.engine import as_input, autocast
+from mixbench.train.model import as_input, autocast
 
 EVALUATION_BATCH = {"cuda": 512, "cpu": 128}
 """Images at a time.  A CPU's caches hold few: SplitMixer-I 64/4 takes a quarter longer with 512 images."""

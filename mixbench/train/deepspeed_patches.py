@@ -1,4 +1,4 @@
-"""What DeepSpeed does in a step for nothing, left out: small kernels by the dozen, and waits for the device."""
+"""Patches that leave out of DeepSpeed's steps what they do in vain: dozens of small kernels, waits for the device."""
 
 from functools import partial
 from typing import Any
@@ -10,23 +10,24 @@ from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
 
 
-def spare(engine: Any, trial: Trial, world: World) -> None:
-    """Have the engine's steps ask for no number of the device, and a lone process send itself no gradients.
+def patch_steps(engine: Any, trial: Trial, world: World) -> None:
+    """Make the engine's steps never wait for the device, and a single process exchange no gradients with itself.
 
-    DeepSpeed asks whether gradients are finite, and skips the step in silence where one is not; here the next loss, or
-    a weight, is no number either, which the training names (in amp-fp16 torch's scaler skips the step, as it should).
-    ZeRO's optimizers are left to their settings, with which 1 and 2 ask nothing where nothing is clipped.  What is
-    left, of torch: in amp-fp16 the scaler asks for timm's LAMB and Lion, once a step; of DeepSpeed 0.19.8, a step:
+    DeepSpeed waits to see if the gradients are finite, and silently skips the step where they are not.  Here the step
+    is taken, and the loop stops at the next loss or weight, which is not finite either (in amp-fp16 torch's scaler
+    skips the step, as it should).  ZeRO's optimizers are only configured: stages 1 and 2 do not wait unless they clip.
 
-    - 1 and 2 that clip: is_invalid_grad_norm, in unscale_and_clip_grads for each group of parameters, and but for bf16
-      in step once more; on a GPU a number is copied for each group's norm (mask_nan_or_inf_with_val_inplace) besides;
-    - 3: is_invalid_grad_norm in step, once; on a GPU also a copy for each group's norm (get_grad_norm_direct), a stream
-      at each backward's end (independent_gradient_partition_epilogue) and, in a lone process, one for all weights that
-      are fetched (NoGatherHandle.wait).
+    Waits that remain in each step: in amp-fp16, one of torch's scaler for timm's LAMB and Lion; in DeepSpeed 0.19.8:
+
+    - stages 1 and 2 that clip: is_invalid_grad_norm in unscale_and_clip_grads, for each group of parameters, and again
+      in step except in bf16; on a GPU also a copy for each group's norm (mask_nan_or_inf_with_val_inplace);
+    - stage 3: is_invalid_grad_norm in step; on a GPU also a copy for each group's norm (get_grad_norm_direct), for a
+      stream at the end of each backward (independent_gradient_partition_epilogue) and, in a single process, for all
+      fetched weights (NoGatherHandle.wait).
     """
     weights, largest = list(engine.module.parameters()), trial.recipe.clip_grad_norm
     if trial.recipe.zero_stage:
-        # 0.19.8 has a key for it in its configuration, which earlier versions refuse; an attribute they pass over
+        # 0.19.8 has a key for it in its configuration, which earlier versions refuse; they ignore an attribute
         engine.optimizer.compute_grad_norm = bool(largest)
         return
     if world.size == 1:
@@ -40,9 +41,9 @@ def spare(engine: Any, trial: Trial, world: World) -> None:
 
 @torch.no_grad()
 def undo_first_step(optimizer: Any) -> None:
-    """Take back the step that DeepSpeed's optimizer for bf16 without ZeRO takes when it is made, on gradients of zero.
+    """Undo the step, with zero gradients, that DeepSpeed's bf16 optimizer without ZeRO takes when it is created.
 
-    It decays weights and counts for Adam's moments, which no other precision does.
+    It would decay the weights and count as a step of Adam's, as in no other precision.
     """
     torch._foreach_copy_(_masters(optimizer), _weights(optimizer))
     optimizer.optimizer.state.clear()
@@ -55,12 +56,12 @@ def _weights(optimizer: Any) -> list[Any]:
 
 
 def _masters(optimizer: Any) -> list[Any]:
-    """The fp32 weights that bf16's are rounded from."""
+    """The fp32 weights, of which the bf16 weights are rounded copies."""
     return [master for group in optimizer.fp32_groups for master in group]
 
 
 def _fill_gradients(weights: list[nn.Parameter]) -> None:
-    """Zeros for weights that no gradient came to, as they have them where several processes exchange them."""
+    """Zero gradients for weights without one, as they get where several processes exchange gradients."""
     for weight in weights:
         if weight.grad is None and weight.requires_grad:
             weight.grad = torch.zeros_like(weight)
@@ -70,7 +71,7 @@ def _fill_gradients(weights: list[nn.Parameter]) -> None:
 def _step_masters(optimizer: Any, largest: float) -> None:
     """A step of DeepSpeed's FP16_UnfusedOptimizer, whose loss scale is 1 in bf16: fp32 masters, bf16 weights.
 
-    All weights have gradients by now.
+    Every weight has a gradient by now.
     """
     weights, masters = _weights(optimizer), _masters(optimizer)
     try:
@@ -80,7 +81,7 @@ def _step_masters(optimizer: Any, largest: float) -> None:
         optimizer._global_grad_norm = nn.utils.clip_grad_norm_(masters, largest, foreach=True) if largest else None
         optimizer.optimizer.step()
         torch._foreach_copy_(weights, masters)
-    finally:  # of memory that ran out, too: what is timed next is to find it free
+    finally:  # also when memory ran out: what is timed next needs it free
         for master in masters:
             master.grad = None
     optimizer._update_scale(False)  # counts the steps

@@ -1,4 +1,4 @@
-"""The processes that measure one trial together: who this one is, and what they say to each other."""
+"""The processes that measure one trial together: this one's rank and device, and collectives over all of them."""
 
 import ctypes
 import json
@@ -26,7 +26,7 @@ _environment: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that run a trial, and its device.  `stop`: where it can be told to end."""
+    """This process's rank among those that run a trial, and its device.  `stop` is set where it is told to end."""
 
     rank: int
     size: int
@@ -50,11 +50,11 @@ class World:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so."""
+        """True where any rank's flag is."""
         return flag if self.size == 1 else bool(self.max(torch.tensor(float(flag), device=self.device)))
 
     def gather(self, value: Any) -> list[Any]:
-        """What every rank gives, in rank order, on every rank."""
+        """Every rank's value, in rank order, on every rank."""
         values: list[Any] = [value] * self.size
         if self.size > 1:
             torch.distributed.all_gather_object(values, value)
@@ -65,7 +65,7 @@ class World:
             torch.distributed.barrier()
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Rank 0's buffers (BatchNorm's running statistics) everywhere."""
+        """Send rank 0's buffers (BatchNorm's running statistics) to every rank."""
         if self.size > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -80,10 +80,10 @@ def connect(
     address: str = "localhost",
     stop: Stop | None = None,
 ) -> World:
-    """Join the other ranks through torch.distributed, as DeepSpeed's engine wants it, one process included.
+    """Join the other ranks through torch.distributed, which DeepSpeed's engine needs even in a single process.
 
-    Rank 0 listens on a free port of `address` and writes both to the file `meeting`; the others read it there, so that
-    no port can be taken by someone else in between.  Raises TimeoutError.
+    Rank 0 listens on a free port of `address` and then writes both to the file `meeting`, where the others read them:
+    no other program can take the port in between.  Raises TimeoutError.
     """
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
@@ -112,11 +112,10 @@ def connect(
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what tensors give back, for the next step's.
+    """Make glibc keep freed memory for the tensors of the next step; other C libraries stay as they are.
 
-    glibc returns the heap's top to the kernel whenever it can, and each page of it that a step takes anew costs a
-    fault: 88,000 a step of a SplitMixer-I 256/8 with 64 images, a tenth of its time.  Other C libraries stay as they
-    are.
+    glibc returns the top of the heap to the kernel whenever it can, and each page that the next step takes again costs
+    a fault: 88,000 a step of a SplitMixer-I 256/8 with 64 images, a tenth of its time.
     """
     trim_threshold, mmap_threshold = -1, -3  # malloc.h's M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
     with suppress(AttributeError):
@@ -144,10 +143,10 @@ def _store(meeting: Path, rank: int, size: int, address: str) -> TCPStore:
 
 
 def _listen(address: str, size: int, timeout: timedelta) -> TCPStore:
-    """A store on a port that nobody has, below the range from which the kernel takes those of outgoing connections."""
+    """A store on a free port, below the range from which the kernel takes ports for outgoing connections."""
     if size == 1:
         return TCPStore(address, 0, 1, is_master=True, timeout=timeout, wait_for_workers=False)
-    draw = random.SystemRandom()  # not the seeded one: two jobs on a node must not try the same ports
+    draw = random.SystemRandom()  # unseeded: two jobs on a node must not try the same ports
     for _ in range(200):
         with suppress(DistNetworkError):  # taken
             port = draw.randrange(FIRST_PORT, _first_ephemeral_port())

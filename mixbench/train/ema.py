@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which is evaluated in their place where a recipe asks for it."""
+"""The exponential moving average of a model's weights, evaluated in place of the weights where a recipe asks for it."""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,15 @@ from mixbench.suite.trial import Trial
 
 
 def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
-    """The average of a model's weights and buffers, None where the recipe wants none."""
+    """The average of a model's weights and buffers, None where the recipe asks for none."""
     if not trial.recipe.ema:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(trial.recipe.ema), use_buffers=True)
 
 
 @torch.no_grad()
-def follow(average: AveragedModel, model: nn.Module) -> None:
-    """AveragedModel.update_parameters to the bit, which at each step copies its counter to the device, and waits."""
+def update_average(average: AveragedModel, model: nn.Module) -> None:
+    """Do what AveragedModel.update_parameters does, to the bit; that one waits for the device, to copy its counter."""
     ours, theirs = _values(average.module), _values(model)
     if not average.n_averaged.item():  # it lies on the host
         torch._foreach_copy_(ours, theirs)

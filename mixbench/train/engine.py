@@ -1,40 +1,19 @@
-"""Training: DeepSpeed's engine at every size, its loop, the learning rate at each step."""
+"""DeepSpeed: its import, its engine around a model, its configuration for a recipe."""
 
-import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mixbench.suite.recipe import Recipe
 from mixbench.suite.trial import Trial
 from mixbench.system.precision import set_products
-from mixbench.train.deepspeed_patches import spare, undo_first_step
+from mixbench.train.deepspeed_patches import patch_steps, undo_first_step
 from mixbench.train.distributed import World
+from mixbench.train.model import AUTOCAST
 from mixbench.train.optimizer import make_optimizer
-from mixbench.zoo.registry import create_model
-
-AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-def build_model(trial: Trial, world: World) -> nn.Module:
-    """The trial's model with its seed's initial weights, on the device; what it draws later differs between ranks."""
-    seed_all(trial.seed)
-    model = create_model(trial.model, **trial.arguments).to(world.device)
-    seed_all(trial.seed + world.rank)
-    return model
-
-
-def seed_all(seed: int) -> None:
-    """torch's random numbers on all devices, and Python's and NumPy's, which a plugin's model may draw."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
@@ -45,7 +24,7 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
         model.compile()
     optimizer = make_optimizer(trial.recipe.optimizer, model)
     with warnings.catch_warnings(), _no_autocast_of_others():
-        warnings.simplefilter("ignore")  # of DeepSpeed's own doing
+        warnings.simplefilter("ignore")  # DeepSpeed's own
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
@@ -54,15 +33,15 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
         )
     if trial.precision == "bf16" and not trial.recipe.zero_stage:
         undo_first_step(engine.optimizer)
-    spare(engine, trial, world)
+    patch_steps(engine, trial, world)
     return engine
 
 
 @contextmanager
 def _no_autocast_of_others() -> Iterator[None]:
-    """DeepSpeed notes in its module that an engine computes in autocast: after one in amp-fp16, ZeRO scales all losses.
+    """Hide from a new engine that an earlier one computes in autocast; the earlier one finds its note again.
 
-    Engines that live on find the note again.
+    DeepSpeed notes it in a module's variable, for all engines: after one in amp-fp16, ZeRO would scale every loss.
     """
     from deepspeed.runtime import torch_autocast
 
@@ -74,7 +53,7 @@ def _no_autocast_of_others() -> Iterator[None]:
 
 
 def import_deepspeed() -> Any:
-    """deepspeed, without its chatter, and without its shared-memory collectives for CPUs.
+    """Import deepspeed quietly, and without its shared-memory collectives for CPUs.
 
     Those would be compiled with g++ at the first start (a minute), even for one process; gloo does the same work.
     """
@@ -103,24 +82,12 @@ def deepspeed_config(recipe: Recipe, precision: str, world_size: int) -> dict[st
         "zero_optimization": {"stage": recipe.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": precision == "bf16", "check_grad_overflow": False},  # the loss tells, without a wait
+        "bf16": {
+            "enabled": precision == "bf16",
+            "check_grad_overflow": False,
+        },  # the loss shows it
         "data_types": {"buffer_dtype": "bf16" if precision == "bf16" else None},
         "torch_autocast": {"enabled": precision in AUTOCAST, "dtype": AUTOCAST.get(precision, "bfloat16")},
         "steps_per_print": None,
-        "timers": {"throughput": {"enabled": False}},  # it waits for the device twice a step
+        "timers": {"throughput": {"enabled": False}},  # they wait for the device twice a step
     }
-
-
-def autocast(trial: Trial, world: World) -> torch.autocast:
-    """The context that DeepSpeed's engine computes in."""
-    enabled = trial.precision in AUTOCAST
-    return torch.autocast(world.device.type, getattr(torch, AUTOCAST.get(trial.precision, "bfloat16")), enabled)
-
-
-def as_input(images: Tensor, trial: Trial) -> Tensor:
-    """Images in the type and memory format that the trial's model computes in (autocast starts from fp32).
-
-    Convolutions follow the format of their input; the weights stay as they are, which DeepSpeed relies on.
-    """
-    dtype = torch.bfloat16 if trial.precision == "bf16" else torch.float32
-    return images.to(dtype=dtype, memory_format=MEMORY_FORMATS[trial.memory_format])

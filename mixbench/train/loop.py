@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, evaluation, checkpoints, from the first step to the learning curve."""
+"""The training loop: from a recipe's first step, or the newest checkpoint, to the learning curve."""
 
 import time
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from mixbench.system.signals import Stopped
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.classification import evaluate, training_loss
 from mixbench.train.distributed import World
-from mixbench.train.ema import follow
-from mixbench.train.engine import as_input
+from mixbench.train.ema import update_average
+from mixbench.train.model import as_input
 from mixbench.train.schedule import learning_rate
 from mixbench.train.state import Position
 
@@ -71,7 +71,7 @@ def fit(
                 continue  # the gradients of this batch's other pieces are still to come
             position.step += 1
             if average is not None:
-                follow(average, engine.module)
+                update_average(average, engine.module)
 
             if checkpoints and checkpoints.times.due_after_step(steps_before + position.step):
                 finite_loss(engine.module, position, bad_step, recipe, steps_per_epoch, world)

@@ -9,7 +9,7 @@ from mixbench.suite.recipe import Optimizer
 
 
 def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer with its groups of parameters.  LAMB clips nothing by itself: that is `clip_grad_norm`'s."""
+    """The recipe's optimizer for a model.  LAMB's own clipping is off: `clip_grad_norm` clips for all of them."""
     groups = _decayed_groups(model, options)
     shared: dict[str, Any] = dict(lr=options.lr, weight_decay=options.weight_decay)
     if options.name == "sgd":
@@ -24,7 +24,7 @@ def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimize
 
 
 def _decayed_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
-    """All parameters in one group, or those of one dimension in a second one without weight decay."""
+    """One group of all parameters, or a second one, without weight decay, for those of at most one dimension."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if options.decay_vectors:
         return [{"params": parameters}]

@@ -15,7 +15,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
     """The learning rate of step 0 … steps − 1 as a share of the optimizer's.
 
-    Positions count finished steps, so that piecewise_linear ends on its last point, as SplitMixer's notebook does.
+    piecewise_linear counts finished steps, so that it ends on its last point, as in SplitMixer's notebook.
     """
     if schedule.name == "constant":
         return 1.0
@@ -30,7 +30,7 @@ def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) ->
 
 
 def _one_cycle(schedule: Schedule, step: int, steps: int) -> float:
-    """torch's OneCycleLR with three phases off: it counts its phases in steps from 0 to `steps` - 1."""
+    """torch's OneCycleLR without its third phase; it counts the steps of its phases from 0 to `steps` - 1."""
     start = 1 / schedule.start_divisor
     top = max(0.0, schedule.rise * steps - 1)
     if step < top:

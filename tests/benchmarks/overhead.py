@@ -33,7 +33,8 @@ from mixbench.train import loop
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World, connect
-from mixbench.train.engine import build_model, make_engine
+from mixbench.train.engine import make_engine
+from mixbench.train.model import build_model
 from tests.benchmarks.table import Line
 
 TRIAL_SECONDS, PART, GIB = 600, 10, 2**30

@@ -45,8 +45,9 @@ from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
 from mixbench.system.host import installed
 from mixbench.train.distributed import World, connect
-from mixbench.train.engine import as_input, build_model, make_engine
+from mixbench.train.engine import make_engine
 from mixbench.train.loop import fit
+from mixbench.train.model import as_input, build_model
 from mixbench.train.optimizer import make_optimizer
 from tests.benchmarks.table import Line
 
