@@ -20,6 +20,7 @@ from mixbench.run import damage
 from mixbench.run.commands import commands
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
 from mixbench.system.checksum import with_checksums
@@ -63,12 +64,13 @@ def test_any_file_damaged_at_random_is_never_a_traceback_and_never_a_wrong_figur
         except RequestError as error:
             assert "plan.json" in str(error)
         assert files(run.folder) == before, "reading changes nothing"
-        moved = damage.set_all_aside(run)
+        moved = damage.set_all_aside(Inventory(run))
         assert sorted(files(run.folder).values()) == sorted(before.values()), "nothing is deleted"
         run.write_plan(TEXT, TRIALS)
         again = collect(run)
         assert again.damaged == [] and again.set_aside == len(moved)
-        assert [record.status for record in again.records].count("done") == sum(run.is_done(each) for each in TRIALS)
+        pending = Inventory(run).unfinished(TRIALS)
+        assert [record.status for record in again.records].count("done") == len(TRIALS) - len(pending)
         shutil.rmtree(run.folder)
     assert counted > 200
 
@@ -91,7 +93,7 @@ def test_what_lies_in_a_trials_folder_and_is_not_its_own_is_named_and_set_aside(
         path.write_bytes(texts.get(what, b"\xff"))
     [said] = collect(run).damaged
     assert said.startswith(f"trials/{TRIALS[0].id}/{name}") and "\n" not in said
-    assert damage.set_all_aside(run) == [path.with_name(f"{name}.damaged-1")]
+    assert damage.set_all_aside(Inventory(run)) == [path.with_name(f"{name}.damaged-1")]
     assert not path.exists() and path.with_name(f"{name}.damaged-1").exists()
     run.write_plan(TEXT, TRIALS)
     again = collect(run)
@@ -119,11 +121,11 @@ def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_aga
     assert files(run.folder) == before
     found = collect(run)
     assert (found.records[0].status, found.records[0].flags[-1:]) == ("pending", [Flag(Kind.NEWER_RECORD)])
-    assert len(found.damaged) == 1 and damage.set_all_aside(run) == [] and path.exists()
+    assert len(found.damaged) == 1 and damage.set_all_aside(Inventory(run)) == [] and path.exists()
     other = [*command, "--only", f"seed={found.records[1].seed}"]
     assert subprocess.run(other, capture_output=True).returncode == 0, "what is not asked of it goes on"
     path.write_bytes(path.read_bytes().replace(b'"params"', b'"paramz"'))
-    assert damage.set_all_aside(run) == [path.with_name("record.json.damaged-1")], "a changed one is damaged"
+    assert damage.set_all_aside(Inventory(run)) == [path.with_name("record.json.damaged-1")], "a changed one is damaged"
 
 
 def test_a_file_in_place_of_a_trials_folder_is_set_aside(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_file_in_place_of_a_trials_folder_is_set_aside(tmp_path: Path) -> None
     shutil.rmtree(run.trial_folder(TRIALS[0].id))
     run.trial_folder(TRIALS[0].id).write_text("hello")
     assert "not a folder" in collect(run).damaged[0]
-    damage.set_all_aside(run)
+    damage.set_all_aside(Inventory(run))
     run.write_plan(TEXT, TRIALS)
     assert collect(run).damaged == [] and collect(run).set_aside == 1
 
@@ -142,7 +144,7 @@ def test_the_report_says_what_is_damaged_and_later_what_was_set_aside(tmp_path: 
     write(run)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "1 file cannot be read" in page and "record.json" in page and "set aside by" not in page
-    damage.set_all_aside(run)
+    damage.set_all_aside(Inventory(run))
     write(run)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "cannot be read" not in page and "1 damaged file set aside by an earlier run" in page

@@ -20,6 +20,7 @@ from mixbench.launch.local_rank import LocalJob
 from mixbench.launch.processes import end_ranks
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.parts import Complexity
 from mixbench.run.progress import Progress
 from mixbench.run.record import Record, read_record
@@ -183,12 +184,12 @@ def test_each_device_group_has_gpus_of_its_own_and_trials_are_dealt_out_in_turn(
 def test_what_is_done_is_not_measured_again_and_a_missing_part_is_added(cluster: str, tmp_path: Path) -> None:
     trials, run = prepare(tmp_path, measure=["complexity", "accuracy"])
     [first] = run_all(trials, cluster, run).values()
-    assert run.is_done(trials[0]) and first.infer_samples_per_sec is None
+    assert Inventory(run).is_done(trials[0]) and first.infer_samples_per_sec is None
     more, run = prepare(tmp_path, measure=["complexity", "throughput", "accuracy"])
-    assert [trial.id for trial in more] == [trials[0].id] and not run.is_done(more[0])
+    assert [trial.id for trial in more] == [trials[0].id] and not Inventory(run).is_done(more[0])
     [second] = run_all(more, cluster, run).values()
     assert second.details.curve == first.details.curve, "the training was kept, not repeated"
-    assert second.infer_samples_per_sec is not None and run.is_done(more[0])
+    assert second.infer_samples_per_sec is not None and Inventory(run).is_done(more[0])
 
 
 def test_a_failed_trial_is_run_again_with_the_next_launch(cluster: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mixbench.errors import RequestError
 from mixbench.report.write import write
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.zoo.registry import load_plugin
 
 OLD = Path(__file__).parent / "golden" / "old_run"
@@ -36,7 +37,7 @@ def test_its_tables_are_those_that_it_was_reported_with(table: str, tmp_path: Pa
 def test_its_trials_are_known_as_done_or_still_to_run() -> None:
     run = Run(OLD)
     trials = [run.trial(trial_id) for trial_id in run.planned()]
-    assert [run.is_done(trial) for trial in trials] == [True, False] * 4
+    assert [Inventory(run).is_done(trial) for trial in trials] == [True, False] * 4
 
 
 @pytest.mark.parametrize("module", ["rank", "after", "probe"])

@@ -20,7 +20,7 @@ from mixbench.system.words import decimal_size, plural
 def print_plan(session: Session, as_json: bool) -> None:
     """One row per trial; then the totals."""
     macs = macs_of(session.chosen)
-    records = {trial.id: session.run.readable(trial.id) for trial in session.chosen}
+    records = {trial.id: session.inventory.record(trial.id) for trial in session.chosen}
     speeds = _speeds(session.chosen, records)
     rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(point(trial))) for trial in session.chosen]
     work = sum(row["train_macs"] for row in rows)

@@ -105,10 +105,9 @@ def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
 def status(run: Path, as_json: bool) -> None:
     """Show how far the run in folder RUN is."""
     from mixbench.cli.status import print_status
-    from mixbench.results.collect import collect
     from mixbench.run.folder import Run
 
-    print_status(Run(run), collect(Run(run)), as_json)
+    print_status(Run(run), as_json)
 
 
 @cli.command()

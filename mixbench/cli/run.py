@@ -29,6 +29,7 @@ from mixbench.run import damage
 from mixbench.run.claim import claimed, holder
 from mixbench.run.commands import note
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.record import Record
 from mixbench.suite.axes import point
 from mixbench.suite.schema import Suite
@@ -48,6 +49,7 @@ class Session:
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str | Profile, folder: Path, only: str | None):
         self.suite, self.cluster = suite, cluster
         self.run = Run(folder)
+        self.inventory = Inventory(self.run)
         self.trials = trials
         self.problems: list[str] = []
         self.in_slurm: Launch | None = None
@@ -62,7 +64,7 @@ class Session:
 
     def unfinished(self) -> list[Trial]:
         """The chosen trials without a good record."""
-        return [trial for trial in self.chosen if not self.run.is_done(trial)]
+        return self.inventory.unfinished(self.chosen)
 
     def run_all(self, quiet: bool = False, detach: bool = False, typed: Sequence[str] | None = None) -> dict[str, int]:
         """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
@@ -76,7 +78,7 @@ class Session:
         """
         self._check_cluster()
         todo = self.unfinished()
-        damage.refuse_newer(self.run, todo)
+        damage.refuse_newer(self.inventory, todo)
         if "accuracy" in self.suite.measure:
             data = dict.fromkeys(trial.data for trial in todo)
             require(data)
@@ -94,7 +96,7 @@ class Session:
                 note(self.run, typed, timestamp())
             end_ranks(job_folders(self.run))  # of a process that was killed, whose ranks may outlive it a while
             unwritten = self._run_unfinished(out, detach)
-            return self._counts(collect(self.run).records) if detach else self._report(out, unwritten)
+            return self._counts(collect(self.inventory).records) if detach else self._report(out, unwritten)
 
     def _check_cluster(self) -> None:
         """Raises RequestError where the cluster cannot run the trials, or the run is still in SLURM's queue."""
@@ -122,9 +124,9 @@ class Session:
 
     def _run_unfinished(self, out: Console, detach: bool) -> dict[str, Record]:
         """The records of failed trials that could not be written: the run stops at the first."""
-        for path in damage.set_all_aside(self.run):
+        for path in damage.set_all_aside(self.inventory):
             out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
-        todo = self.unfinished()
+        todo = self.unfinished()  # again: another process may have been at work until this one had its claim
         self.run.write_plan(self.suite.text, self.trials)
         for trial_id in {trial.id for trial in self.chosen} - {trial.id for trial in todo}:
             self.run.clear(trial_id)  # a process may have been killed between its record and this
@@ -141,6 +143,7 @@ class Session:
                             f"{outcome.trial.id} failed, and no record can say so: {outcome.unwritten}"
                         )
                         return {outcome.trial.id: outcome.record}
+                    self.inventory.take(outcome.record)
             except OSError as error:
                 self.problems.append(f"the run cannot go on: {error}")
         if self.in_slurm:
@@ -151,7 +154,7 @@ class Session:
         """The trials as they end; None where nobody waits for that."""
         if not isinstance(self.cluster, Profile):
             return launch(todo, self.cluster, self.run)
-        self.in_slurm = Launch(self.run, todo, self.cluster)
+        self.in_slurm = Launch(self.run, self.inventory, todo, self.cluster)
         self.in_slurm.begin()
         facts = [f"{plural(self.in_slurm.submitted, 'trial')} submitted"] * bool(self.in_slurm.submitted)
         facts += [f"{plural(self.in_slurm.attached, 'trial')} in the queue already"] * bool(self.in_slurm.attached)
@@ -190,10 +193,10 @@ class Session:
 
         pages = []
         try:
-            pages = [path for path in write(self.run) if path.suffix == ".html"]
+            pages = [path for path in write(self.inventory) if path.suffix == ".html"]
         except OSError as error:
             self.problems.append(f"the report cannot be written: {error}")
-        records = [unwritten.get(record.trial_id, record) for record in collect(self.run).records]
+        records = [unwritten.get(record.trial_id, record) for record in collect(self.inventory).records]
         out.print()
         print_summary(records, out)
         for page in pages:

@@ -11,13 +11,14 @@ from rich.text import Text
 
 from mixbench.cli.terminal import console, print_table
 from mixbench.launch.job import job_folders
-from mixbench.results.collect import Collected
+from mixbench.results.collect import collect
 from mixbench.results.flag_counts import by_kind
 from mixbench.results.metrics import IN_ALL, QUALITY, Metric
 from mixbench.results.rows import columns
 from mixbench.results.rows import rows as rows_of
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
 from mixbench.system.words import plural
@@ -25,12 +26,13 @@ from mixbench.system.words import plural
 WIDE = 110
 
 
-def print_status(run: Run, collected: Collected, as_json: bool) -> None:
-    queue = None
+def print_status(run: Run, as_json: bool) -> None:
+    inventory, queue = Inventory(run), None
+    collected = collect(inventory)
     if any(folder.array_file.exists() for folder in job_folders(run)):
         from mixbench.launch.slurm.queue_state import in_queue
 
-        collected, queue = in_queue(run, collected)
+        collected, queue = in_queue(inventory, collected)
     if as_json:
         trials = [
             {

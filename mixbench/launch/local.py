@@ -22,6 +22,7 @@ from mixbench.launch.local_rank import LocalJob, work
 from mixbench.launch.outcome import Outcome, RecordWatch, record_failure, reset_failed
 from mixbench.launch.processes import POLL_SECONDS, STOP_SECONDS, crashed_ranks, end_ranks, oom_kills, wait_until
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of, write_atomically
 from mixbench.system.host import usable_cores
@@ -100,7 +101,7 @@ def _device_groups(trials: list[Trial], processes: int, gpus: list[str]) -> list
 
 def _run_all(groups: list[DeviceGroup], cluster: str, run: Run, processes: int) -> Iterator[Outcome]:
     """Keep every group busy until no trials are left; where a job breaks, stop it and start another one."""
-    watch = RecordWatch(run)
+    watch = RecordWatch(Inventory(run))
     for _ in polls(POLL_SECONDS):
         for group in groups:
             if group.trials and group.process is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mixbench.launch.cost import RECORD_BYTES
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import modified_at, set_aside
@@ -21,12 +22,10 @@ class Outcome:
     unwritten: str = ""
 
 
-def final_record(run: Run, trial: Trial) -> Record | None:
+def final_record(inventory: Inventory, trial: Trial) -> Record | None:
     """The trial's record if it has ended: it failed, or everything that was asked for is there."""
-    record = run.readable(trial.id)
-    if record is None or record.status == "failed":
-        return record
-    return record if record.holds(trial.measure) and not run.lacks_weights(trial) else None
+    record = inventory.record(trial.id)
+    return record if record is not None and (record.status == "failed" or inventory.is_done(trial)) else None
 
 
 @dataclass
@@ -34,16 +33,16 @@ class RecordWatch:
     """Notices that trials end.  A record is read again only when it was written since: reading takes time from what
     is being measured."""
 
-    run: Run
+    inventory: Inventory
     _read_at: dict[str, int] = field(default_factory=dict)
 
     def ended(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
         """Those of the trials whose records were written since the last look, and are final."""
         for trial in list(trials):
-            at = modified_at(self.run.record_file(trial.id))
+            at = modified_at(self.inventory.run.record_file(trial.id))
             if at != self._read_at.get(trial.id, 0):
                 self._read_at[trial.id] = at
-                if record := final_record(self.run, trial):
+                if record := final_record(self.inventory, trial):
                     yield Outcome(trial, record)
 
 
@@ -53,7 +52,7 @@ def reset_failed(trial: Trial, run: Run) -> None:
     The same for a trial that is to keep its weights and has lost them: it is trained again.
     """
     record = run.readable(trial.id)
-    lacks_weights = run.lacks_weights(trial)
+    lacks_weights = Inventory(run).lacks_weights(trial)
     if record is not None and (record.status == "failed" or lacks_weights):
         if lacks_weights:
             record.details.curve = None

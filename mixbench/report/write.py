@@ -9,6 +9,7 @@ from pathlib import Path
 from mixbench.report.formats.csv import csv
 from mixbench.results.tables import Tables, tables
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.system.files import write_atomically
 
 _FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
@@ -17,14 +18,14 @@ Files = dict[str, str | bytes]
 """What a form consists of: contents by their name in the report's folder."""
 
 
-def write(*runs: Run, out: Path | None = None, forms: Iterable[str] = DEFAULT) -> list[Path]:
+def write(*runs: Run | Inventory, out: Path | None = None, forms: Iterable[str] = DEFAULT) -> list[Path]:
     """Write a report and say what was written: of one run into its folder, or of all given into another, `out`.
 
     `forms` are keys of FORMS.  Raises RequestError where one is no run folder or a form's library is missing, OSError
     where something cannot be written to.
     """
     content, forms = tables(*runs), list(dict.fromkeys(forms))
-    folder = out or runs[0].folder
+    folder = out or Inventory.of(runs[0]).run.folder
     with _kept():
         files = {folder / name: text for form in forms for name, text in FORMS[form](content).items()}
     for path, text in files.items():

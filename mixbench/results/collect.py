@@ -1,22 +1,16 @@
 """Every trial's record, as the plan now describes the trial."""
 
-import gc
 import math
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from mixbench.run import damage
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Damage, Found, Inventory, reading_many
 from mixbench.run.record import COLUMNS, Record, Status
-from mixbench.suite.trial import Trial
-
-if TYPE_CHECKING:
-    pass
-
 
 FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name].annotation)]
 
@@ -38,50 +32,39 @@ class Collected:
         return {status: found[status] for status in get_args(Status)}
 
 
-def collect(run: Run) -> Collected:
+def collect(of: Run | Inventory) -> Collected:
     """Whatever records there are.  A trial without one is pending, or running where it shows progress.
+
+    An inventory's files are not parsed again where they are as they were.
 
     Damaged files raise nothing: such a trial is pending, flagged, and the damage is listed.
     Raises RequestError where this is no run folder.
     """
+    inventory = Inventory.of(of)
+    run = inventory.run
     planned = set(run.planned())
     records: list[Record] = []
     damaged = [_without_folder(each.text, run) for each in damage.of_run(run)]
-    with _no_garbage():
+    with reading_many():
         for trial_id in run.trial_ids():
-            record, problems = _read(run, trial_id)
-            damaged += problems
+            record, damages = _read(inventory, trial_id)
+            damaged += [_without_folder(each.text, run) for each in damages]
             if record is None:
                 continue
-            of_files = (Kind.NEWER_RECORD if damage.NEWER in text else Kind.DAMAGED_RECORD for text in problems)
-            record.flags = list(dict.fromkeys([*record.flags, *map(Flag, of_files), *_warnings(record)]))
+            of_files = [Flag(Kind.NEWER_RECORD if each.newer else Kind.DAMAGED_RECORD) for each in damages]
+            record.flags = list(dict.fromkeys([*record.flags, *of_files, *_warnings(record)]))
             record.planned = trial_id in planned
             records.append(record)
     return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
 
 
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Records are millions of objects that stay: the garbage collector would walk over them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
+def _read(inventory: Inventory, trial_id: str) -> tuple[Record | None, Sequence[Damage]]:
+    """A copy of a trial's record, as the plan now describes the trial, and what was wrong with its files."""
     try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _read(run: Run, trial_id: str) -> tuple[Record | None, list[str]]:
-    """A trial's record as the plan now describes the trial, and what was wrong with its files."""
-    try:
-        trial, record, damages = damage.of_trial(run, trial_id)
+        found = inventory.look(trial_id)
     except OSError as error:
-        return None, [_without_folder(str(error), run)]
-    problems = [_without_folder(each.text, run) for each in damages]
-    if trial is None and record is None:
-        return None, problems
-    return _current(run, trial, record), problems
+        return None, [Damage(inventory.run.trial_folder(trial_id), str(error))]
+    return _current(found), found.damages
 
 
 def _without_folder(text: str, run: Run) -> str:
@@ -89,17 +72,20 @@ def _without_folder(text: str, run: Run) -> str:
     return text.replace(f"{run.folder}/", "")
 
 
-def _current(run: Run, trial: Trial | None, record: Record | None) -> Record:
+def _current(found: Found) -> Record | None:
     """The record with the names that the plan now gives, since none of them is part of the trial's identity."""
+    trial, record = found.trial, found.record
     if record is None:
-        assert trial is not None
+        if trial is None:
+            return None
         record = Record.pending(trial)
     elif trial is not None:
-        for name, text in Record.names(trial).items():
-            setattr(record, name, text)
-        record.details.trial = trial
+        details = record.details.model_copy(update={"trial": trial})
+        record = record.model_copy(update=Record.names(trial) | {"details": details})
+    else:
+        record = record.model_copy()
     # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
-    if record.status == "pending" and run.progress(record.trial_id) is not None:
+    if record.status == "pending" and found.progress is not None:
         record.status = "running"
     return record
 

@@ -17,6 +17,7 @@ from mixbench.results.summary import SUMMARY_COLUMNS, Group, SummaryRow, groups
 from mixbench.run.commands import Command, commands
 from mixbench.run.flags import written
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.record import COLUMNS, Record, Status
 
 if TYPE_CHECKING:
@@ -53,12 +54,14 @@ class Tables:
     counts: dict[Status, int]
 
 
-def tables(*runs: Run) -> Tables:
+def tables(*of: Run | Inventory) -> Tables:
     """The tables of a run, or of several together, finished or not.  Only reads.
 
     Raises RequestError where one is no run folder, or is given twice.
     """
-    found = {name: collect(run) for name, run in zip(_names(runs), runs, strict=True)}
+    inventories = [Inventory.of(each) for each in of]
+    runs = [inventory.run for inventory in inventories]
+    found = {name: collect(inventory) for name, inventory in zip(_names(runs), inventories, strict=True)}
     marked = [
         record.model_copy(update={"run": name}) for name, collected in found.items() for record in collected.records
     ]

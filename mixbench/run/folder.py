@@ -18,7 +18,7 @@ from mixbench.run.claim import Claim
 from mixbench.run.progress import Progress
 from mixbench.run.record import DamagedRecord, Record, read_record
 from mixbench.suite.trial import Trial
-from mixbench.system.checksum import fingerprint, is_intact, is_untouched, with_checksums
+from mixbench.system.checksum import is_intact, is_untouched, with_checksums
 from mixbench.system.files import remove, text_of, to_json, write_atomically
 
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]  # names a folder
@@ -53,6 +53,9 @@ class Run:
     def record_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "record.json"
 
+    def trial_file(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "trial.json"
+
     def progress_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "progress.json"
 
@@ -72,7 +75,9 @@ class Run:
         self.check_claim()
         write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
         for trial in trials:
-            write_atomically(self.trial_folder(trial.id) / "trial.json", with_checksums(to_json(trial)), fsync=False)
+            path, text = self.trial_file(trial.id), with_checksums(to_json(trial))
+            if text_of(path) != text:  # to write thousands anew takes seconds, and whoever has read them reads again
+                write_atomically(path, text, fsync=False)
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
@@ -103,7 +108,7 @@ class Run:
 
     def trial(self, trial_id: str) -> Trial:
         """Raises RequestError where trial.json is missing or damaged."""
-        path = self.trial_folder(trial_id) / "trial.json"
+        path = self.trial_file(trial_id)
         try:
             text = path.read_bytes()
             if not is_untouched(text) and not is_intact(json.loads(text)):
@@ -188,19 +193,6 @@ class Run:
             for path in self.folder.glob(pattern):
                 with suppress(OSError):
                     remove(path)
-
-    def is_done(self, trial: Trial) -> bool:
-        """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
-        record = self.readable(trial.id)
-        return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
-
-    def lacks_weights(self, trial: Trial) -> bool:
-        """Whether the trial is to leave its weights, and they are not there, or not those that were written."""
-        if not trial.keep_weights or "accuracy" not in trial.measure:
-            return False
-        record, file = self.readable(trial.id), self.weights_file(trial.id)
-        written = record.details.weights if record else ""
-        return not file.is_file() or bool(written and fingerprint(file) != written)
 
 
 def complete(checkpoints: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mixbench.launch.slurm.jobs import rank_statuses
+from mixbench.run.inventory import Inventory
 from tests.slurm.runs import WITHIN, Training, kill
 from tests.slurm.testbed import Slurm, running, until
 
@@ -224,7 +225,7 @@ def test_slurmctld_restarts(slurm: Slurm, tmp_path: Path, undisturbed: dict[int,
         training.let_go()
         until(
             training.processes,
-            lambda pids: not pids or training.run.is_done(training.run.trial(training.trial_id)),
+            lambda pids: not pids or Inventory(training.run).is_done(training.run.trial(training.trial_id)),
             WITHIN,
         )
         slurm.testbed("start-node", "controller")

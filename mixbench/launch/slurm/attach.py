@@ -5,13 +5,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.outcome import Outcome, RecordWatch
+from mixbench.launch.outcome import Outcome, RecordWatch, final_record
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import jobs, open_jobs, refuse_others
 from mixbench.launch.slurm.queue import last_state, queued
 from mixbench.launch.slurm.submit import submit
 from mixbench.run.claim import seize
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.suite.trial import Trial
 from mixbench.system.polling import polls
 
@@ -28,6 +29,7 @@ class Launch:
     """
 
     run: Run
+    inventory: Inventory
     trials: list[Trial]
     profile: Profile
     attached: int = 0
@@ -56,7 +58,7 @@ class Launch:
         held: set[str] = set()
         for job in found:
             if job.key in queue:
-                held.update(job.unfinished())
+                held.update(job.unfinished(self.inventory))
             else:
                 seize(job.folder.lock)
                 job.end(f"gone from the queue {last_state(job.slurm_id)}".strip())
@@ -65,7 +67,7 @@ class Launch:
     def outcomes(self, say: Callable[[str], None]) -> Generator[Outcome]:
         """Each trial as it ends, until none is waited for.  Closing the generator stops nothing: the jobs go on."""
         waiting = {trial.id: trial for trial in self.trials}
-        watch = RecordWatch(self.run)
+        watch = RecordWatch(self.inventory)
         missing_since: dict[str, float] = {}
         asked_at, silent = 0.0, False
         for _ in polls(POLL_SECONDS):
@@ -97,7 +99,7 @@ class Launch:
             if not job.state().ended and now - missing_since.setdefault(job.name, now) < GONE_SECONDS:
                 continue
             mine = [each for each in job.trials if each in waiting and holders[each] == job.name]
-            left = [each for each in mine if not job.is_over(each)]
+            left = [each for each in mine if not final_record(self.inventory, waiting[each])]
             if left:
                 ended = job.state().ended
                 if not ended:

@@ -18,6 +18,7 @@ from mixbench.launch.job import JobFolder, job_folders
 from mixbench.launch.outcome import final_record
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.system.files import to_json, write_atomically
 
 AGAIN = 75
@@ -106,16 +107,14 @@ class SlurmJob:
     def world_size(self) -> int:
         return self.array.nodes * self.array.processes_per_node
 
-    def unfinished(self) -> list[str]:
+    def unfinished(self, inventory: Inventory | None = None) -> list[str]:
         """The job's trials that have neither a good record nor one that says that they failed.
 
         Not those that a later job was given: a trial that failed may run again while the job's others still go on.
         """
         later = {trial_id for job in jobs(self.run, after=self.array_folder.number) for trial_id in job.trials}
-        return [trial_id for trial_id in self.trials if trial_id not in later and not self.is_over(trial_id)]
-
-    def is_over(self, trial_id: str) -> bool:
-        return final_record(self.run, self.run.trial(trial_id)) is not None
+        of = inventory or Inventory(self.run)
+        return [each for each in self.trials if each not in later and not final_record(of, self.run.trial(each))]
 
     def log(self, rank: int | Literal["batch"]) -> Path:
         return self.array_folder.slurm_log(self.index, rank, self.array.slurm_id)
