@@ -1,0 +1,84 @@
+"""Messages of `mixbench run`: the trials to run, the jobs submitted, failures, how to resume."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mixbench.cli.terminal import console
+from mixbench.launch.slurm.attach import Launch
+from mixbench.run.claim import holder
+from mixbench.run.folder import Run
+from mixbench.suite.trial import Trial
+from mixbench.system.words import plural
+
+
+def say_set_aside(paths: Iterable[Path], out: Console) -> None:
+    for path in paths:
+        out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
+
+
+def say_what_is_there(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], out: Console) -> None:
+    kept, begun = len(chosen) - len(todo), sum(run.has_checkpoint(trial.id) for trial in todo)
+    facts = [f"{kept} are done already"] * bool(kept)
+    facts += [f"{begun} {'goes' if begun == 1 else 'go'} on from a checkpoint"] * bool(begun)
+    already = f" ({', '.join(facts)})" if facts else ""
+    out.print(f"{chosen[0].suite}: {plural(len(todo), 'trial')} to run{already}, in {run.folder}", soft_wrap=True)
+
+
+def say_begun_anew(old: Trial, new: Trial, out: Console) -> None:
+    before, now = plural(old.world_size, "process"), plural(new.world_size, "process")
+    out.print(
+        f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {before}; with {now} it comes to other figures and is another trial",
+        soft_wrap=True,
+    )
+
+
+def say_submitted(launch: Launch, detach: bool, out: Console) -> None:
+    facts = [f"{plural(launch.submitted, 'trial')} submitted"] * bool(launch.submitted)
+    facts += [f"{plural(launch.attached, 'trial')} in the queue already"] * bool(launch.attached)
+    out.print(f"{', '.join(facts)}; to leave, press Ctrl-C: the jobs go on" if not detach else ", ".join(facts))
+    if detach:
+        out.print(f"how far it is: mixbench status {shlex.quote(str(launch.run.folder))}", soft_wrap=True)
+
+
+def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], out: Console) -> None:
+    """After the summary: where the report is, and what did not go well."""
+    for page in pages:
+        out.print(f"\nreport: {page}", soft_wrap=True)
+    if failed:
+        out.print(f"{plural(failed, 'trial')} failed; the same command tries again", style="red", soft_wrap=True)
+    if problems:
+        aside = console(stderr=True)
+        for problem in problems:
+            aside.print(f"mixbench: {problem}", style="red", soft_wrap=True)
+        kept = "what was measured before is kept; once the folder can be written, the same command goes on"
+        aside.print(f"mixbench: {kept}", soft_wrap=True)
+
+
+def how_to_go_on(run: Run, trials: int, left: int, in_slurm: bool) -> str:
+    """After Ctrl-C: what is kept, and what goes on."""
+    folder = shlex.quote(str(run.folder))
+    done = f"{trials - left} of {plural(trials, 'trial')} done"
+    if in_slurm:
+        return (
+            f"\nleft: {done}; the jobs go on, the last one writes the report.\n"
+            f"The same command watches them again.  How far they are:\n  mixbench status {folder}\n"
+            f"To end them:\n  mixbench cancel {folder}"
+        )
+    next_ = f"The same command goes on with the other {left}.  To see what" if left else "To see what"
+    return (
+        f"\nstopped: {done}; what was measured is kept in {run.folder}.\n"
+        f"{next_} there is so far:\n  mixbench report {folder}"
+    )
+
+
+def taken_over(run: Run) -> str:
+    """After another process took the run from this one."""
+    who = holder(run.lock)
+    return (
+        f"\nstopped: {run.folder} is no longer this process's: "
+        + (f"it gave no sign of life for a while, and {who} took over" if who else "its claim is gone")
+        + "; nothing more was written."
+    )

@@ -1,0 +1,82 @@
+"""Checks that a run passes before it writes anything: its folder, the cluster, the data."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from contextlib import suppress
+
+from mixbench.data.locations import require
+from mixbench.errors import RequestError, Unavailable
+from mixbench.launch import local
+from mixbench.launch.slurm import submit
+from mixbench.launch.slurm.cluster_profile import Profile
+from mixbench.launch.slurm.jobs import open_jobs
+from mixbench.launch.slurm.queue import queued
+from mixbench.run import damage
+from mixbench.run.folder import Run
+from mixbench.suite.trial import Trial
+from mixbench.system.files import nearest_existing
+from mixbench.system.words import plural
+
+
+def check_folder(run: Run, suite_name: str) -> None:
+    """Raises RequestError where the folder cannot be this suite's run, or holds something else."""
+    folder = run.folder
+    if not (existing := nearest_existing(folder)).is_dir():
+        raise RequestError(f"--out {folder}: {existing} is a file; a folder, or one to be made, is wanted")
+    if found := re.search("%[jtAa]", str(folder.absolute())):
+        raise RequestError(
+            f"{folder}: submitit puts numbers in place of {found[0]} in a path; choose another with --out"
+        )
+    if not folder.exists() or (folder.is_dir() and all(path == run.lock for path in folder.iterdir())):
+        return
+    if not run.suite_file.exists() and not (folder / "trials").is_dir():
+        raise RequestError(f"{folder} is not a run folder and not empty; choose another with --out")
+    names = {damage.suite_name(run.suite_file)} - {None} or _named_by_trials(run)
+    if suite_name not in names:
+        unknown = "a suite.yaml that cannot be read" if run.suite_file.exists() else "trials, and no suite.yaml"
+        whose = f"the run of suite {names.pop()!r}" if names else unknown
+        raise RequestError(f"{folder} holds {whose}, not the run of {suite_name!r}; choose another with --out")
+
+
+def _named_by_trials(run: Run) -> set[str | None]:
+    """The suite names in the trials' files, for a suite.yaml that is damaged or lost."""
+    names: set[str | None] = set()
+    for trial_id in run.trial_folders():
+        with suppress(RequestError):
+            names.add(run.trial(trial_id).suite)
+    return names
+
+
+def check_cluster(run: Run, trials: list[Trial], cluster: str | Profile) -> None:
+    """Raises RequestError where the cluster cannot run the trials, or the run is still in SLURM's queue."""
+    if isinstance(cluster, Profile):
+        submit.check(trials, cluster, run.folder)
+        return
+    local.check(trials, cluster)
+    try:
+        queue = queued(job.array.name for job in open_jobs(run))
+    except Unavailable as error:
+        raise RequestError(f"{run.folder} has jobs in SLURM, of which nothing can be known now: {error}") from None
+    if queue:
+        raise RequestError(
+            f"{run.folder} has {plural(len(queue), 'job')} in SLURM's queue: go on there with --cluster, or end them "
+            f"with: mixbench cancel {shlex.quote(str(run.folder))}"
+        )
+
+
+def check_data(trials: Iterable[Trial]) -> None:
+    """Raises RequestError where data that these trials need are missing, or there is no room to decode them."""
+    data = dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)
+    require(data)
+    if any(dataset.decoded for dataset in data):
+        from mixbench.data.pixel_cache import require_decoded
+
+        require_decoded(data)
+
+
+def at_once(cluster: str | Profile, trials: int) -> int:
+    """How many of so many trials are measured at a time, at the most."""
+    if isinstance(cluster, Profile):
+        return min(cluster.array_parallelism, trials)
+    return max(1, len(local.gpu_names()))
