@@ -30,7 +30,8 @@ def say_what_is_there(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], 
 def say_begun_anew(old: Trial, new: Trial, out: Console) -> None:
     before, now = plural(old.world_size, "process"), plural(new.world_size, "process")
     out.print(
-        f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {before}; with {now} it comes to other figures and is another trial",
+        f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {before}; "
+        f"with {now} it comes to other figures and is another trial",
         soft_wrap=True,
     )
 
