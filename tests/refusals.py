@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.cli import main as cli
+from mixbench.cli import main
 from mixbench.cli.run import Session
 from mixbench.zoo import registry
 
@@ -48,7 +48,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
         before = snapshot(tmp_path)
         monkeypatch.setattr(sys, "argv", ["mixbench", "run", *map(str, words)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         assert end.value.code == 2
         assert out == "" and "Traceback" not in err and len(err) < 3000

@@ -15,8 +15,7 @@ from torchvision.transforms.autoaugment import RandAugment as TorchvisionsRandAu
 from torchvision.transforms.autoaugment import _apply_op
 
 from mixbench.data import loader
-from mixbench.data.augment import color
-from mixbench.data.augment import kernels as augment
+from mixbench.data.augment import color, kernels
 from mixbench.data.augment.draws import CropBox, Draws, Stream, hashed_uniforms, jitter_factors
 from mixbench.data.loader import TrainLoader, epoch_order
 from mixbench.data.store import Images
@@ -85,7 +84,7 @@ class ScriptedDraws:
 
 
 @pytest.mark.parametrize("shape", [(3, 32), (1, 28), (1, 8)], ids=str)
-@pytest.mark.parametrize("kind", range(14), ids=list(augment.RANDAUGMENT))
+@pytest.mark.parametrize("kind", range(14), ids=list(kernels.RANDAUGMENT))
 def test_an_operation_is_torchvisions_at_every_magnitude_of_either_sign(kind: int, shape: tuple[int, int]) -> None:
     images = pictures(8, *shape)
     space = TorchvisionsRandAugment()._augmentation_space(31, (shape[1], shape[1]))
@@ -96,7 +95,7 @@ def test_an_operation_is_torchvisions_at_every_magnitude_of_either_sign(kind: in
         for negative in (False, True):
             by = -magnitude if negative and signed else magnitude
             theirs = torch.stack([_apply_op(image, name, by, InterpolationMode.NEAREST, None) for image in images])
-            ours = augment.randaugment(images, operations, torch.full((8, 1), negative), step)
+            ours = kernels.randaugment(images, operations, torch.full((8, 1), negative), step)
             assert torch.equal(ours, theirs), (name, step, negative)
 
 
@@ -131,13 +130,13 @@ def test_on_a_gpu_torchvisions_products_are_not_rounded_to_tf32_and_the_trials_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    randaugment = augment.randaugment
+    randaugment = kernels.randaugment
 
     def watched(*arguments: Any) -> Tensor:
         seen.extend(precisions())
         return randaugment(*arguments)
 
-    monkeypatch.setattr(augment, "randaugment", watched)
+    monkeypatch.setattr(kernels, "randaugment", watched)
     with products("tf32"):
         Draws(8, Augment(randaugment=RandAugment()), seed=0, epoch=0).apply(pictures(8), torch.arange(8))
         assert precisions() == ["tf32", "tf32"]
@@ -162,7 +161,7 @@ def test_a_crops_box_is_torchvisions_for_the_same_draws(size: tuple[int, int], m
         with monkeypatch.context() as patch:
             script = ScriptedDraws(patch, uniforms)
             theirs = RandomResizedCrop.get_params(image, SCALE, RATIO)
-        assert tuple(augment.crop_boxes(*size, uniforms[None], SCALE, RATIO)[0]) == theirs
+        assert tuple(kernels.crop_boxes(*size, uniforms[None], SCALE, RATIO)[0]) == theirs
         fallbacks += script.places == 0
     assert (fallbacks > 50) == (max(size) == 400), "narrow images need the fallback"
 
@@ -173,14 +172,14 @@ def test_an_erased_box_is_torchvisions_for_the_same_draws(
 ) -> None:
     images, uniforms = torch.rand(300, 3, 24, 32), np.random.default_rng(1).random((300, 10, 4))
     uniforms[:100, 1:] = uniforms[:100, :1]  # one try: often it does not fit
-    boxes = torch.from_numpy(augment.erasing_boxes(24, 32, uniforms, scale, ratio))
+    boxes = torch.from_numpy(kernels.erasing_boxes(24, 32, uniforms, scale, ratio))
     theirs = []
     for image, draws in zip(images, uniforms, strict=True):
         with monkeypatch.context() as patch:
             ScriptedDraws(patch, draws)
             *box, value = RandomErasing.get_params(image, scale, ratio, [0.0])
         theirs.append(F.erase(image, *box, value))
-    assert torch.equal(augment.erase(images, boxes, 0.0), torch.stack(theirs))
+    assert torch.equal(kernels.erase(images, boxes, 0.0), torch.stack(theirs))
     assert ((boxes[:, 2] == 0).sum() > 20) == (scale[0] == 0.6), "large boxes do not always fit"
 
 
@@ -228,7 +227,7 @@ def test_jitter_factors_span_torchvisions_ranges() -> None:
 def test_cutmix_boxes_and_shares_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
     share, transform = torch.rand(200, generator=torch.Generator().manual_seed(0)), v2.CutMix(num_classes=3)
     centre = torch.stack([torch.arange(200) % 24, torch.arange(200) * 7 % 32], dim=1)
-    boxes = augment.cutmix_boxes(share, centre, 24, 32)
+    boxes = kernels.cutmix_boxes(share, centre, 24, 32)
     for one, (row, column), box in zip(share, centre.tolist(), boxes.tolist(), strict=True):
         drawn = iter([column, row])
         with monkeypatch.context() as patch:

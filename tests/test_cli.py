@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.cli import main as cli
+from mixbench.cli import main
 from mixbench.cli.run import Session
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
@@ -33,7 +33,7 @@ def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = int(end.code or 0)
         return code, *capsys.readouterr()

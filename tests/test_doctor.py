@@ -31,7 +31,7 @@ def test_every_check_is_good_here_and_json_alone_is_on_stdout(tmp_path: Path) ->
 def test_a_check_that_fails_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from mixbench.cli import main as cli
+    from mixbench.cli import main
 
     def broken() -> str:
         print("a library's chatter")
@@ -41,7 +41,7 @@ def test_a_check_that_fails_does_not_stop_the_others(
     monkeypatch.setattr(checks, "installed", lambda name: "" if name == "ptflops" else "1.0")
     monkeypatch.setattr(sys, "argv", ["mixbench", "doctor"])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     out, err = capfd.readouterr()
     lines = {line.split("  ")[0]: line for line in out.splitlines()[1:]}
     assert end.value.code == 1
@@ -64,13 +64,13 @@ def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixtur
 def test_a_cluster_is_examined_from_where_its_commands_are(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from mixbench.cli import main as cli
+    from mixbench.cli import main
 
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "--cluster", "slurm/testbed.yaml"])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     out, _ = capfd.readouterr()
     assert end.value.code == 1
     assert [line.split()[0] for line in out.splitlines()[1:]] == [*CHECKS[:7], "SLURM"]
@@ -79,11 +79,11 @@ def test_a_cluster_is_examined_from_where_its_commands_are(
 
 
 def test_a_suite_is_checked_for_a_cluster(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from mixbench.cli import main as cli
+    from mixbench.cli import main
 
     monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "quick"])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     assert (end.value.code, capfd.readouterr().err) == (
         2,
         "mixbench: SUITE 'quick' is checked on a cluster: give --cluster slurm/x.yaml, too\n",

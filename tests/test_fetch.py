@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torchvision.datasets as official
 
-from mixbench.cli import main as cli
+from mixbench.cli import main
 from mixbench.data.array_cache import caches_of
 from mixbench.data.check import check_one
 from mixbench.data.fetch import fetch
@@ -197,7 +197,7 @@ def test_data_list_says_what_is_here_and_how_to_get_the_rest(root: Path) -> None
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["mixbench", *words])
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -280,24 +280,3 @@ def test_counts_and_speed_need_no_data(tmp_path: Path, root: Path) -> None:
     code, out, err = mixbench("run", suite, *words, root=root)
     assert code == 0, err
     assert json.loads(out)["trials"]["done"] == 1
-
-
-def test_two_image_folders_of_one_name_are_refused(tmp_path: Path) -> None:
-    from mixbench.suite.load import load as load_suite
-
-    folders = [str(small_sets.write_tree(tmp_path / name, {"cat": (80, 1)})) for name in "ab"]
-    suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": folder} for folder in folders])
-    with pytest.raises(RequestError, match=f"'pets' is datasets.0 already, of the images in {folders[0]}"):
-        load_suite(str(suite))
-
-
-def test_an_image_folder_starts_at_the_suite_file(tmp_path: Path) -> None:
-    from mixbench.suite.load import load as load_suite
-
-    small_sets.write_tree(tmp_path / "photos", {"cat": (80, 1), "dog": (1, 1)})
-    suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": "photos", "image_size": 16}])
-    [trial] = load_suite(str(suite))[1]
-    assert (trial.data.folder, trial.data.classes, trial.data.image_size) == (str(tmp_path / "photos"), 2, 16)
-    again = tmp_path / "elsewhere.yaml"
-    again.write_text(load_suite(str(suite))[0].text, encoding="utf-8")
-    assert load_suite(str(again))[1][0].id == trial.id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixbench.cli import main as cli
+from mixbench.cli import main
 from mixbench.cli.logs import Tail, find_trial
 from mixbench.run.folder import Run
 from tests import fake_runs
@@ -22,7 +22,7 @@ def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     def call(*words: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
         try:
-            cli.main()
+            main.main()
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)

@@ -12,6 +12,8 @@ from mixbench.suite.load import load
 from mixbench.suite.plan import merge
 from mixbench.suite.trial import Trial
 from mixbench.zoo.registry import create_model
+from tests import small_sets
+from tests.trials import write_suite
 
 SUITE: dict[str, Any] = {"name": "s", "models": ["splitmixer_i_256_8"], "datasets": ["digits"]}
 
@@ -370,3 +372,20 @@ def test_resources_are_counted_among_the_axes(tmp_path: Path) -> None:
     assert "120,000 trials (400 seeds × 300 resources) are planned" in refusal(
         tmp_path, seeds=list(range(400)), resources=sizes
     )
+
+
+def test_two_image_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    folders = [str(small_sets.write_tree(tmp_path / name, {"cat": (80, 1)})) for name in "ab"]
+    suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": folder} for folder in folders])
+    with pytest.raises(RequestError, match=f"'pets' is datasets.0 already, of the images in {folders[0]}"):
+        load(str(suite))
+
+
+def test_an_image_folder_starts_at_the_suite_file(tmp_path: Path) -> None:
+    small_sets.write_tree(tmp_path / "photos", {"cat": (80, 1), "dog": (1, 1)})
+    suite = write_suite(tmp_path, datasets=[{"name": "pets", "image_folder": "photos", "image_size": 16}])
+    [trial] = load(str(suite))[1]
+    assert (trial.data.folder, trial.data.classes, trial.data.image_size) == (str(tmp_path / "photos"), 2, 16)
+    again = tmp_path / "elsewhere.yaml"
+    again.write_text(load(str(suite))[0].text, encoding="utf-8")
+    assert load(str(again))[1][0].id == trial.id

@@ -19,7 +19,7 @@ from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from tests import fake_runs
 from tests.disks import freeze
-from tests.test_room import DEADLINE, FAULTY
+from tests.test_full_disk import DEADLINE, FAULTY
 from tests.trials import SMALL, write_suite
 
 NAME = '-a run\'s "folder"\n $HOME; 100 %; ünïcode 🙂'

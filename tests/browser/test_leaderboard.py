@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from mixbench.report.formats.html import html
 from mixbench.results.tables import tables
 from tests.fake_runs import MODELS, done, trial, write_run
-from tests.test_forms import COMMANDS, HOSTILE, hostile_run, one_line, unescaped
-from tests.test_forms import names as first_cells
+from tests.test_formats import COMMANDS, HOSTILE, hostile_run, one_line, unescaped
+from tests.test_formats import names as first_cells
 
 NAMES = [name for name, *_ in MODELS]
 ROWS = "#board tbody tr:visible"

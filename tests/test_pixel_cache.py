@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixbench.cli import main as cli
+from mixbench.cli import main
 from mixbench.data.decode import FILES_A_TASK, open_rgb
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.pixel_cache import DecodedCache, Pixels, caches_of_splits, decoded_pixels
@@ -382,5 +382,5 @@ def test_check_shows_caches_that_are_half_built_or_of_other_images(
     [row] = json.loads(capsys.readouterr().out)
     assert row["status"] == "missing" and f"no folder {tree}/train" in row["why"]
     with suppress(SystemExit):
-        cli.cli(["data", "check"], standalone_mode=False)
+        main.cli(["data", "check"], standalone_mode=False)
     assert "pets" in capsys.readouterr().out

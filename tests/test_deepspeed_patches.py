@@ -12,9 +12,9 @@ from mixbench.data.loader import TrainLoader
 from mixbench.data.store import Splits
 from mixbench.errors import TrialError
 from mixbench.suite.trial import Trial
-from mixbench.train import engine as building
 from mixbench.train import loop
 from mixbench.train.distributed import World
+from mixbench.train.engine import make_engine
 from mixbench.train.model import build_model
 from tests.trials import RECIPE, SMALL, plan_trials
 
@@ -30,7 +30,7 @@ def trial_of(folder: Path, precision: str, **recipe: Any) -> Trial:
 
 def trained(trial: Trial, world: World) -> tuple[list[Tensor], list[Tensor], Any]:
     """All weights and buffers after some steps, the fp32 weights behind bf16's, and the norm of the last gradient."""
-    engine = building.make_engine(build_model(trial, world), trial, world)
+    engine = make_engine(build_model(trial, world), trial, world)
     for _ in range(STEPS * trial.recipe.gradient_accumulation):
         loop.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
     assert engine.global_steps == STEPS and engine.skipped_steps == 0
@@ -62,7 +62,7 @@ def test_without_clipping_the_weights_are_deepspeeds_own_to_the_bit(
 ) -> None:
     trial = trial_of(tmp_path, precision, **recipe)
     state, masters, _ = trained(trial, world)
-    monkeypatch.setattr(building, "patch_steps", lambda *_: None)
+    monkeypatch.setattr("mixbench.train.engine.patch_steps", lambda *_: None)
     its_state, its_masters, _ = trained(trial, world)
     assert len(masters) == len(its_masters) == (0 if trial.recipe.zero_stage else 30)
     assert all(map(torch.equal, state + masters, its_state + its_masters))
@@ -76,7 +76,7 @@ def test_with_clipping_bf16s_weights_are_deepspeeds_own_but_for_the_last_digits_
     trial = trial_of(tmp_path, "bf16", optimizer=optimizer, clip_grad_norm=0.1)
     _, masters, norm = trained(trial, world)
     _, unclipped, _ = trained(trial_of(tmp_path, "bf16", optimizer=optimizer), world)
-    monkeypatch.setattr(building, "patch_steps", lambda *_: None)
+    monkeypatch.setattr("mixbench.train.engine.patch_steps", lambda *_: None)
     _, its_masters, its_norm = trained(trial, world)
     assert float(norm) == pytest.approx(its_norm, rel=0.01) and its_norm > 0.2, "it is clipped by half and more"
     assert farthest(masters, its_masters) < 1e-5 < 1e-3 < farthest(unclipped, its_masters)
@@ -111,7 +111,7 @@ def test_after_a_gradient_that_is_no_number_the_next_loss_is_none(
     precision: str, recipe: dict[str, Any], tmp_path: Path, world: World
 ) -> None:
     trial = trial_of(tmp_path, precision, **recipe)
-    engine = building.make_engine(build_model(trial, world), trial, world)
+    engine = make_engine(build_model(trial, world), trial, world)
     images, labels = torch.randn(70, 1, 8, 8), torch.arange(70) % 10
     assert loop.train_step(engine, trial, images, labels, share=float("inf")).isfinite()
     assert loop.train_step(engine, trial, images, labels).isnan()
@@ -124,7 +124,7 @@ def test_the_first_step_in_bf16_begins_with_the_models_own_weights(decay: float,
     trial = trial_of(tmp_path, "bf16", optimizer=optimizer)
     model = build_model(trial, world)
     before = [weight.detach().bfloat16().float() for weight in model.parameters()]
-    engine = building.make_engine(model, trial, world)
+    engine = make_engine(model, trial, world)
     masters = list(chain(*engine.optimizer.fp32_groups))
     assert all(map(torch.equal, masters, before))
     loop.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
@@ -137,7 +137,7 @@ def test_the_first_step_in_bf16_begins_with_the_models_own_weights(decay: float,
 
 def test_lambs_own_count_of_steps_begins_with_the_first_in_bf16(tmp_path: Path, world: World) -> None:
     trial = trial_of(tmp_path, "bf16", optimizer={"name": "lamb", "lr": 0.01})
-    engine = building.make_engine(build_model(trial, world), trial, world)
+    engine = make_engine(build_model(trial, world), trial, world)
     loop.train_step(engine, trial, torch.randn(35, 1, 8, 8), torch.randint(10, (35,)))
     assert {int(group["step"]) for group in engine.optimizer.param_groups} == {1}
     engine.destroy()
@@ -149,7 +149,7 @@ def test_a_last_step_that_leaves_weights_that_are_no_numbers_is_named(
 ) -> None:
     """Its own loss was fine, and no other follows."""
     trial = trial_of(tmp_path, "bf16", zero_stage=zero_stage)
-    engine = building.make_engine(build_model(trial, world), trial, world)
+    engine = make_engine(build_model(trial, world), trial, world)
     loader = TrainLoader(digits.train, trial.data, trial.recipe.augment, trial.recipe.global_batch_size, 0, 1)
     steps, taken, step = loader.steps(), count(1), loop.train_step
 
