@@ -1,6 +1,9 @@
-"""One rank of a small training run, started by test_train.py as a process of its own: python ranks.py <arguments>."""
+"""Small trainings, by this process alone or by two others that are started once and take trial after trial."""
 
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,24 @@ from mixbench.data.store import Images, load
 from mixbench.suite.trial import Trial
 from mixbench.train import loop
 from mixbench.train.classification import evaluate
-from mixbench.train.distributed import connect
+from mixbench.train.distributed import World, connect
 from mixbench.train.engine import make_engine
 from mixbench.train.model import build_model
 
+TIMEOUT = 400
+Trained = dict[str, Any]
 
-def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
-    """Train a trial and save this rank's losses and scores, and its weights and buffers around the last evaluation."""
-    trial = Trial.model_validate_json(trial_file.read_text())
-    world = connect(folder / "meeting.json", rank, size, rank, size)
+
+def train(trial: Trial, world: World) -> Trained:
+    """Train a trial: this rank's losses and scores, and its weights and buffers around the last evaluation."""
     engine = make_engine(build_model(trial, world), trial, world)
     data = load(trial.data)
     dataset, recipe = trial.data, trial.recipe
-    loader = TrainLoader(data.train, dataset, recipe.augment, recipe.global_batch_size, rank, size, recipe.drop_last)
+    loader = TrainLoader(
+        data.train, dataset, recipe.augment, recipe.global_batch_size, world.rank, world.size, recipe.drop_last
+    )
     odd = Images(data.test.images[:359], data.test.labels[:359])  # not a multiple of the world size
-    seen: dict[str, Any] = {"losses": []}
+    seen: Trained = {"losses": []}
 
     def noted(*arguments: Any) -> dict[str, float]:
         seen["trained"] = {name: value.clone() for name, value in engine.module.state_dict().items()}
@@ -34,9 +40,43 @@ def run(trial_file: Path, folder: Path, rank: int, size: int) -> None:
         return seen["scores"]
 
     vars(loop)["evaluate"] = noted
-    loop.fit(engine, None, trial, loader, odd, world, lambda epoch, loss, speed: seen["losses"].append(loss))
-    torch.save(seen, folder / f"rank{rank}.pt")
+    try:
+        loop.fit(engine, None, trial, loader, odd, world, lambda epoch, loss, speed: seen["losses"].append(loss))
+    finally:
+        vars(loop)["evaluate"] = evaluate
+    engine.destroy()
+    return seen
 
 
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+def _rank(ends: Connection, folder: Path, rank: int, size: int) -> None:
+    world = connect(folder / "meeting.json", rank, size, rank, size)
+    while True:
+        torch.save(train(ends.recv(), world), folder / f"rank{rank}.pt")
+        ends.send("trained")
+
+
+@contextmanager
+def two_processes(folder: Path) -> Iterator[Callable[[Trial], list[Trained]]]:
+    """A function that has two processes train a trial, and gives what each of them has then."""
+    spawn = get_context("spawn")
+    ours, theirs = zip(*(spawn.Pipe() for _ in range(2)), strict=True)
+    processes = [spawn.Process(target=_rank, args=(theirs[rank], folder, rank, 2)) for rank in range(2)]
+    for process, end in zip(processes, theirs, strict=True):
+        process.start()
+        end.close()
+
+    def train_by_two(trial: Trial) -> list[Trained]:
+        for end in ours:
+            end.send(trial)
+        for end in ours:
+            assert end.poll(TIMEOUT), f"waited {TIMEOUT} s for two processes to train"
+            end.recv()
+        return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+    try:
+        yield train_by_two
+    finally:
+        for process, end in zip(processes, ours, strict=True):
+            process.kill()
+            process.join()
+            end.close()

@@ -46,7 +46,7 @@ def test_the_cifar_suite_runs_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setitem(DATASETS, name, small.dataset)
     shrink = [f"models.{m}.{key}" for m in range(models) for key in ("dim=16", "depth=2")]
     changes = ["recipe.epochs=1", "recipe.global_batch_size=4", "seeds=0", *shrink]
-    changes += ["throughput.warmup=1", "throughput.warmup_cap=2", "throughput.repeats=2"]
+    changes += ["throughput.batch_sizes=4", "throughput.warmup=1", "throughput.warmup_cap=2", "throughput.repeats=2"]
     options = [option for change in changes for option in ("--set", change)]
     command = ["run", "cifar", "--cluster", "debug", "--out", str(tmp_path / "run"), *options]
     result = CliRunner().invoke(cli, command, catch_exceptions=False)

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,16 @@ from mixbench.train.model import build_model
 from mixbench.train.optimizer import make_optimizer
 from mixbench.train.schedule import lr_share
 from mixbench.zoo.registry import create_model
+from tests.ranks import Trained, train, two_processes
 from tests.trials import RECIPE, SMALL, plan_trials
 
-TIMEOUT = 400
+TrainByTwo = Callable[[Trial], list[Trained]]
 
 
-def run_ranks(folder: Path, trial: Trial, size: int) -> list[dict[str, Any]]:
-    """What each of `size` processes has after training the trial."""
-    folder.mkdir()
-    (folder / "trial.json").write_text(trial.model_dump_json())
-    command = [sys.executable, str(Path(__file__).with_name("ranks.py")), str(folder / "trial.json"), str(folder)]
-    processes = []
-    for rank in range(size):
-        with open(folder / f"rank{rank}.log", "w") as log:
-            processes.append(subprocess.Popen([*command, str(rank), str(size)], stdout=log, stderr=log))
-    try:
-        codes = [process.wait(TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0] * size, "\n".join((folder / f"rank{rank}.log").read_text() for rank in range(size))
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(size)]
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainByTwo]:
+    with two_processes(tmp_path_factory.mktemp("two")) as train_by_two:
+        yield train_by_two
 
 
 def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
@@ -64,34 +54,38 @@ def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Te
     ids=["zero0-sgd", "zero1-adamw", "accumulation"],
 )
 def test_two_processes_train_to_the_weights_of_one_without_batchnorm(
-    tmp_path: Path, zero_stage: int, accumulation: int, optimizer: dict[str, Any]
+    tmp_path: Path, zero_stage: int, accumulation: int, optimizer: dict[str, Any], world: World, by_two: TrainByTwo
 ) -> None:
     recipe = RECIPE | {"clip_grad_norm": 1.0, "optimizer": optimizer}
     [one] = plan_trials(tmp_path, recipe=recipe)
     split = recipe | {"zero_stage": zero_stage, "gradient_accumulation": accumulation}
     [two] = plan_trials(tmp_path, recipe=split, resources={"processes_per_node": 2})
-    [alone] = run_ranks(tmp_path / "one", one, 1)
-    first, second = run_ranks(tmp_path / "two", two, 2)
+    alone = train(one, world)
+    first, second = by_two(two)
     assert largest_difference(first["trained"], second["trained"]) == 0
     assert largest_difference(first["trained"], alone["trained"]) < 1e-5
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
     assert first["scores"] == second["scores"] == pytest.approx(alone["scores"], abs=1e-3)
 
 
-def test_two_processes_in_bf16_have_the_same_weights_and_near_enough_those_of_one(tmp_path: Path) -> None:
+def test_two_processes_in_bf16_have_the_same_weights_and_near_enough_those_of_one(
+    tmp_path: Path, world: World, by_two: TrainByTwo
+) -> None:
     recipe = RECIPE | {"clip_grad_norm": 1.0}
     [one] = plan_trials(tmp_path, recipe=recipe, precision="bf16")
     [two] = plan_trials(tmp_path, recipe=recipe, precision="bf16", resources={"processes_per_node": 2})
-    [alone] = run_ranks(tmp_path / "one", one, 1)
-    first, second = run_ranks(tmp_path / "two", two, 2)
+    alone = train(one, world)
+    first, second = by_two(two)
     assert largest_difference(first["trained"], second["trained"]) == 0
     assert largest_difference(first["trained"], alone["trained"]) < 0.01
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-3)
 
 
-def test_two_processes_with_batchnorm_train_to_a_reference_that_normalises_each_shard(tmp_path: Path) -> None:
+def test_two_processes_with_batchnorm_train_to_a_reference_that_normalises_each_shard(
+    tmp_path: Path, by_two: TrainByTwo
+) -> None:
     [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], resources={"processes_per_node": 2})
-    first, second = run_ranks(tmp_path / "two", trial, 2)
+    first, second = by_two(trial)
     reference = train_in_shards(trial, shards=2)
     weights = [name for name, _ in create_model(trial.model, **trial.arguments).named_parameters()]
     of_first = {name: first["trained"][name] for name in weights}
@@ -186,11 +180,11 @@ def test_an_engines_products_are_those_of_its_trials_precision(precision: str, t
     assert now == ["tf32" if precision == "tf32" else "ieee"] * 2
 
 
-def test_bf16_and_autocast_train_and_evaluate(tmp_path: Path) -> None:
+def test_bf16_and_autocast_train_and_evaluate(tmp_path: Path, world: World) -> None:
     recipe = RECIPE | {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}}
     for precision, model in (("bf16", "mixer"), ("bf16", "splitmixer"), ("amp-bf16", "mixer"), ("amp-fp16", "mixer")):
         [trial] = plan_trials(tmp_path, models=[SMALL[model]], recipe=recipe, precision=precision)
-        [alone] = run_ranks(tmp_path / f"{precision}-{model}", trial, 1)
+        alone = train(trial, world)
         assert alone["losses"][1] < alone["losses"][0] < 3
         assert alone["scores"]["top1"] > 30, "top-1 % after two epochs is far above chance"
 
@@ -279,20 +273,22 @@ def test_vectors_may_be_exempt_from_weight_decay(name: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "lr"), [("lamb", 0.01), ("lion", 0.001)])
-def test_lamb_and_lion_train(tmp_path: Path, name: str, lr: float) -> None:
+def test_lamb_and_lion_train(tmp_path: Path, name: str, lr: float, world: World) -> None:
     recipe = RECIPE | {"epochs": 2, "optimizer": {"name": name, "lr": lr}, "schedule": {"name": "constant"}}
     [trial] = plan_trials(tmp_path, recipe=recipe)
-    [alone] = run_ranks(tmp_path / "alone", trial, 1)
+    alone = train(trial, world)
     assert alone["losses"][1] < alone["losses"][0] < 3 and alone["scores"]["top1"] > 30
 
 
-def test_an_epochs_last_smaller_batch_counts_by_its_images_at_any_world_size(tmp_path: Path) -> None:
+def test_an_epochs_last_smaller_batch_counts_by_its_images_at_any_world_size(
+    tmp_path: Path, world: World, by_two: TrainByTwo
+) -> None:
     recipe = RECIPE | {"global_batch_size": 142, "drop_last": False, "schedule": {"name": "constant"}}
     [one] = plan_trials(tmp_path, recipe=recipe)
     [two] = plan_trials(tmp_path, recipe=recipe, resources={"processes_per_node": 2})
     assert two.data.train_images % 142 == 17, "the last batch is odd: its shards are of unequal size"
-    [alone] = run_ranks(tmp_path / "one", one, 1)
-    first, second = run_ranks(tmp_path / "two", two, 2)
+    alone = train(one, world)
+    first, second = by_two(two)
     assert largest_difference(first["trained"], second["trained"]) == 0
     assert largest_difference(first["trained"], alone["trained"]) < 1e-5
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
@@ -334,11 +330,11 @@ def test_it_is_the_average_that_is_evaluated(tmp_path: Path) -> None:
     assert stayed.test_loss > 1.5 * plain.test_loss, "an average that never moves has the first step's weights"
 
 
-def test_channels_last_trains_to_the_same_losses(tmp_path: Path) -> None:
+def test_channels_last_trains_to_the_same_losses(tmp_path: Path, world: World) -> None:
     losses = []
     for memory_format in ("contiguous", "channels_last"):
         [trial] = plan_trials(tmp_path, models=[SMALL["splitmixer"]], memory_format=memory_format)
-        [alone] = run_ranks(tmp_path / memory_format, trial, 1)
+        alone = train(trial, world)
         losses += alone["losses"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
