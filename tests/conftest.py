@@ -1,6 +1,7 @@
 """What every test runs under: one thread, seeded; a skip for a missing package fails where all must be there."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; every process that a test starts inherits it
 os.environ.pop("COLUMNS", None)  # xdist's processes have it: what tests read is as wide as it needs to be
@@ -13,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.disks import small
+from tests.shell import Shell
 
 if TYPE_CHECKING:
     from mixbench.data.store import Splits
@@ -73,3 +75,21 @@ def digits() -> "Splits":
     from mixbench.suite.datasets import find_dataset
 
     return load(find_dataset("digits"))
+
+
+@pytest.fixture
+def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line in this process, which has imported already what takes seconds."""
+    from mixbench.cli import main
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
+        code = 0
+        try:
+            main.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

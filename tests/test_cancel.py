@@ -12,9 +12,7 @@ from mixbench.run.folder import Run
 from mixbench.system.files import to_json
 from tests import fake_runs
 from tests.refusals import snapshot
-from tests.test_logs import Shell, mixbench
-
-__all__ = ["mixbench"]
+from tests.shell import Shell
 
 
 def in_slurm(folder: Path) -> tuple[Run, str]:

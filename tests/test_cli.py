@@ -6,39 +6,24 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mixbench.cli import main
 from mixbench.cli.run import Session
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
 from mixbench.system.files import write_atomically
 from tests import fake_runs
+from tests.shell import Shell
 from tests.trials import write_suite
 
-Shell = Callable[..., tuple[int, str, str]]
 SUITE = "name: s\nmodels: [splitmixer_i_256_8, convmixer_256_8]\ndatasets: digits\nseeds: [0, 1]\nrecipe: {epochs: 1}\n"
 
 
-@pytest.fixture
-def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
-    """Call the command line, in an empty folder, as the shell would: exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

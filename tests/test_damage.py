@@ -3,8 +3,6 @@
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -26,6 +24,7 @@ from mixbench.suite.load import load
 from mixbench.system.checksum import with_checksums
 from mixbench.system.files import set_aside
 from tests.fake_runs import damaged, done, trial, write_run
+from tests.shell import Shell
 from tests.trials import write_suite
 
 TEXT = "name: cifar\nmodels: [convmixer_256_8]\ndatasets: [cifar10]\n"
@@ -101,29 +100,31 @@ def test_what_lies_in_a_trials_folder_and_is_not_its_own_is_named_and_set_aside(
     assert again.records[0].status == ("running" if name == "record.json" else "done")
 
 
-def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_again(tmp_path: Path) -> None:
+def test_a_newer_mixbenchs_record_is_no_damage_and_run_refuses_to_measure_it_again(
+    mixbench: Shell, tmp_path: Path
+) -> None:
     """In a folder that two versions share, the older one must not throw away what the newer one measured."""
     suite = write_suite(tmp_path, measure=["complexity"], seeds=[0, 1])
     run = Run(tmp_path / "run")
-    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(run.folder), "--cluster", "debug"]
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    command = ["run", str(suite), "--out", str(run.folder), "--cluster", "debug"]
+    assert mixbench(*command)[0] == 0
     path = run.record_file(run.planned()[0])
     later = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 9, "status": "as never before"}
     path.write_text(
         with_checksums(json.dumps({key: later[key] for key in later if "sha256" not in key})), encoding="utf-8"
     )
     [given] = commands(run)
-    assert given.line == shlex.join(["mixbench", *command[3:]])
+    assert given.line == shlex.join(["mixbench", *command])
     before = files(run.folder)
-    refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.returncode == 2 and str(path) in refused.stderr and "Traceback" not in refused.stderr
-    assert "written by a newer mixbench" in refused.stderr and "schema version 2" in refused.stderr
+    code, _, err = mixbench(*command)
+    assert code == 2 and str(path) in err
+    assert "written by a newer mixbench" in err and "schema version 2" in err
     assert files(run.folder) == before
     found = collect(run)
     assert (found.records[0].status, found.records[0].flags[-1:]) == ("pending", [Flag(Kind.NEWER_RECORD)])
     assert len(found.damaged) == 1 and damage.set_all_aside(Inventory(run)) == [] and path.exists()
     other = [*command, "--only", f"seed={found.records[1].seed}"]
-    assert subprocess.run(other, capture_output=True).returncode == 0, "what is not asked of it goes on"
+    assert mixbench(*other)[0] == 0, "what is not asked of it goes on"
     path.write_bytes(path.read_bytes().replace(b'"params"', b'"paramz"'))
     assert damage.set_all_aside(Inventory(run)) == [path.with_name("record.json.damaged-1")], "a changed one is damaged"
 
@@ -190,19 +191,21 @@ def test_a_run_killed_while_it_wrote_its_plan_is_still_a_run(tmp_path: Path) -> 
     Session(suite, trials, "local", run.folder, None)
 
 
-def test_the_run_command_sets_aside_what_is_damaged_says_so_and_measures_it_again(tmp_path: Path) -> None:
+def test_the_run_command_sets_aside_what_is_damaged_says_so_and_measures_it_again(
+    mixbench: Shell, tmp_path: Path
+) -> None:
     suite = write_suite(tmp_path, measure=["complexity"], seeds=[0, 1])
     run = Run(tmp_path / "run")
-    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(run.folder), "--cluster", "debug"]
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    command = ["run", suite, "--out", run.folder, "--cluster", "debug"]
+    assert mixbench(*command)[0] == 0
     first, second = run.planned()
     kept = run.record_file(second).read_bytes()
     torn = run.record_file(first).read_bytes().replace(b'"params": 3', b'"params": 4')
     for path in (run.record_file(first), run.trial_folder(second) / "trial.json", run.plan_file):
         path.write_bytes(torn)
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 0 and again.stdout.count("damaged, set aside and not used: ") == 3, again.stderr
-    assert f"1 trial to run (1 are done already), in {run.folder}" in again.stdout
+    code, out, err = mixbench(*command)
+    assert code == 0 and out.count("damaged, set aside and not used: ") == 3, err
+    assert f"1 trial to run (1 are done already), in {run.folder}" in out
     assert run.record_file(first).with_name("record.json.damaged-1").read_bytes() == torn
     assert run.record_file(second).read_bytes() == kept, "what was whole is as it was"
     found = collect(run)

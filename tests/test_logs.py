@@ -1,34 +1,15 @@
 """`mixbench logs`: which trial is meant, what a local run's processes printed, files that are replaced meanwhile."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from mixbench.cli import main
 from mixbench.cli.logs import Tail, find_trial
 from mixbench.run.folder import Run
 from tests import fake_runs
+from tests.shell import Shell
 from tests.trials import SMALL, write_suite
 
 FAULTY = Path(__file__).with_name("faulty.py")
-Shell = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def mixbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mixbench", *map(str, words)])
-        try:
-            main.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def read(tail: Tail, path: Path) -> bytes:

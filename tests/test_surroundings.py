@@ -7,8 +7,6 @@ import pty
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from tests import fake_runs
 from tests.disks import freeze
-from tests.test_full_disk import DEADLINE, FAULTY
+from tests.test_local import DEADLINE, FAULTY, wait_for
 from tests.trials import SMALL, write_suite
 
 NAME = '-a run\'s "folder"\n $HOME; 100 %; ünïcode 🙂'
@@ -103,13 +101,6 @@ def test_a_terminal_that_is_closed_stops_the_run_and_loses_nothing(tmp_path: Pat
         process.kill()
     assert holder(run / "lock") is None
     assert collect(Run(run)).counts == {"done": 1, "failed": 0, "running": 0, "pending": 1}
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE} s for {what}"
-        time.sleep(0.05)
 
 
 CLOCK = """
