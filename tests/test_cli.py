@@ -57,6 +57,8 @@ def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str],
         ours.append(seconds)
         assert done.stderr == "HEAVY []\n"
         assert done.stdout
+        if min(ours) < 3 * min(light):
+            break
     assert min(ours) < 3 * min(light), "0.3 s of CPU time where the libraries alone take 0.1 s"
 
 
@@ -308,8 +310,9 @@ def test_a_content_folder_that_is_none_is_named(mixbench: Shell, monkeypatch: py
 
 
 def test_several_runs_get_a_report_each_or_one_of_all(mixbench: Shell) -> None:
+    trials = [fake_runs.trial(model) for model in ("convmixer_256_8", "splitmixer_i_256_8")]
     for name in ("one", "two"):
-        fake_runs.full_run(Path(name), seeds=1)
+        fake_runs.write_run(Path(name), trials, [fake_runs.done(trial, 90.0) for trial in trials])
     each = json.loads(mixbench("report", "one", "two", "--json")[1])
     assert {path.split("/")[0] for path in each} == {"one", "two"}
     code, out, _ = mixbench("report", "one", "two", "--out", "all")
@@ -317,7 +320,7 @@ def test_several_runs_get_a_report_each_or_one_of_all(mixbench: Shell) -> None:
     assert {"all/results.csv", "all/summary.csv", "all/report.html"} <= set(out.splitlines())
     with open("all/results.csv", newline="", encoding="utf-8") as file:
         runs = [row["run"] for row in csv.DictReader(file)]
-    assert runs == ["one"] * 9 + ["two"] * 9
+    assert runs == ["one"] * 2 + ["two"] * 2
     page = Path("all/report.html").read_text()
     assert "· one" in page and "· two" in page
 
