@@ -51,9 +51,21 @@ def cluster(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_a_trial_becomes_a_complete_record(cluster: str, tmp_path: Path) -> None:
-    trials, run = prepare(tmp_path, seeds=[0, 1])
-    assert len(run_all(trials, cluster, run)) == 1, "both seeds have one label"
+Measured = dict[str, tuple[list[Trial], Run]]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Two seeds, measured in every way on each cluster."""
+    runs = {}
+    for name in CLUSTERS:
+        trials, run = runs[name] = prepare(tmp_path_factory.mktemp(name), seeds=[0, 1])
+        assert len(run_all(trials, name, run)) == 1, "both seeds have one label"
+    return runs
+
+
+def test_a_trial_becomes_a_complete_record(cluster: str, measured: Measured) -> None:
+    trials, run = measured[cluster]
     for trial in trials:
         record = run.record(trial.id)
         assert record is not None and record.status == "done" and record.error == ""
@@ -71,14 +83,12 @@ def test_a_trial_becomes_a_complete_record(cluster: str, tmp_path: Path) -> None
         assert run.progress(trial.id) is None
 
 
-def test_local_and_debug_train_to_the_same_figures(tmp_path: Path) -> None:
+def test_local_and_debug_train_to_the_same_figures(measured: Measured) -> None:
     found = []
-    for name in CLUSTERS:
-        (tmp_path / name).mkdir()
-        trials, run = prepare(tmp_path / name, measure=["accuracy"])
-        [record] = run_all(trials, name, run).values()
-        found.append((trials[0].id, record.top1, record.test_loss, record.train_loss))
-    assert found[0] == found[1]
+    for trials, run in measured.values():
+        records = [run.record(trial.id) for trial in trials]
+        found.append([(r.trial_id, r.top1, r.test_loss, r.train_loss) for r in records if r is not None])
+    assert found[0] == found[1] and len(found[0]) == 2
 
 
 def test_a_failing_trial_is_recorded_with_its_reason_and_the_others_go_on(cluster: str, tmp_path: Path) -> None:
@@ -110,7 +120,8 @@ def test_out_of_memory_is_named_as_such(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_kills_its_process_is_blamed_and_a_new_process_takes_the_rest(tmp_path: Path) -> None:
-    trials, run = prepare(tmp_path, models=["dies", SMALL["mixer"]], plugins=[str(FAULTY)], seeds=[0, 1])
+    keys = {"models": ["dies", SMALL["mixer"]], "plugins": [str(FAULTY)], "measure": ["complexity", "throughput"]}
+    trials, run = prepare(tmp_path, seeds=[0, 1], **keys)
     run_all(trials, "local", run)
     records = {trial.id: run.record(trial.id) for trial in trials}
     status = {trial_id: record.status for trial_id, record in records.items() if record is not None}
@@ -181,56 +192,47 @@ def test_each_device_group_has_gpus_of_its_own_and_trials_are_dealt_out_in_turn(
     assert [[trial.seed for trial in group.trials] for group in groups] == seeds
 
 
-def test_what_is_done_is_not_measured_again_and_a_missing_part_is_added(cluster: str, tmp_path: Path) -> None:
-    trials, run = prepare(tmp_path, measure=["complexity", "accuracy"])
-    [first] = run_all(trials, cluster, run).values()
-    assert Inventory(run).is_done(trials[0]) and first.infer_samples_per_sec is None
-    more, run = prepare(tmp_path, measure=["complexity", "throughput", "accuracy"])
-    assert [trial.id for trial in more] == [trials[0].id] and not Inventory(run).is_done(more[0])
-    [second] = run_all(more, cluster, run).values()
-    assert second.details.curve == first.details.curve, "the training was kept, not repeated"
-    assert second.infer_samples_per_sec is not None and Inventory(run).is_done(more[0])
-
-
-def test_a_failed_trial_is_run_again_with_the_next_launch(cluster: str, tmp_path: Path) -> None:
-    trials, run = prepare(tmp_path, measure=["accuracy"])
-    failed = Record.pending(trials[0]).model_copy(update={"status": "failed", "error": "the node was lost"})
+def test_what_is_done_is_kept_a_missing_part_is_added_and_what_failed_runs_again(cluster: str, tmp_path: Path) -> None:
+    trials, run = prepare(tmp_path, measure=["complexity", "accuracy"], seeds=[0, 1])
+    run_all(trials[:1], "debug", run)
+    first = run.record(trials[0].id)
+    assert first is not None and Inventory(run).is_done(trials[0]) and first.infer_samples_per_sec is None
+    failed = Record.pending(trials[1]).model_copy(update={"status": "failed", "error": "the node was lost"})
     run.write_record(failed)
-    [record] = run_all(trials, cluster, run).values()
-    assert record.status == "done" and record.error == ""
+    more, run = prepare(tmp_path, measure=["complexity", "throughput", "accuracy"], seeds=[0, 1])
+    assert [trial.id for trial in more] == [trial.id for trial in trials] and not Inventory(run).is_done(more[0])
+    run_all(more, cluster, run)
+    second, other = (run.record(trial.id) for trial in more)
+    assert second is not None and second.details.curve == first.details.curve, "the training was kept, not repeated"
+    assert second.infer_samples_per_sec is not None and Inventory(run).is_done(more[0])
+    assert other is not None and other.status == "done" and other.error == "" and Inventory(run).is_done(more[1])
 
 
-def test_two_local_processes_share_a_trial(tmp_path: Path) -> None:
-    trials, run = prepare(tmp_path, resources={"processes_per_node": 2})
-    [record] = run_all(trials, "local", run).values()
-    assert record.status == "done" and record.world_size == 2, record.error
-    assert record.details.curve is not None and record.details.curve.test_images == 360
-    (tmp_path / "one").mkdir()
-    one, run_of_one = prepare(tmp_path / "one")
-    [alone] = run_all(one, "local", run_of_one).values()
-    assert record.trial_id != alone.trial_id
-    assert record.test_loss == pytest.approx(alone.test_loss, abs=1e-4)
-
-
-def test_when_one_of_two_processes_raises_the_trial_fails_with_its_reason_soon(tmp_path: Path) -> None:
-    keys = {"models": ["raises", SMALL["mixer"]], "plugins": [str(FAULTY)], "resources": {"processes_per_node": 2}}
+def test_two_processes_share_a_trial_and_where_one_raises_or_dies_its_trial_fails_soon_with_the_reason(
+    tmp_path: Path, measured: Measured
+) -> None:
+    models = ["raises", "vanishes", SMALL["mixer"]]
+    keys = {"models": models, "plugins": [str(FAULTY)], "resources": {"processes_per_node": 2}}
     trials, run = prepare(tmp_path, measure=["accuracy"], **keys)
     began = time.monotonic()
-    records = run_all(trials, "local", run)
-    assert records["raises"].status == "failed"
-    assert records["raises"].error == "RuntimeError: a tensor of the wrong size <b>&"
-    assert "in forward" in records["raises"].details.traceback
-    assert [record.status for label, record in records.items() if label.startswith("mixer")] == ["done"]
+    raises, vanishes, shared = run_all(trials, "local", run).values()
     assert time.monotonic() - began < 240, "no rank waits for the other until a time-out"
 
+    assert (raises.status, raises.error) == ("failed", "RuntimeError: a tensor of the wrong size <b>&")
+    assert "in forward" in raises.details.traceback
 
-def test_when_one_of_two_processes_dies_without_a_word_it_is_blamed_and_not_the_other(tmp_path: Path) -> None:
-    keys = {"models": ["vanishes"], "plugins": [str(FAULTY)], "resources": {"processes_per_node": 2}}
-    trials, run = prepare(tmp_path, measure=["accuracy"], **keys)
-    [record] = run_all(trials, "local", run).values()
-    assert record.status == "failed"
-    assert record.error == "rank 1 of 2 died: it left no message, as when it is killed"
-    assert "error-0" in record.details.traceback, "what the other one said of it is kept"
+    assert (vanishes.status, vanishes.error) == (
+        "failed",
+        "rank 1 of 2 died: it left no message, as when it is killed",
+    )
+    assert "error-0" in vanishes.details.traceback, "what the other one said of it is kept"
+
+    assert shared.status == "done" and shared.world_size == 2, shared.error
+    assert shared.details.curve is not None and shared.details.curve.test_images == 360
+    trials_of_one, run_of_one = measured["local"]
+    alone = run_of_one.record(trials_of_one[0].id)
+    assert alone is not None and alone.trial_id != shared.trial_id
+    assert shared.test_loss == pytest.approx(alone.test_loss, abs=1e-4)
 
 
 @pytest.fixture
@@ -365,20 +367,23 @@ def processes_that_mention(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("interrupt", "ctrl_c"),
-    [
-        (signal.SIGINT, signal.SIG_DFL),
-        (signal.SIGTERM, signal.SIG_IGN),  # as in a shell's background jobs
-        (signal.SIGHUP, signal.SIG_DFL),
-    ],
-)
-def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goes_on(
-    interrupt: signal.Signals, ctrl_c: signal.Handlers, tmp_path: Path
-) -> None:
+def test_interrupted_in_any_way_it_stops_cleanly_says_what_is_kept_and_the_same_command_goes_on(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, models=[SMALL["mixer"], "hangs"], plugins=[str(FAULTY)], measure=["accuracy"])
-    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(tmp_path / "run")]
-    hanging = tmp_path / "hanging"
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "mixbench", "run", str(suite), "--out", str(run)]
+    interrupted(command, run, signal.SIGINT, signal.SIG_DFL)
+    [kept] = [path.read_bytes() for path in run.glob("trials/mixer*/record.json")]
+    interrupted(command, run, signal.SIGTERM, signal.SIG_IGN)  # as in a shell's background jobs
+    interrupted(command, run, signal.SIGHUP, signal.SIG_DFL)
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"] == {"done": 2, "failed": 0, "running": 0, "pending": 0}
+    assert [path.read_bytes() for path in run.glob("trials/mixer*/record.json")] == [kept], "it was done already"
+
+
+def interrupted(command: list[str], run: Path, interrupt: signal.Signals, ctrl_c: signal.Handlers) -> None:
+    """The command goes on from whatever it finds, and is interrupted in the second trial."""
+    hanging = run.with_name(f"hanging-{interrupt.name}")
     process = subprocess.Popen(
         command,
         env=os.environ | {"HANGING": str(hanging)},
@@ -400,10 +405,6 @@ def test_interrupted_it_stops_cleanly_says_what_is_kept_and_the_same_command_goe
     assert process.returncode == 130, errors
     assert time.monotonic() - began < 15, "whoever stops a container kills it before long"
     assert "stopped: 1 of 2 trials done; what was measured is kept in" in errors and "Traceback" not in errors
-    wait_for(lambda: not processes_that_mention(str(tmp_path / "run")), "every process of the run to end")
-    assert not list(tmp_path.glob("run/trials/*/progress.json"))
-    assert holder(tmp_path / "run" / "lock") is None, "the run is free"
-
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=DEADLINE)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["trials"] == {"done": 2, "failed": 0, "running": 0, "pending": 0}
+    wait_for(lambda: not processes_that_mention(str(run)), "every process of the run to end")
+    assert not list(run.glob("trials/*/progress.json"))
+    assert holder(run / "lock") is None, "the run is free"
