@@ -321,7 +321,9 @@ def alone() -> tuple[Tensor, Tensor]:
 def test_images_and_targets_are_the_same_at_any_batch_size_world_size_and_number_of_pieces(
     batch: int, world_size: int, pieces: int, alone: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "LOT_VALUES", 80 * 3 * 16 * 16)  # of 96 images one batch at a time, of 36 two or more
+    monkeypatch.setattr(
+        loader, "AUGMENTED_VALUES", 80 * 3 * 16 * 16
+    )  # of 96 images one batch at a time, of 36 two or more
     images, targets = epoch_of(EVERYTHING, batch, world_size, pieces)
     kept = 203 if 203 % batch >= world_size * pieces else 203 - 203 % batch
     assert len(images) == kept

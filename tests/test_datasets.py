@@ -127,7 +127,7 @@ def test_a_dataset_that_is_not_whole_is_refused_with_its_numbers(
 def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = small_sets.write("food101", tmp_path, monkeypatch)
     small.train[4].write_bytes(small.train[4].read_bytes()[:300])
-    with pytest.raises(RequestError, match=f"{small.train[4]} is no image"):
+    with pytest.raises(RequestError, match=f"{small.train[4]} cannot be decoded as an image"):
         load(small.dataset)
 
 

@@ -73,7 +73,7 @@ def test_a_whole_file_is_asked_for_once_and_its_bytes_are_shown(fetching: Fetchi
 def test_a_download_that_breaks_off_goes_on_by_itself_while_something_comes(fetching: Fetching, server: Server) -> None:
     server.breaks_after = [100_000, 50_000]
     assert fetching.go() == DATA and server.ranges == ["", "bytes=100000-", "bytes=150000-"]
-    assert fetching.said[0] == "data.bin: the server broke off at 100,000 of 300,000 bytes; going on from there"
+    assert fetching.said[0] == "data.bin: the server broke off at 100,000 of 300,000 bytes; resuming from there"
 
 
 def test_the_next_call_goes_on_where_the_last_broke_off(fetching: Fetching, server: Server) -> None:
@@ -93,7 +93,7 @@ def test_a_server_that_ignores_ranges_sends_the_file_anew(fetching: Fetching, se
     fetching.break_off(120_000)
     server.knows_ranges = False
     assert fetching.go() == DATA and server.ranges == ["bytes=120000-"]
-    assert "data.bin: the server sends it from its beginning; beginning anew" in fetching.said
+    assert "data.bin: the server sends it from its beginning; starting over" in fetching.said
 
 
 @pytest.mark.parametrize("length", [300_000, 299_000, 100_000])
@@ -111,7 +111,7 @@ def test_a_changed_file_is_known_by_its_length_where_the_server_gives_no_mark(
     fetching.break_off(120_000)
     (server.folder / "data.bin").write_bytes(OTHER[:length])
     assert fetching.go(OTHER[:length]) == OTHER[:length] and server.ranges == ["bytes=120000-", ""]
-    assert "data.bin: the server has another file than that of which a part is here; beginning anew" in fetching.said
+    assert "data.bin: the file on the server has changed; starting over" in fetching.said
 
 
 def test_a_part_of_another_file_is_dropped_by_the_checksum_and_the_file_fetched_anew(
@@ -121,11 +121,13 @@ def test_a_part_of_another_file_is_dropped_by_the_checksum_and_the_file_fetched_
     fetching.break_off(120_000)
     (server.folder / "data.bin").write_bytes(OTHER)
     assert fetching.go(OTHER) == OTHER and server.ranges == ["bytes=120000-", ""]
-    assert "data.bin: its checksum is wrong; what had come is dropped, and it is fetched anew" in fetching.said
+    assert (
+        "data.bin: its checksum is wrong; the partial download is discarded, and it is fetched again" in fetching.said
+    )
 
 
 def test_a_file_with_a_wrong_checksum_is_dropped_and_said(fetching: Fetching, server: Server) -> None:
-    with pytest.raises(WrongFile, match="its checksum is wrong; what came is dropped"):
+    with pytest.raises(WrongFile, match="its checksum is wrong; the download is discarded"):
         fetching.go(OTHER)
     assert server.ranges == [""] and os.listdir(fetching.file.parent) == []
 

@@ -146,7 +146,7 @@ def test_a_file_with_another_checksum_is_refused(serve: Serve, server: Server) -
     serve("cifar10")
     (server.folder / "c.tar.gz").write_bytes(b"<html>please log in</html>")
     with pytest.raises(
-        RequestError, match=r"cifar10 could not be fetched \(http.*c\.tar\.gz: its checksum is wrong; wh"
+        RequestError, match=r"cifar10 could not be fetched \(http.*c\.tar\.gz: its checksum is wrong; the download"
     ):
         fetch(["cifar10"], lambda _: None)
 

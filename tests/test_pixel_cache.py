@@ -195,7 +195,7 @@ def test_a_file_that_is_no_image_is_named_and_what_was_decoded_is_kept(tree: Pat
     broken = tree / "train/dog/dog_69.JPEG"  # of the last chunk
     whole = broken.read_bytes()
     broken.write_bytes(whole[:200])
-    with pytest.raises(RequestError, match=f"{broken} is no image"):
+    with pytest.raises(RequestError, match=f"{broken} cannot be decoded as an image"):
         decode(tree)
     broken.write_bytes(whole)
     pixels, said = decode(tree)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixbench.data.split import Part, chosen
+from mixbench.data.split import Subset, select_splits
 from mixbench.data.store import Images, Splits
 from mixbench.errors import RequestError
 from mixbench.run.flags import Flag, Kind
@@ -19,28 +19,28 @@ IMAGES = torch.arange(len(LABELS), dtype=torch.uint8)[:, None, None, None].expan
 SPLITS = Splits(Images(IMAGES, LABELS), Images(IMAGES[:5], LABELS[:5]))
 
 
-def places(part: Images | Part) -> list[int]:
+def places(part: Images | Subset) -> list[int]:
     batches = part.batches(torch.arange(len(part.labels)).split(7), torch.device("cpu"))
     return [int(value) for batch in batches for value in batch[:, 0, 0, 0]]
 
 
 def test_the_test_split_is_the_datasets_own() -> None:
-    assert chosen(SPLITS, Recipe()) == (SPLITS.train, SPLITS.test)
+    assert select_splits(SPLITS, Recipe()) == (SPLITS.train, SPLITS.test)
 
 
 def test_a_tenth_of_each_class_is_held_out_and_not_trained_on() -> None:
-    train, held_out = chosen(SPLITS, Recipe(split="val"))
+    train, held_out = select_splits(SPLITS, Recipe(split="val"))
     assert held_out.labels.bincount().tolist() == [4, 2]
     assert sorted(places(train) + places(held_out)) == list(range(len(LABELS)))
     assert LABELS[places(train)].equal(train.labels) and LABELS[places(held_out)].equal(held_out.labels)
-    assert places(held_out) == places(chosen(SPLITS, Recipe(split="val"))[1])
+    assert places(held_out) == places(select_splits(SPLITS, Recipe(split="val"))[1])
     assert places(held_out)[:4] != [0, 1, 2, 3], "held out at random, not the first ones"
 
 
 def test_where_no_class_has_ten_images_nothing_can_be_held_out() -> None:
     few = Images(IMAGES[:9], torch.tensor([0, 1, 2] * 3))
     with pytest.raises(RequestError, match="no class has ten images"):
-        chosen(Splits(few, few), Recipe(split="val"))
+        select_splits(Splits(few, few), Recipe(split="val"))
 
 
 def test_records_say_so_and_a_batch_may_not_be_larger_than_what_is_left(tmp_path: Path) -> None:

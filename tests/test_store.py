@@ -164,7 +164,7 @@ def test_a_cache_that_was_being_written_when_its_process_died_is_not_used(food: 
 
 def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> None:
     food.train[5].write_bytes(b"no image")
-    with pytest.raises(RequestError, match="is no image"):
+    with pytest.raises(RequestError, match="cannot be decoded as an image"):
         load(food.dataset)
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 

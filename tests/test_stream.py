@@ -118,14 +118,14 @@ def test_sixteen_bits_keep_their_upper_eight_and_numbers_without_a_range_are_ref
     Image.fromarray(values).save(tmp_path / "deep.png")
     assert np.array_equal(np.asarray(open_rgb(tmp_path / "deep.png"))[..., 0], values >> 8)
     Image.fromarray(values.astype(np.float32) / 2**16).save(tmp_path / "float.tiff")
-    with pytest.raises(RequestError, match=r"float\.tiff is no image .* 32-bit numbers \(mode F\)"):
+    with pytest.raises(RequestError, match=r"float\.tiff cannot be decoded as an image: .* 32-bit numbers \(mode F\)"):
         open_rgb(tmp_path / "float.tiff")
 
 
 def test_a_file_that_claims_to_be_huge_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(RequestError, match=r"huge\.png is no image that can be decoded: .*decompression bomb"):
+    with pytest.raises(RequestError, match=r"huge\.png cannot be decoded as an image: .*decompression bomb"):
         open_rgb(tmp_path / "huge.png")
 
 
@@ -161,5 +161,5 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     splits = load(find_dataset("pets", 16, str(folder)))
     with pytest.raises(RequestError) as refused:
         list(splits.train.batches([torch.tensor([0]), torch.tensor([1])], CPU))
-    assert str(refused.value).startswith(f"{broken} is no image that can be decoded")
+    assert str(refused.value).startswith(f"{broken} cannot be decoded as an image")
     assert "Traceback" not in str(refused.value)

@@ -1,1 +1,1 @@
-"""Datasets: the table of what there is, where it lies, and how a batch is made from it on the device."""
+"""Datasets: finding, fetching and checking their files, decoding images, and making batches on the device."""

@@ -1,9 +1,9 @@
-"""Images decoded once: one uint8 array a split, in a file in a cache folder, mapped into memory where it is used.
+"""Cache of decoded images: one uint8 array per split, in a file in a cache folder, memory-mapped when used.
 
-NAME-SPLIT-SIDE-<8 hex>.images holds the array, .json beside it its shape and checksums.  The hex hashes what was
-decoded: the names of the image files, or the contents of the array.  Every use reads the whole file first, for its
-CRC-32, at 0.8 GB/s from memory (from the disk, at the disk's pace, and it is in memory for the first epoch then).  A
-file that is not what was written is set aside, and made anew.
+NAME-SPLIT-SIDE-<8 hex>.images holds the array, the .json file beside it the array's shape and checksum.  The hex hashes
+the source: the names of the image files, or the contents of the array that was resized.  Each use first reads the whole
+file to verify its CRC-32, at 0.8 GB/s if it is in the page cache (else at the disk's speed, which also warms the page
+cache for the first epoch).  A file whose checksum differs is set aside and rebuilt.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from mixbench.system.lock import locked
 BYTES_A_READ = 1 << 20
 IMAGES_A_CHUNK = 256
 Say = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Progress callback: (activity, items done, items in total; 0 if that is not known)."""
 OnDamage = Callable[[Path], None]
-"""Told under what name a damaged file now lies."""
+"""Called with the path that a damaged file was renamed to."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """One split's file, whether it exists or not."""
+    """The cache file of one split at one size; it need not exist."""
 
     path: Path
     shape: tuple[int, ...]
@@ -49,22 +49,22 @@ class Cache:
         return math.prod(self.shape)
 
     def is_good(self) -> bool:
-        """Whether the file is the one that was written; all of it is read."""
+        """Return True if size, shape and checksum are those that were written; reads the whole file."""
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
             if facts["shape"] != list(self.shape) or self.path.stat().st_size != self.bytes:
                 return False
-            if "crc32" not in facts:  # a cache of before there was one
+            if "crc32" not in facts:  # written before CRC-32 replaced SHA-256
                 return bool(facts["sha256"] == whole_sha256(self.path))
             return bool(facts["crc32"] == whole_crc32(self.path))
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def build(self, write: Callable[[Path], None], on_wait: Callable[[], None], on_damage: OnDamage) -> None:
-        """Have `write` fill a file of zeros, then put it in place; one process does it, the others wait for it.
+        """Let `write` fill a temporary file of zeros, then rename it into place.  Raises RequestError on an OSError.
 
-        A file that is there and not good is set aside, and `on_damage` told where.  Whether it is good is looked at
-        without the lock, so that those who waited for a large cache do not read it one after the other.
+        One process builds, the others wait for its lock.  A damaged file is set aside and reported to `on_damage`.  The
+        check runs without the lock, so that processes that waited for a large cache read it in parallel.
         """
         try:
             while True:
@@ -79,7 +79,7 @@ class Cache:
             raise cannot_keep(self.path.parent, error) from error
 
     def _state(self) -> list[tuple[int, int, int] | None]:
-        """What differs once either file is another one; of the opened files, which NFS asks its server about."""
+        """(inode, mtime in ns, size) of both files, None for a missing one.  Opens them: NFS then asks its server."""
         found: list[tuple[int, int, int] | None] = []
         for path in (self.path, self.facts_file):
             try:
@@ -98,7 +98,7 @@ class Cache:
 
     def _build(self, write: Callable[[Path], None]) -> None:
         for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            leftover.unlink()  # of a process that died: its lock is ours
+            leftover.unlink()  # left by a process that died: we hold the lock
         require_room(self.path.parent, self.bytes)
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -122,16 +122,19 @@ def cannot_keep(folder: Path, error: OSError) -> RequestError:
 
 
 def cached(name: str, images: np.ndarray | Sequence[Path], channels: int, side: int, say: Say) -> Cache:
-    """The cache of a split's images at `side` × `side`; decoded or resized into it where it is missing or not good."""
+    """Return the cache of a split's images at `side` × `side`; build it if it is missing or damaged.
+
+    `images` are files, which are decoded, or an array N C H W, which is resized.  Raises RequestError.
+    """
     file, shape = f"{name}-{side}-{_identity(images)[:8]}.images", (len(images), channels, side, side)
     choices = [Cache(folder / file, shape) for folder in cache_folders()]
     cache = next((choice for choice in choices if choice.is_good()), None)
     if cache is None:
         cache = choices[0]
-        doing = f"decoding {name}"
+        activity = f"decoding {name}"
 
-        def now(done: int, total: int) -> None:
-            say(doing, done, total)
+        def report(done: int, total: int) -> None:
+            say(activity, done, total)
 
         def wait() -> None:
             say(f"waiting for the process that decodes {name}", 0, 0)
@@ -141,14 +144,14 @@ def cached(name: str, images: np.ndarray | Sequence[Path], channels: int, side: 
                 say(f"not used, as it is damaged: {other.path}", 0, 0)
 
         def damaged(aside: Path) -> None:
-            nonlocal doing  # said for as long as it is decoded: who watches need not look at this moment
-            doing = f"decoding {name} anew: {cache.path} was damaged, and is set aside as {aside.name}"
-            say(doing, 0, len(images))
+            nonlocal activity  # shown with every later progress report, so that a person does not miss it
+            activity = f"decoding {name} anew: {cache.path} was damaged, and is set aside as {aside.name}"
+            say(activity, 0, len(images))
 
         if isinstance(images, np.ndarray):
-            cache.build(lambda into: _resize(images, side, into, now), wait, damaged)
+            cache.build(lambda into: _resize(images, side, into, report), wait, damaged)
         else:
-            cache.build(lambda into: decode_files(images, side, into, now), wait, damaged)
+            cache.build(lambda into: decode_files(images, side, into, report), wait, damaged)
     return cache
 
 
@@ -160,7 +163,7 @@ def _identity(images: np.ndarray | Sequence[Path]) -> str:
 
 
 def _resize(images: np.ndarray, side: int, into: Path, say: Callable[[int, int], None]) -> None:
-    """Bilinear, antialiased where the images shrink."""
+    """Write the resized images N C side side into a file; bilinear, antialiased when shrinking."""
     import torch
     from torch.nn.functional import interpolate
 
@@ -172,14 +175,14 @@ def _resize(images: np.ndarray, side: int, into: Path, say: Callable[[int, int],
 
 
 def caches_of(name: str) -> list[Cache]:
-    """All caches of a dataset; of no shape, so never good, where one does not say what it is."""
+    """All caches of a dataset.  One whose .json file is missing or broken has the shape (), and is never good."""
     pattern = f"{escape(name)}-t*-*"
     paths = {
         file.with_suffix(".images")
         for folder in cache_folders()
         for suffix in (".images", ".json")
         for file in folder.glob(pattern + suffix)
-        if "-full-" not in file.name  # those of decoded.py
+        if "-full-" not in file.name  # those of pixel_cache.py
     }
     return [Cache(path, _shape_in(path.with_suffix(".json"))) for path in sorted(paths)]
 
@@ -192,7 +195,7 @@ def _shape_in(facts_file: Path) -> tuple[int, ...]:
 
 
 def set_aside_of(name: str) -> list[Path]:
-    """The damaged caches of a dataset that were set aside."""
+    """Files of the damaged caches of a dataset that were set aside."""
     pattern = f"{escape(name)}-t*-*.images.damaged-[0-9]*"
     return sorted(path for folder in cache_folders() for path in folder.glob(pattern))
 

@@ -1,4 +1,4 @@
-"""`mixbench data list | check`: what is on this machine, and whether it is whole."""
+"""`mixbench data list | check`: which datasets are on this machine, and whether their files and caches are intact."""
 
 import json
 import os
@@ -9,48 +9,48 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from mixbench.data.locations import BUILT_IN, cache_folders, find_folder, folders, lack, missing, remedy
+from mixbench.data.locations import BUILT_IN, cache_folders, find_folder, folders, missing, remedy, why_missing
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import DATASETS, Dataset, find_dataset
 from mixbench.system.files import file_name
 
 
-def chosen(names: Iterable[str]) -> list[Dataset]:
-    """The datasets of these names, all of the table where none is named.  Raises RequestError."""
+def datasets_named(names: Iterable[str]) -> list[Dataset]:
+    """The datasets of these names; without names, all of the table.  Raises RequestError for an unknown name."""
     return [find_dataset(name) for name in dict.fromkeys(names)] or list(DATASETS.values())
 
 
 def list_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row each: `here`, `missing` or `built in`, where it lies or would lie, its size decoded.  No file is opened."""
+    """A row per dataset: `here`, `missing` or `built in`, its folder, its size when decoded.  Opens no file."""
     return [
         {
             "name": dataset.name,
             "status": "built in" if dataset.name in BUILT_IN else "missing" if missing(dataset) else "here",
-            "folder": _place(dataset),
+            "folder": _expected_folder(dataset),
             "decoded_bytes": dataset.decoded_bytes,
             "held": "streamed" if dataset.streamed else "in a cache" if dataset.train_side else "in memory",
             "remedy": remedy(dataset) if missing(dataset) else "",
         }
-        for dataset in chosen(names)
+        for dataset in datasets_named(names)
     ]
 
 
-def _place(dataset: Dataset) -> str:
-    """Where a dataset lies or, where it is missing, would lie; empty for one that is built in."""
+def _expected_folder(dataset: Dataset) -> str:
+    """The folder of a dataset, also if it is missing; empty for a built-in one."""
     choices = folders(dataset)
     return str((find_folder(dataset) if not missing(dataset) else choices[-1]) if choices else "")
 
 
 def check_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row each: `whole`, `missing` or `damaged`, why, and what it takes on disk, decoded, and in caches.
+    """A row per dataset: `whole`, `missing` or `damaged`, why, and its bytes on disk, decoded, and in caches.
 
-    An `image_folder` is known by the cache of its decoded images.  Raises RequestError.
+    An `image_folder` is found by the cache of its decoded images.  Raises RequestError for an unknown name.
     """
     wanted = list(dict.fromkeys(names))
-    here = [(name, folder) for name, folder in _image_folders() if not wanted or name in wanted]
-    rest = [name for name in wanted if name not in dict(here)]
-    of_table = chosen(rest) if rest or not wanted else []
-    return [check_one(dataset) for dataset in of_table] + [_check_folder(*each) for each in here]
+    image_folders = [(name, folder) for name, folder in _image_folders() if not wanted or name in wanted]
+    rest = [name for name in wanted if name not in dict(image_folders)]
+    in_table = datasets_named(rest) if rest or not wanted else []
+    return [check_one(dataset) for dataset in in_table] + [_check_folder(*each) for each in image_folders]
 
 
 def _check_folder(name: str, folder: str) -> dict[str, Any]:
@@ -61,15 +61,16 @@ def _check_folder(name: str, folder: str) -> dict[str, Any]:
 
 
 def check_one(dataset: Dataset) -> dict[str, Any]:
-    why = lack(dataset)
-    here = not why
+    """One row of check_data: a dataset's files and all its caches, which are read whole."""
+    why = why_missing(dataset)
+    present = not why
     caches = list(_caches(dataset))
-    if here:
-        why = damage(dataset) or next((said for _, _, said in caches if said), "")
-    folder = find_folder(dataset) if here and folders(dataset) else None
+    if present:
+        why = damage(dataset) or next((problem for _, _, problem in caches if problem), "")
+    folder = find_folder(dataset) if present and folders(dataset) else None
     return {
         "name": dataset.name,
-        "status": "damaged" if here and why else "whole" if here else "missing",
+        "status": "damaged" if present and why else "whole" if present else "missing",
         "folder": str(folder or ""),
         "bytes_on_disk": _size(folder) if folder else 0,
         "decoded_bytes": dataset.decoded_bytes,
@@ -80,7 +81,7 @@ def check_one(dataset: Dataset) -> dict[str, Any]:
 
 
 def _image_folders() -> list[tuple[str, str]]:
-    """Name and folder of each `image_folder` whose decoded images are kept."""
+    """Name and folder of each `image_folder` dataset whose decoded images are in a cache."""
     found: dict[tuple[str, str], None] = {}
     for file in (file for folder in cache_folders() for file in sorted(folder.glob("*-full-*.json"))):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -90,14 +91,14 @@ def _image_folders() -> list[tuple[str, str]]:
 
 
 def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
-    """The bytes of each cache, its state, and what is to be said of it; all of them are read whole."""
+    """(bytes, state, problem or empty) of each cache of a dataset; each is read whole."""
     from mixbench.data.array_cache import caches_of, set_aside_of
 
     for cache in caches_of(dataset.name):
         whole = cache.is_good()
         size = cache.path.stat().st_size if cache.path.exists() else 0
-        said = f"{cache.path} is damaged: delete it, or let a run set it aside and make it anew"
-        yield size, "whole" if whole else "damaged", "" if whole else said
+        problem = f"{cache.path} is damaged: delete it, or let a run set it aside and make it anew"
+        yield size, "whole" if whole else "damaged", "" if whole else problem
     for path in set_aside_of(dataset.name):
         yield path.stat().st_size, "set aside", ""
     if dataset.streamed:
@@ -105,11 +106,11 @@ def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
 
 
 def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
-    """Likewise those of a streamed dataset's decoded images."""
+    """(bytes, state, problem or empty) of each cache of a streamed dataset's full-size images."""
     from mixbench.data.pixel_cache import DecodedCache, caches_of_splits
 
     known: dict[Path, DecodedCache] = {}
-    with suppress(RequestError):  # what is wrong with the dataset's files is said of them
+    with suppress(RequestError):  # damage() reports problems with the dataset's own files
         known = {cache.path: cache for caches in caches_of_splits(dataset) for cache in caches}
     pattern = f"{escape(file_name(dataset.name))}-t*-full-*.pixels"
     for path in (path for folder in cache_folders() for path in sorted(folder.glob(pattern))):
@@ -126,7 +127,7 @@ def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
 
 
 def damage(dataset: Dataset) -> str:
-    """What is wrong with a dataset's own files: checksums where its authors give any, else names and numbers."""
+    """The problem with a dataset's own files, empty if there is none; by checksum if published, else by file count."""
     from mixbench.data.readers import read
 
     try:
@@ -141,5 +142,5 @@ def damage(dataset: Dataset) -> str:
 
 
 def _size(folder: Path) -> int:
-    """The bytes of all files under a folder, links to folders followed."""
+    """Bytes of all files under a folder, following links to folders."""
     return sum(os.path.getsize(Path(at) / name) for at, _, names in os.walk(folder, followlinks=True) for name in names)

@@ -1,4 +1,4 @@
-"""What decoded images take, and whether a disk holds it."""
+"""Disk space for decoded images: how much they need, and whether it is free."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from mixbench.errors import RequestError
 from mixbench.system.files import nearest_existing
 from mixbench.system.words import decimal_size
 
-MEASURED = 2000
-"""Files whose headers are read to estimate what all of them take."""
+SAMPLED_FILES = 2000
+"""How many files' headers are read to estimate the size of all."""
 
 
 def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "") -> None:
-    """Make sure that a folder's disk holds so many bytes, once so many that lie there are `freed`.
+    """Raise RequestError if a folder's disk has less than `needed` bytes free once `freed` bytes are deleted.
 
-    Raises RequestError with the figures; `otherwise` is what else there is to do.
+    `otherwise` ends the message with another remedy.
     """
     free = shutil.disk_usage(nearest_existing(folder)).free + freed
     if needed > free:
@@ -29,13 +29,13 @@ def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "")
 
 
 def estimated_bytes(files: Sequence[Path]) -> int:
-    """About what the images take at their full sizes: by the headers of some of the files."""
-    some = np.linspace(0, len(files) - 1, min(MEASURED, len(files))).astype(int).tolist()
+    """Estimate the bytes of all images decoded at full size, from the headers of up to SAMPLED_FILES of them."""
+    some = np.linspace(0, len(files) - 1, min(SAMPLED_FILES, len(files))).astype(int).tolist()
     return len(files) * sum(_full_size(files[at]) for at in some) // max(1, len(some))
 
 
 def _full_size(path: Path) -> int:
-    """By its header alone; one that cannot be read is named when it is decoded."""
+    """Bytes of one decoded image, from its header; 0 if unreadable: decoding it raises an error that names the file."""
     try:
         with Image.open(path) as image:
             return image.height * image.width * 3

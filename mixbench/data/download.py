@@ -1,8 +1,8 @@
-"""A file over HTTP, gone on with where an earlier attempt broke off.
+"""Download a file over HTTP, resuming an interrupted download.
 
-NAME.part holds what has come; NAME.part.json its whole length and the server's mark of its contents, a strong ETag or
-its date, which is sent as If-Range, so that a file that has changed comes from its beginning.  The checksum decides in
-the end.
+NAME.part holds the bytes received so far; NAME.part.json the file's full length and the server's validator (a strong
+ETag, else Last-Modified).  A resumed request sends it as If-Range, so that a file that has changed is sent from its
+beginning.  A file is accepted by its checksum alone.
 """
 
 import http.client
@@ -20,26 +20,27 @@ from mixbench.system.files import write_atomically
 
 TRIES = 5
 SILENT_SECONDS = 30.0
-"""A server that sends nothing for so long has broken off."""
+"""A server that sends nothing for this long counts as disconnected."""
 CHUNK_BYTES = 2**18
 RANGE_NOT_SATISFIABLE, PARTIAL_CONTENT = 416, 206
 Say = Callable[[str], None]
 Show = Callable[[str, int, int], None]
-"""Told what is being done, how many bytes of it are done, and how many there are (0: it is not known)."""
+"""Progress callback: (activity, bytes done, bytes in total; 0 if that is not known)."""
 
 
 class WrongFile(Exception):
-    """What came whole has another checksum."""
+    """A complete file has a wrong checksum."""
 
 
 def download(address: str, to: Path, md5: str, say: Say, show: Show) -> None:
-    """Fetch a file with this checksum, from where an earlier attempt broke off; while something comes, try again.
+    """Fetch a file with this checksum, resuming a partial download; make up to TRIES attempts while bytes arrive.
 
-    Raises OSError or HTTPException where it cannot be had, with what came kept, and WrongFile, with that dropped.
+    Raises OSError or HTTPException if the download fails (the partial file is kept), and WrongFile if the checksum is
+    wrong (the partial file is deleted).
     """
     from torchvision.datasets.utils import check_integrity
 
-    part = Part(to)
+    part = PartialFile(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     for left in reversed(range(TRIES)):
         before = part.size
@@ -48,7 +49,7 @@ def download(address: str, to: Path, md5: str, say: Say, show: Show) -> None:
         except (OSError, http.client.HTTPException) as error:
             if not left or part.size <= before:
                 raise
-            say(f"{to.name}: {error}; going on from there")
+            say(f"{to.name}: {error}; resuming from there")
             continue
         show(f"{to.name}: comparing its checksum", 0, 0)
         if check_integrity(part.path, md5):
@@ -56,13 +57,13 @@ def download(address: str, to: Path, md5: str, say: Say, show: Show) -> None:
             return
         part.drop()
         if not before or not left:
-            raise WrongFile("its checksum is wrong; what came is dropped")
-        say(f"{to.name}: its checksum is wrong; what had come is dropped, and it is fetched anew")
+            raise WrongFile("its checksum is wrong; the download is discarded")
+        say(f"{to.name}: its checksum is wrong; the partial download is discarded, and it is fetched again")
 
 
 @dataclass(frozen=True)
-class Part:
-    """What has come of a file."""
+class PartialFile:
+    """The bytes received of a file (`path`), and a note of its length and validator (`note_file`)."""
 
     whole: Path
 
@@ -79,7 +80,7 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def note(self) -> tuple[int, str]:
-        """The whole file's length (0: it is not known), and the server's mark of its contents."""
+        """(length of the whole file, 0 if unknown; the server's validator, empty if unknown)."""
         try:
             note = json.loads(self.note_file.read_text(encoding="utf-8"))
             return int(note["length"]), str(note["mark"])
@@ -95,25 +96,25 @@ class Part:
         self.note_file.unlink(missing_ok=True)
 
     def fetch(self, address: str, say: Say, show: Show) -> None:
-        """Bring what is not here.  Raises OSError or HTTPException where the server breaks off."""
-        start, (length, mark) = self.size, self.note()
+        """Request the missing bytes and append them.  Raises OSError or HTTPException if the connection breaks."""
+        start, (length, validator) = self.size, self.note()
         if start and start == length:
             return
-        response = _ask(address, start, mark)
+        response = _request(address, start, validator)
         if response and response.status == PARTIAL_CONTENT and not _continues(response, start, length):
             response.close()
             response = None
         if response is None:
             self.drop()
-            say(f"{self.whole.name}: the server has another file than that of which a part is here; beginning anew")
-            start, response = 0, _ask(address, 0, "")
+            say(f"{self.whole.name}: the file on the server has changed; starting over")
+            start, response = 0, _request(address, 0, "")
         with response:
             if response.status != PARTIAL_CONTENT:
                 if start:
-                    say(f"{self.whole.name}: the server sends it from its beginning; beginning anew")
+                    say(f"{self.whole.name}: the server sends it from its beginning; starting over")
                 self.drop()
                 length = int(response.headers.get("Content-Length", 0))
-                write_atomically(self.note_file, json.dumps({"length": length, "mark": _mark(response)}))
+                write_atomically(self.note_file, json.dumps({"length": length, "mark": _validator(response)}))
             self._append(response, length, show)
         if length and self.size != length:
             raise ConnectionError(f"the server broke off at {self.size:,} of {length:,} bytes")
@@ -125,13 +126,13 @@ class Part:
                 show(f"{self.whole.name}: downloading", file.tell(), length)
 
 
-def _ask(address: str, start: int, mark: str) -> Any:
-    """The server's answer; None where it has nothing from `start` on."""
+def _request(address: str, start: int, validator: str) -> Any:
+    """The server's response from byte `start` on; None if the file has no bytes there."""
     from torchvision.datasets.utils import USER_AGENT
 
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if start:
-        headers |= {"Range": f"bytes={start}-"} | ({"If-Range": mark} if mark else {})
+        headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
     try:
         return urlopen(Request(address, headers=headers), timeout=SILENT_SECONDS)
     except HTTPError as error:
@@ -142,12 +143,12 @@ def _ask(address: str, start: int, mark: str) -> Any:
 
 
 def _continues(response: Any, start: int, length: int) -> bool:
-    """Whether a partial answer is the rest of the file that was begun."""
+    """Return True if a partial response is the rest of the file whose beginning was received."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return found is not None and int(found[1]) == start and length in (0, int(found[2]))
 
 
-def _mark(response: Any) -> str:
-    """What If-Range may be asked with: an ETag that is not weak, else the date."""
+def _validator(response: Any) -> str:
+    """A value for If-Range: the ETag if it is strong, else Last-Modified, else empty."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")

@@ -1,4 +1,4 @@
-"""`mixbench data fetch`: what is not on this machine, downloaded and unpacked, on a machine with internet."""
+"""`mixbench data fetch`: download and unpack the datasets that are missing; needs internet."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from http.client import HTTPException
 from pathlib import Path
 from tarfile import TarError
 
-from mixbench.data.check import chosen, damage
+from mixbench.data.check import damage, datasets_named
 from mixbench.data.download import Say, Show, WrongFile, download
-from mixbench.data.locations import BUILT_IN, FILES, data_root, find_folder, lack, remedy
+from mixbench.data.locations import BUILT_IN, FILES, data_root, find_folder, remedy, why_missing
 from mixbench.data.unpack import unpack
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset
@@ -17,7 +17,7 @@ from mixbench.system.lock import locked
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch from the first address that gives it with this checksum."""
+    """A file to fetch, from the first of its addresses that serves it with this checksum."""
 
     addresses: tuple[str, ...]
     folder: Path
@@ -27,12 +27,12 @@ class Download:
 
 
 def fetch(names: Iterable[str], say: Say, show: Show = lambda what, done, total: None) -> None:
-    """Download and unpack what is not here or not whole; one process at a time does so.
+    """Download and unpack the datasets that are missing or damaged; one process at a time.
 
-    What has come is kept, so that after a break the same call goes on.
-    Raises RequestError for what cannot be fetched, before anything is.
+    Partial downloads are kept, so that the same call resumes after an interruption.
+    Raises RequestError before any download if a dataset cannot be fetched, and if a download fails.
     """
-    datasets = chosen(names)
+    datasets = datasets_named(names)
     if by_hand := [dataset for dataset in datasets if dataset.name not in (*BUILT_IN, *FILES) or dataset.streamed]:
         raise RequestError("\n".join(f"{dataset.name}: {remedy(dataset)}" for dataset in by_hand))
     lock = data_root() / "fetch.lock"
@@ -42,7 +42,7 @@ def fetch(names: Iterable[str], say: Say, show: Show = lambda what, done, total:
 
 
 def _fetch_one(dataset: Dataset, say: Say, show: Show) -> None:
-    if not lack(dataset) and not damage(dataset):
+    if not why_missing(dataset) and not damage(dataset):
         say(f"{dataset.name}: is here and whole")
         return
     for wanted in downloads(dataset.name):
@@ -53,7 +53,7 @@ def _fetch_one(dataset: Dataset, say: Say, show: Show) -> None:
 
 
 def downloads(name: str) -> list[Download]:
-    """The files of a dataset with torchvision's addresses and checksums."""
+    """The files of a dataset, with the addresses and checksums that torchvision has; empty if it has none."""
     from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST, Flowers102, Food101
 
     root = data_root()
@@ -77,7 +77,7 @@ def downloads(name: str) -> list[Download]:
 
 
 def _fetch_file(dataset: Dataset, wanted: Download, say: Say, show: Show) -> None:
-    """Raises RequestError where no address gives the file, or it cannot be unpacked."""
+    """Download one file, unpack it if it is an archive.  Raises RequestError if either fails."""
     from torchvision.datasets.utils import check_integrity
 
     archive, errors = wanted.folder / wanted.name, []
@@ -92,7 +92,7 @@ def _fetch_file(dataset: Dataset, wanted: Download, say: Say, show: Show) -> Non
     else:
         if not check_integrity(archive, wanted.md5):
             tried = "; ".join(errors)
-            raise RequestError(f"{dataset.name} could not be fetched ({tried}); the same command goes on from here")
+            raise RequestError(f"{dataset.name} could not be fetched ({tried}); the same command resumes")
     if wanted.unpack:
         say(f"{dataset.name}: unpacking {archive}")
         try:

@@ -1,4 +1,7 @@
-"""Batches made on the device from uint8 images: an epoch is an order of its samples and the draws for each of them."""
+"""Training and evaluation batches, made on the device from uint8 images.
+
+An epoch is a permutation of the samples, and the random draws of each sample's augmentation.
+"""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,30 +10,30 @@ import torch
 from torch import Tensor
 
 from mixbench.data.augment.draws import CropBox, Draws, Stream, generator
-from mixbench.data.split import Part
+from mixbench.data.split import Subset
 from mixbench.data.store import Images
 from mixbench.suite.datasets import Dataset
 from mixbench.suite.recipe import Augment
 
-LOT_VALUES = 512 * 3 * 32 * 32
-"""How many of an image's values are augmented at once, where a batch has fewer: 512 images of CIFAR's size."""
+AUGMENTED_VALUES = 512 * 3 * 32 * 32
+"""Values (pixels × channels) augmented at once, if a batch has fewer: those of 512 CIFAR images."""
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch's samples: a function of seed and epoch only, never of the world size."""
+    """The order of an epoch's samples; depends on seed and epoch only, never on the world size.   N"""
     return torch.randperm(images, generator=generator(seed, epoch, Stream.ORDER))
 
 
 class TrainLoader:
-    """Training batches of one rank.  Each global batch is cut into consecutive shards in rank order.
+    """Training batches of one rank.  A global batch is split into consecutive shards, one per rank, in rank order.
 
-    What is left at an epoch's end is dropped or, where `drop_last` is False, is a smaller batch, whose shards and
-    pieces differ by at most one image; it is dropped all the same where some piece would have none.
+    A shard is split into `pieces`, the micro-batches of gradient accumulation.  An incomplete last batch is dropped;
+    with `drop_last=False` it is kept, in shards and pieces that differ by at most one image, unless one would be empty.
     """
 
     def __init__(
         self,
-        data: Images | Part,
+        data: Images | Subset,
         dataset: Dataset,
         augment: Augment,
         global_batch_size: int,
@@ -48,24 +51,24 @@ class TrainLoader:
         self.drop_last = drop_last
 
     def steps(self, pieces: int = 1) -> int:
-        """Global batches of an epoch where each shard is cut into `pieces`."""
+        """Global batches (optimizer steps) in an epoch, if each shard is split into `pieces`."""
         whole, rest = divmod(len(self.data.labels), self.global_batch_size)
         return whole + (not self.drop_last and rest >= self.world_size * pieces)
 
     def images(self, pieces: int = 1) -> int:
-        """How many an epoch trains on."""
+        """Images that an epoch trains on."""
         return min(len(self.data.labels), self.steps(pieces) * self.global_batch_size)
 
     def batch_size(self, step: int) -> int:
-        """Images of an epoch's global batch `step`, over all ranks and pieces."""
+        """Images in an epoch's global batch number `step`, over all ranks and pieces."""
         return min(self.global_batch_size, len(self.data.labels) - step * self.global_batch_size)
 
     def epoch(self, seed: int, epoch: int, pieces: int = 1, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images B C H W, float; labels B), each shard in `pieces` consecutive batches, from step `start` on.
+        """Yield (images B C H W, float; labels B) of this rank, `pieces` batches per step, from step `start` on.
 
-        Where images are mixed, targets B classes (float, each row's sum is 1) stand in place of the labels.
+        With mixup or CutMix, targets B classes (float, each row sums to 1) replace the labels.
         """
-        return beside(self._batches(seed, epoch, pieces, start), self.device)
+        return on_side_stream(self._batches(seed, epoch, pieces, start), self.device)
 
     def _batches(self, seed: int, epoch: int, pieces: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         images = len(self.data.labels)
@@ -73,9 +76,11 @@ class TrainLoader:
         boxes = {"box": CropBox(self.cropped_when_read, seed, epoch)} if self.cropped_when_read else {}
         spans = [span for step in range(start, self.steps(pieces)) for span in self._spans(step, pieces)]
         loaded = [with_partners(span, images) if draws.mixes else span for span in spans]
-        lots = self._lots([order[wide.start : wide.stop] for wide in loaded])
-        read = self.data.batches((torch.cat(lot) for lot in lots), self.device, **boxes)
-        made = (each for lot, batch in zip(lots, read, strict=True) for each in self._augmented(batch, lot, draws))
+        groups = self._augmented_together([order[wide.start : wide.stop] for wide in loaded])
+        read = self.data.batches((torch.cat(group) for group in groups), self.device, **boxes)
+        made = (
+            each for group, batch in zip(groups, read, strict=True) for each in self._augmented(batch, group, draws)
+        )
         for span, wide, (batch, labels, index) in zip(spans, loaded, made, strict=True):
             if draws.mixes:
                 partner = partners(wide, images) - wide.start
@@ -83,36 +88,36 @@ class TrainLoader:
             own = slice(span.start - wide.start, span.stop - wide.start)
             yield batch[own], labels[own]
 
-    def _augmented(self, images: Tensor, lot: list[Tensor], draws: Draws) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each of a lot's batches, normalised, with its labels and its samples' indices."""
-        index, sizes = torch.cat(lot), [len(each) for each in lot]
+    def _augmented(self, images: Tensor, group: list[Tensor], draws: Draws) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Augment and normalise a group's images; return (images, labels, sample indices) of each of its batches."""
+        index, sizes = torch.cat(group), [len(each) for each in group]
         images = self.normalize(draws.apply(images, index, self.dataset.image_size))
         images, labels = draws.erase(images, index), self.data.labels[index.to(self.device)]
-        return zip(images.split(sizes), labels.split(sizes), lot, strict=True)
+        return zip(images.split(sizes), labels.split(sizes), group, strict=True)
 
-    def _lots(self, batches: list[Tensor]) -> list[list[Tensor]]:
-        """Batches that are augmented together: what is done to a few images alike costs nearly what one costs."""
+    def _augmented_together(self, batches: list[Tensor]) -> list[list[Tensor]]:
+        """Group small batches for augmentation: a kernel on a few images takes nearly as long as on one."""
         values = self.dataset.channels * self.dataset.image_size**2 * max(map(len, batches), default=1)
-        size = max(1, LOT_VALUES // values)
+        size = max(1, AUGMENTED_VALUES // values)
         return [batches[at : at + size] for at in range(0, len(batches), size)]
 
     def _spans(self, step: int, pieces: int) -> list[range]:
-        """Positions in the epoch's order of this rank's pieces of a global batch."""
+        """Positions, in the epoch's order, of this rank's pieces of a global batch."""
         start = step * self.global_batch_size
-        shard = cut(range(start, start + self.batch_size(step)), self.world_size)[self.rank]
-        return cut(shard, pieces)
+        shard = split_evenly(range(start, start + self.batch_size(step)), self.world_size)[self.rank]
+        return split_evenly(shard, pieces)
 
 
-def beside(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches.  A GPU makes them on a stream of their own, while it still trains on those before.
+def on_side_stream(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the same batches; a GPU makes them on a CUDA stream of their own, while it trains on the previous ones.
 
-    Augmenting copies numbers from the host and waits for them: on the training's stream it would wait for that too.
+    Augmentation waits for copies from the host: on the training's stream it would wait for the training too.
     """
     if device.type != "cuda":
         yield from batches
         return
     making, training = torch.cuda.Stream(device, priority=-1), torch.cuda.current_stream(device)
-    making.wait_stream(training)  # images and labels may still be on their way
+    making.wait_stream(training)  # images and labels may still be being copied to the device
     while True:
         with torch.cuda.stream(making):
             batch = next(batches, None)
@@ -124,24 +129,24 @@ def beside(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> It
         yield batch
 
 
-def cut(span: range, parts: int) -> list[range]:
-    """Consecutive parts whose sizes differ by at most one."""
+def split_evenly(span: range, parts: int) -> list[range]:
+    """Split a range into consecutive parts whose sizes differ by at most one."""
     edges = [span.start + len(span) * part // parts for part in range(parts + 1)]
     return [range(start, stop) for start, stop in pairwise(edges)]
 
 
 def partners(span: range, images: int) -> Tensor:
-    """The positions that those of a span are mixed with: 2k and 2k + 1 with each other, a last odd one with itself."""
+    """Position that each of a span is mixed with: 2k and 2k + 1 with each other, an odd last one with itself.   B"""
     return (torch.arange(span.start, span.stop) ^ 1).clamp(max=images - 1)
 
 
 def with_partners(span: range, images: int) -> range:
-    """A span widened to whole pairs."""
+    """A span widened to whole pairs (see `partners`)."""
     return range(span.start // 2 * 2, min((span.stop + 1) // 2 * 2, images))
 
 
 class Normalize:
-    """uint8 → float: scaled to [0, 1], less the mean, over the standard deviation."""
+    """uint8 → float: scaled to [0, 1], minus the mean, divided by the standard deviation."""
 
     def __init__(self, dataset: Dataset, device: torch.device):
         self.mean = 255 * torch.tensor(dataset.mean, device=device)[:, None, None]
@@ -152,9 +157,12 @@ class Normalize:
 
 
 def evaluation_batches(
-    data: Images | Part, dataset: Dataset, batch_size: int, rank: int, world_size: int
+    data: Images | Subset, dataset: Dataset, batch_size: int, rank: int, world_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of the split, every world_size-th image: over all ranks each image exactly once."""
+    """Yield (images B C H W, float; labels B) of this rank's share: every world_size-th image of the split.
+
+    Over all ranks, each image occurs exactly once.
+    """
     device = data.labels.device
     normalize = Normalize(dataset, device)
     share = torch.arange(len(data.labels))[rank::world_size]

@@ -1,4 +1,4 @@
-"""Where each dataset's files lie on this machine, and what to do where they do not.  Needs neither torch nor numpy."""
+"""Folders of the datasets and caches on this machine, and how to get missing data.  Imports neither torch nor numpy."""
 
 import os
 from collections.abc import Iterable
@@ -24,53 +24,53 @@ FILES = {
     "food101": ("food-101", ("images", "meta/train.json", "meta/test.json")),
     "imagenet": ("imagenet", ("train", "val")),
 }
-"""By dataset the folder under the data root and what it holds, as torchvision lays it out."""
+"""Dataset → (folder under the data root, the files and folders in it), as torchvision lays them out."""
 BUILT_IN = ("digits", "synthetic")
 
 
 def data_root() -> Path:
-    """Where data is kept: `$MIXBENCH_DATA`, else XDG's data folder."""
+    """The folder of all datasets: `$MIXBENCH_DATA`, else `mixbench` in XDG's data folder."""
     if chosen := os.environ.get("MIXBENCH_DATA"):
         return Path(chosen)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "mixbench"
 
 
 def cache_folders() -> list[Path]:
-    """Where decoded images may lie, first the folder that new ones are written to.
+    """Folders that are searched for decoded images; new ones are written to the first.
 
-    `$MIXBENCH_CACHE` alone where it is set; else `cache` in the data root and XDG's cache folder, the latter first
-    where this user cannot write into the former, as on a read-only share, whose caches are used all the same.
+    `$MIXBENCH_CACHE` alone if it is set; else `cache` in the data root and `mixbench` in XDG's cache folder.  The
+    latter comes first if the former is not writable, as on a read-only share, whose caches are still used.
     """
     if chosen := os.environ.get("MIXBENCH_CACHE"):
         return [Path(chosen)]
-    usual = data_root() / "cache"
+    shared = data_root() / "cache"
     own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixbench"
-    return [usual, own] if _can_be_written(usual) else [own, usual]
+    return [shared, own] if _is_writable(shared) else [own, shared]
 
 
-def _can_be_written(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself where it is not there yet."""
-    there = nearest_existing(folder)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+def _is_writable(folder: Path) -> bool:
+    """Return True if files can be created in a folder; if it does not exist, if it can be created."""
+    existing = nearest_existing(folder)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def folders(dataset: Dataset) -> list[Path]:
-    """The folders in which a dataset may lie, the first choice first; none for one that is made from nothing."""
+    """Folders that are searched for a dataset, in this order; none for a built-in one."""
     if dataset.folder:
         return [Path(dataset.folder)]
     if dataset.name in BUILT_IN:
         return []
-    usual = data_root() / FILES[dataset.name][0]
-    return [DEBIAN_FASHION_MNIST, usual] if dataset.name == "fashion_mnist" else [usual]
+    folder = data_root() / FILES[dataset.name][0]
+    return [DEBIAN_FASHION_MNIST, folder] if dataset.name == "fashion_mnist" else [folder]
 
 
 def contents(dataset: Dataset) -> tuple[str, ...]:
-    """The files and folders that a dataset's folder is to hold."""
+    """Names of the files and folders that a dataset's folder must hold."""
     return ("train", "val") if dataset.folder else FILES[dataset.name][1]
 
 
 def missing(dataset: Dataset) -> list[Path]:
-    """What is not where the dataset would lie; empty where all is there."""
+    """The missing files of a dataset, in the last of its folders; empty if one folder has them all."""
     gone: list[Path] = []
     for folder in folders(dataset):
         gone = [folder / name for name in contents(dataset) if not (folder / name).exists()]
@@ -80,32 +80,32 @@ def missing(dataset: Dataset) -> list[Path]:
 
 
 def find_folder(dataset: Dataset) -> Path:
-    """The folder that holds all of a dataset's files.  Raises RequestError where none does."""
+    """The folder that holds all of a dataset's files.  Raises RequestError if none does."""
     require([dataset])
     return next(folder for folder in folders(dataset) if all((folder / name).exists() for name in contents(dataset)))
 
 
 def require(datasets: Iterable[Dataset]) -> None:
-    """Make sure, before any process is started, that each dataset's files are there.
+    """Raise RequestError if a dataset's files are missing; call before any process is started.
 
-    Raises RequestError that names, for each that is not, what is missing, where it was looked for and what brings it.
+    The message names, for each such dataset, what is missing, the folders searched, and how to get it.
     """
-    if lines := [line for dataset in datasets if (line := lack(dataset))]:
+    if lines := [line for dataset in datasets if (line := why_missing(dataset))]:
         raise RequestError("\n".join(lines))
 
 
-def lack(dataset: Dataset) -> str:
-    """What is missing of a dataset, where it was looked for, and what brings it; empty where nothing is."""
+def why_missing(dataset: Dataset) -> str:
+    """A line on the missing files of a dataset, the folders searched, and how to get them; empty if none is missing."""
     gone = missing(dataset)
     if not gone:
         return ""
     first = gone[0] if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1} more"
-    looked = " and ".join(map(str, folders(dataset)))
-    return f"{dataset.name} is not on this machine: no {first} (looked in {looked}). {remedy(dataset)}"
+    searched = " and ".join(map(str, folders(dataset)))
+    return f"{dataset.name} is not on this machine: no {first} (looked in {searched}). {remedy(dataset)}"
 
 
 def remedy(dataset: Dataset) -> str:
-    """How a person gets the dataset."""
+    """Instructions for getting the dataset."""
     if dataset.folder:
         return "Put its images into train/CLASS/*.jpg and val/CLASS/*.jpg there"
     if dataset.name == "imagenet":

@@ -1,15 +1,15 @@
-"""Images of a streamed set, decoded once: `decoded: true` of a dataset in a suite.  What is trained on stays the same.
+"""Cache of a streamed dataset's decoded images (`decoded: true` of a dataset in a suite); batches stay the same.
 
-NAME-SPLIT-full-<8 hex>.pixels holds the images at their full sizes, H W 3, one after the other in any order.  Beside it
-.index says of each, in the split's order, where it lies, its CRC-32, and the size and time of the file that it was made
-of; .json, written last, holds the index's checksum: without it there is no cache.  The hex hashes the files' names.
+NAME-SPLIT-full-<8 hex>.pixels holds the images at full size, H W 3, one after the other in any order.  Beside it,
+.index has for each image, in the split's order, its offset and CRC-32, and size and mtime of its source file; .json,
+written last, holds the index's checksum: without it, the cache counts as missing.  The hex hashes the files' names.
 
-An image is used only where its CRC-32 is right (0.1 ms of an image of 400 × 350, whose JPEG takes 1 ms); else its file
-is decoded, so that neither a damaged byte nor a cache made anew meanwhile can change a batch.  A use begins with the
-index's checksum, each file's size and time, and 256 images: the whole is for `mixbench data check`.
+An image is used only if its CRC-32 is right (0.1 ms for 400 × 350 pixels, whose JPEG takes 1 ms to decode); else its
+file is decoded, so that neither a damaged byte nor a cache rebuilt meanwhile changes a batch.  Opening a cache checks
+the index's checksum, each file's size and mtime, and 256 images; only `mixbench data check` reads all of them.
 
-Images are read, not mapped: all of an image is needed for its checksum, and of a map of a file cut short or of a disk
-that fails the process would die.
+Images are read with pread, not mapped: the checksum needs the whole image anyway, and a truncated file or a failing
+disk would kill a process that has it mapped.
 """
 
 import hashlib
@@ -39,20 +39,21 @@ from mixbench.system.lock import locked
 INDEX = np.dtype(
     [("offset", "<i8"), ("height", "<u4"), ("width", "<u4"), ("crc", "<u4"), ("bytes", "<i8"), ("modified", "<i8")]
 )
-"""A row an image; one that is not there yet is all zeros.  bytes and modified (ns) are those of its file."""
+"""A row per image, all zeros if it is not decoded yet.  bytes and modified (ns) are those of its source file."""
 SAMPLED = 256
+"""Images whose checksums are verified when a cache is opened."""
 FILES_A_THREAD = 1000
 
 
 class Pixels:
-    """The images of a cache that is good.  It is pickled to each process of the loader."""
+    """Reader of an intact cache's images; pickled to each worker of the DataLoader."""
 
     def __init__(self, path: Path, index: NDArray[np.void]):
         self.path, self.index = path, index
         self._file: int | None = None
 
     def image(self, sample: int) -> Image.Image | None:
-        """As it was decoded, or None where that is no longer so."""
+        """The decoded image of a sample; None if it cannot be read or its checksum is wrong."""
         row = self.index[sample]
         height, width = int(row["height"]), int(row["width"])
         try:
@@ -74,7 +75,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class DecodedCache:
-    """One split's, whether it exists or not; `files` are the images that it is made of."""
+    """The cache of one split, which need not exist; `files` are the image files that it is made from."""
 
     path: Path
     files: Sequence[Path]
@@ -90,31 +91,36 @@ class DecodedCache:
 
     @property
     def part(self) -> "DecodedCache":
-        """What is being built, and what a process that died has left of it."""
+        """The unfinished cache, under a hidden name: being built, or left by a process that died."""
         return replace(self, path=self.path.with_name(f".{self.path.name}"))
 
     @property
     def bytes(self) -> int:
-        """What it takes on the disk as it stands."""
+        """Bytes that its files take on the disk now."""
         return sum(file.stat().st_size for file in (self.path, self.index_file) if file.exists())
 
     def good(self, *, whole: bool = False) -> Pixels | None:
-        """Its images where it is the one that was written, of the files as they are now; `whole` reads all of it."""
+        """A reader of its images; None if it is missing, damaged, or its source files have changed.
+
+        `whole` verifies all images, not only some.
+        """
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
-            right = facts["index_sha256"] == whole_sha256(self.index_file)
+            index_is_right = facts["index_sha256"] == whole_sha256(self.index_file)
             index = self.rows()
-            if not (right and self.path.stat().st_size == facts["bytes"] and _same_files(index, _stats(self.files))):
+            if not (
+                index_is_right and self.path.stat().st_size == facts["bytes"] and _same_files(index, _stats(self.files))
+            ):
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
         pixels = Pixels(self.path, index)
         some = len(index) if whole else min(SAMPLED, len(index))
-        looked_at = np.linspace(0, len(index) - 1, some).astype(int)
-        return pixels if all(pixels.image(sample) is not None for sample in looked_at.tolist()) else None
+        verified = np.linspace(0, len(index) - 1, some).astype(int)
+        return pixels if all(pixels.image(sample) is not None for sample in verified.tolist()) else None
 
     def rows(self) -> NDArray[np.void]:
-        """The index, a row a file; zeros where there is none, or one of other files."""
+        """The index, a row per file; all zeros if it is missing or has another length."""
         with suppress(OSError, ValueError):
             index = np.fromfile(self.index_file, INDEX)
             if len(index) == len(self.files):
@@ -122,7 +128,7 @@ class DecodedCache:
         return np.zeros(len(self.files), INDEX)
 
     def left_to_decode(self) -> tuple[NDArray[np.void], list[int]]:
-        """The index of what a process that died has left, and the first images of the chunks that are yet to do."""
+        """(index of the unfinished cache, indices of the first image of each chunk that is still to be decoded)."""
         part = self.part
         index, stats = part.rows(), _stats(self.files)
         index[index["offset"] + _sizes(index) > (part.path.stat().st_size if part.path.exists() else 0)] = 0
@@ -132,24 +138,24 @@ class DecodedCache:
         return index, [first for first, is_done in zip(starts, done, strict=True) if not is_done]
 
     def bytes_to_decode(self) -> int:
-        """An estimate, in bytes."""
+        """Estimate of the bytes still to be written."""
         todo = self.left_to_decode()[1]
         files = [path for first in todo for path in self.files[first : first + FILES_A_TASK]]
         return estimated_bytes(files) + len(files) * INDEX.itemsize
 
     def build(self, say: Say) -> Pixels:
-        """Decode what is not there yet; one process does it, the others wait for it.  Raises RequestError."""
-        what = self.path.name.rpartition("-full-")[0]
+        """Decode the missing images; one process does so, the others wait for it.  Raises RequestError."""
+        name = self.path.name.rpartition("-full-")[0]
 
         def wait() -> None:
-            say(f"waiting for the process that decodes {what}", 0, 0)
+            say(f"waiting for the process that decodes {name}", 0, 0)
 
         try:
             with locked(self.path.with_suffix(".lock"), wait):
                 if found := self.good():
                     return found
                 self.remove()
-                return self._build(lambda done: say(f"decoding {what}", done, len(self.files)))
+                return self._build(lambda done: say(f"decoding {name}", done, len(self.files)))
         except OSError as error:
             raise cannot_keep(self.path.parent, error) from error
 
@@ -158,7 +164,7 @@ class DecodedCache:
             file.unlink(missing_ok=True)
 
     def _build(self, say: Callable[[int], None]) -> Pixels:
-        """In chunks, each of which is on the disk before the index says so: what is there is kept if this is killed."""
+        """Decode in chunks.  Each is on the disk before its rows of the index, so that a killed build can resume."""
         part = self.part
         index, todo = self.left_to_decode()
         _require_room([self])
@@ -190,7 +196,7 @@ class DecodedCache:
 
 
 def _decode_chunk(first: int, paths: list[str], into: Path) -> tuple[int, NDArray[np.void]]:
-    """Append some images to a file that other processes append to; where each then lies, as rows of the index."""
+    """Decode images, append them to a file that other processes append to; return (first, their rows of the index)."""
     rows, images = np.zeros(len(paths), INDEX), []
     for row, path in zip(rows, paths, strict=True):
         row["bytes"], row["modified"] = _stat(path)
@@ -207,27 +213,28 @@ def _decode_chunk(first: int, paths: list[str], into: Path) -> tuple[int, NDArra
 
 
 def _sizes(index: NDArray[np.void]) -> NDArray[np.int64]:
-    """What each image takes, in bytes."""
+    """Bytes of each image, N."""
     return index["height"].astype(np.int64) * index["width"] * 3
 
 
 def _same_files(index: NDArray[np.void], stats: NDArray[np.int64]) -> bool:
+    """Return True if the source files have the sizes and mtimes in the index."""
     return np.array_equal(index["bytes"], stats[:, 0]) and np.array_equal(index["modified"], stats[:, 1])
 
 
 def _stats(files: Sequence[Path]) -> NDArray[np.int64]:
-    """Those of each file, N 2.  By threads: over a network it is the waiting that takes long."""
+    """(size, mtime in ns) of each file, N 2.  Uses threads, as a network file system answers slowly."""
 
-    def some(first: int) -> list[tuple[int, int]]:
+    def stats_from(first: int) -> list[tuple[int, int]]:
         return [_stat(path) for path in files[first : first + FILES_A_THREAD]]
 
     with ThreadPoolExecutor(16) as threads:
-        found = threads.map(some, range(0, len(files), FILES_A_THREAD))
+        found = threads.map(stats_from, range(0, len(files), FILES_A_THREAD))
         return np.array([each for part in found for each in part], np.int64).reshape(-1, 2)
 
 
 def _stat(path: Path | str) -> tuple[int, int]:
-    """Size and time (ns); of a file that is not there, none that any has: to decode it will name it."""
+    """(size, mtime in ns); (-1, 0) for a missing file, which matches no index: decoding then raises an error."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -236,7 +243,7 @@ def _stat(path: Path | str) -> tuple[int, int]:
 
 
 def decoded_caches(dataset: Dataset, split: str, files: Sequence[Path]) -> list[DecodedCache]:
-    """Those that these files may have, in each of the cache folders, first the one to be built where none is good."""
+    """The possible caches of these files, one per cache folder; the first is built if none is intact."""
     names = "\n".join([dataset.folder, *(f"{path.parent.name}/{path.name}" for path in files)])
     digest = hashlib.sha256(os.fsencode(names)).hexdigest()[:8]
     name = f"{file_name(dataset.name)}-{split}-full-{digest}.pixels"
@@ -244,34 +251,34 @@ def decoded_caches(dataset: Dataset, split: str, files: Sequence[Path]) -> list[
 
 
 def decoded_pixels(dataset: Dataset, split: str, files: Sequence[Path], say: Say) -> Pixels:
-    """The decoded images of a split, built where they are missing or not good.  Raises RequestError."""
+    """A reader of a split's decoded images; builds the cache if none is intact.  Raises RequestError."""
     caches = decoded_caches(dataset, split, files)
     good = (pixels for cache in caches if (pixels := cache.good()))
     return next(good, None) or caches[0].build(say)
 
 
 def caches_of_splits(dataset: Dataset) -> Iterator[list[DecodedCache]]:
-    """Training's and test's; RequestError where the dataset's files are not as they should be."""
+    """Yield the possible caches of the training, then of the test split.  Raises RequestError for bad data files."""
     for split, raw in zip(("train", "test"), read(dataset), strict=True):
         yield decoded_caches(dataset, split, cast(Sequence[Path], raw.images))
 
 
 def require_decoded(datasets: Iterable[Dataset]) -> None:
-    """Make sure, before any process is started, that the disk holds what is yet to be decoded.
+    """Raise RequestError if the disk is too small for the images still to be decoded.
 
-    Raises RequestError with the figures.
+    Call it before any process is started.
     """
-    if wanted := to_be_decoded(datasets):
-        _require_room(wanted)
+    if caches := to_be_decoded(datasets):
+        _require_room(caches)
 
 
 def to_be_decoded(datasets: Iterable[Dataset]) -> list[DecodedCache]:
-    """What is to be built in the first of the cache folders, since it is good in none."""
+    """The caches to be built, in the first of the cache folders: those of splits that have no intact cache."""
     splits = [caches for dataset in datasets if dataset.decoded for caches in caches_of_splits(dataset)]
     return [caches[0] for caches in splits if not any(cache.good() for cache in caches)]
 
 
 def _require_room(caches: Sequence[DecodedCache]) -> None:
-    """For caches that lie in one folder and are not good: what stands there of them goes first."""
-    needed, there = sum(cache.bytes_to_decode() for cache in caches), sum(cache.bytes for cache in caches)
-    require_room(caches[0].path.parent, needed, there, ", or leave out `decoded: true`: the images are streamed then")
+    """Raise RequestError if the disk is too small for these caches, of one folder; their damaged files are deleted."""
+    needed, freed = sum(cache.bytes_to_decode() for cache in caches), sum(cache.bytes for cache in caches)
+    require_room(caches[0].path.parent, needed, freed, ", or leave out `decoded: true`: the images are streamed then")

@@ -1,4 +1,4 @@
-"""Readers of the datasets' official formats: each returns its two splits before any image file is decoded."""
+"""Readers of the datasets' official formats: each returns training and test split, without decoding image files."""
 
 import gzip
 import hashlib
@@ -14,8 +14,8 @@ from mixbench.data.locations import IDX_FILES, data_root, find_folder, remedy
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset, classes_in, image_files
 
-# the SHA-256 sums of Fashion-MNIST's four files unpacked, in the order of IDX_FILES (Debian packs them anew; with the
-# authors' names and times put back into the gzip headers, its files have the MD5 sums that torchvision checks)
+# SHA-256 of Fashion-MNIST's four files unpacked, in the order of IDX_FILES.  Not of the archives, as Debian compresses
+# them again (with the authors' names and times in the gzip headers, Debian's have the MD5 sums that torchvision checks)
 FASHION_MNIST_SHA256 = (
     "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -27,39 +27,42 @@ SYNTHETIC_SEED = 20220711
 
 @dataclass(frozen=True)
 class Raw:
-    """A split as its files have it: images N C H W as uint8, or the paths of image files; labels N, from 0."""
+    """One split as read: images N C H W, uint8, or the paths of image files; labels N, from 0."""
 
     images: np.ndarray | Sequence[Path]
     labels: np.ndarray
 
 
 def read(dataset: Dataset) -> tuple[Raw, Raw]:
-    """Training and test split.  Raises RequestError where files are missing, damaged, or other in number."""
+    """Read the training and test split.  Raises RequestError if files are missing, damaged, or wrong in number."""
     reader = _tree if dataset.folder else READERS[dataset.name]
     splits = reader(dataset)
     wanted = (dataset.train_images, dataset.test_images)
     for part, raw, count in zip(("training", "test"), splits, wanted, strict=True):
         if not len(raw.images) == len(raw.labels) == count:
             found = f"{len(raw.images)} {part} images and {len(raw.labels)} labels"
-            raise RequestError(f"{dataset.name}: found {found}, where {count} belong; {_again(dataset)}")
+            raise RequestError(f"{dataset.name}: found {found}, where {count} belong; {_remedy(dataset)}")
     return splits
 
 
-def _again(dataset: Dataset) -> str:
+def _remedy(dataset: Dataset) -> str:
     if dataset.folder:
         return "the folder has changed since the suite was planned"
     return remedy(dataset)
 
 
 def _digits(_: Dataset) -> tuple[Raw, Raw]:
-    """scikit-learn's, their 16 grey levels stretched to 255, as it divides them; its import takes 2 s of a process."""
+    """scikit-learn's digits, split 80/20 by its train_test_split; grey levels 0–16 scaled to 0–255.
+
+    Read from digits.npz, as importing scikit-learn takes 2 s.
+    """
     with np.load(Path(__file__).with_name("digits.npz")) as arrays:
         train, test = (Raw(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
     return train, test
 
 
 def _synthetic(dataset: Dataset) -> tuple[Raw, Raw]:
-    """Noise at the size that is asked for: there is nothing to resize."""
+    """Random images of the requested size, and random labels."""
 
     def noise(stream: int, count: int) -> Raw:
         random = np.random.default_rng([SYNTHETIC_SEED, stream])
@@ -71,7 +74,7 @@ def _synthetic(dataset: Dataset) -> tuple[Raw, Raw]:
 
 
 def _mnist(dataset: Dataset) -> tuple[Raw, Raw]:
-    """Not by torchvision's class: it checks archives as it downloads them, but not the unpacked files it reads."""
+    """Read the archives directly: torchvision's class verifies downloads, but not the unpacked files it reads."""
     from torchvision.datasets import MNIST
 
     sums = dict(MNIST.resources)
@@ -89,18 +92,19 @@ def _idx_splits(folder: Path, is_right: Callable[[str, bytes, bytes], bool]) -> 
 
 
 def idx(path: Path, is_right: Callable[[str, bytes, bytes], bool]) -> np.ndarray:
-    """A gzipped file in the MNIST authors' idx format: two zero bytes, type (8: uint8), rank, sizes, values.
+    """Read a gzipped file in MNIST's idx format: two zero bytes, type (8: uint8), rank, sizes, values.
 
-    `is_right` judges (name, contents packed, contents unpacked) by their checksum; RequestError where it is not.
+    `is_right` gets (name, compressed bytes, decompressed bytes) and verifies a checksum.  Raises RequestError if it
+    returns False, or the file cannot be decompressed.
     """
     packed = path.read_bytes()
-    mend = "delete it, then fetch it again"
+    remedy_text = "delete it, then fetch it again"
     try:
         data = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
-        raise RequestError(f"{path} cannot be unpacked ({error}); {mend}") from None
+        raise RequestError(f"{path} cannot be unpacked ({error}); {remedy_text}") from None
     if not is_right(path.name, packed, data):
-        raise RequestError(f"{path} is damaged: its contents have another checksum; {mend}")
+        raise RequestError(f"{path} is damaged: its contents have another checksum; {remedy_text}")
     rank = data[3]
     shape = np.frombuffer(data, dtype=">u4", count=rank, offset=4).astype(int)
     return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
@@ -130,7 +134,7 @@ def _food101(dataset: Dataset) -> tuple[Raw, Raw]:
 
 
 def _files(parts: list[Any]) -> Raw:
-    """torchvision's lists of files and labels, which it keeps to itself: to go through the images would decode them."""
+    """Concatenate the private lists of files and labels: iterating torchvision's datasets would decode the images."""
     return Raw([path for part in parts for path in part._image_files], np.concatenate([part._labels for part in parts]))
 
 
@@ -140,12 +144,12 @@ def _torchvision(dataset: Dataset, reader: Callable[..., Any], **split: Any) -> 
         return reader(data_root(), **split)
     except (RuntimeError, ValueError, EOFError) as error:
         why = "a checksum is wrong" if "corrupted" in str(error) else str(error)
-        mend = f"`mixbench data fetch {dataset.name}` mends it"
-        raise RequestError(f"{dataset.name}: the files in {folder} are damaged: {why}; {mend}") from None
+        repair = f"`mixbench data fetch {dataset.name}` mends it"
+        raise RequestError(f"{dataset.name}: the files in {folder} are damaged: {why}; {repair}") from None
 
 
 def _tree(dataset: Dataset) -> tuple[Raw, Raw]:
-    """train/CLASS/image and val/CLASS/image; a class has the number of its folder in train/."""
+    """Read train/CLASS/image and val/CLASS/image; classes are numbered in the order of their folders in train/."""
     folder = find_folder(dataset)
     numbers = {name: number for number, name in enumerate(classes_in(folder, "train"))}
     if unknown := set(classes_in(folder, "val")) - set(numbers):

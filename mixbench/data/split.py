@@ -1,4 +1,4 @@
-"""What is trained on and what is evaluated: the dataset's own split, or a tenth of its training set held out."""
+"""Training and evaluation data: the dataset's own splits, or its training set with a tenth of it held out."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of a split's images, by their places in it.  Nothing is copied."""
+class Subset:
+    """Some images of a split, given by their indices (N, on the host).  Copies no image."""
 
-    whole: "Images"
-    places: "Tensor"
+    source: "Images"
+    indices: "Tensor"
 
     @cached_property
     def labels(self) -> "Tensor":
-        return self.whole.labels[self.places.to(self.whole.labels.device)]
+        return self.source.labels[self.indices.to(self.source.labels.device)]
 
     def batches(self, indices: "Iterable[Tensor]", device: "torch.device", **box: Any) -> "Iterator[Tensor]":
-        """As the whole's, whose places a `box` of streamed images is asked for."""
-        return self.whole.batches((self.places[index] for index in indices), device, **box)
+        """As Images.batches.  A `box` of streamed images is called with indices into the whole split."""
+        return self.source.batches((self.indices[index] for index in indices), device, **box)
 
 
-def chosen(splits: "Splits", recipe: Recipe) -> "tuple[Images | Part, Images | Part]":
-    """(what is trained on, what is evaluated).  What is held out depends on nothing but the labels.
+def select_splits(splits: "Splits", recipe: Recipe) -> "tuple[Images | Subset, Images | Subset]":
+    """(training images, evaluation images) of a recipe.  The held-out images depend on the labels only.
 
-    Raises RequestError where that would be nothing.
+    Raises RequestError if none would be held out.
     """
     if recipe.split == "test":
         return splits.train, splits.test
     held_out = _a_tenth_of_each_class(splits.train.labels.cpu())
     if not held_out.any():
         raise RequestError("split: val holds out a tenth of each class, and no class has ten images")
-    return Part(splits.train, (~held_out).nonzero()[:, 0]), Part(splits.train, held_out.nonzero()[:, 0])
+    return Subset(splits.train, (~held_out).nonzero()[:, 0]), Subset(splits.train, held_out.nonzero()[:, 0])
 
 
 def _a_tenth_of_each_class(labels: "Tensor") -> "Tensor":
-    """A mask: the first tenth of each class in a fixed random order, rounded down."""
+    """Mask of the held-out images: the first tenth (rounded down) of each class in a fixed random order.   N, bool"""
     import torch
 
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))

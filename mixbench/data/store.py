@@ -1,4 +1,4 @@
-"""From files to tensors: both splits of a dataset, verified, as uint8, on the device or on the host."""
+"""Load a dataset: both splits, verified, as uint8 tensors on the device or on the host."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,37 +19,37 @@ from mixbench.system.host import usable_cores
 
 BATCHES_AHEAD = 3
 SHARE_OF_FREE_MEMORY = 0.5
-"""Of a GPU's: what a dataset's images may take of it, the rest is the model's."""
+"""A dataset is moved to the GPU if its images fit in this share of the free memory; the rest is for the model."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """images: N C H W, uint8, on the device or on the host; labels: N, int64, on the device."""
+    """One split.  images: N C H W, uint8, on the device or on the host; labels: N, int64, on the device."""
 
     images: Tensor
     labels: Tensor
 
     def batches(self, indices: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        """For each tensor of sample indices (on the host) its images B C H W, uint8, on the device."""
+        """Yield, for each tensor of sample indices (B, on the host), its images B C H W, uint8, on the device."""
         if self.images.device.type == device.type:
             return (self.images[index.to(self.images.device)] for index in indices)
         return gathered(self.images, indices, device)
 
     @property
     def nbytes(self) -> int:
-        """What the images take of a device."""
+        """Bytes that the images take on a device."""
         return self.images.nbytes
 
-    def on(self, device: torch.device, whole: bool) -> "Images":
-        """With the labels on the device, and the `whole` of the images."""
-        return Images(self.images.to(device) if whole else self.images, self.labels.to(device))
+    def on(self, device: torch.device, with_images: bool) -> "Images":
+        """The same split with its labels on the device, and its images too if `with_images`."""
+        return Images(self.images.to(device) if with_images else self.images, self.labels.to(device))
 
 
 def gathered(images: Tensor, indices: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Batches of images that stay on the host, gathered by a thread a few batches ahead of the device.
+    """Yield batches of images that stay on the host; a thread gathers them up to BATCHES_AHEAD batches in advance.
 
-    Into pinned memory: only from there is a copy to a GPU asynchronous.  torch gives a pinned buffer out again no
-    earlier than the copy from it has ended.
+    Gathers into pinned memory for a GPU: only copies from there are asynchronous.  torch reuses a pinned buffer only
+    after the copy from it has finished.
     """
     pinned = device.type == "cuda"
     waiting: deque[Future[Tensor]] = deque()
@@ -69,13 +69,13 @@ def _gather(images: Tensor, index: Tensor, pinned: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Splits:
-    """Images, or StreamedImages in their place: a loader asks either for `labels` and `batches` alone."""
+    """Both splits, of Images or of StreamedImages: loaders use only `labels` and `batches`, which both have."""
 
     train: Images
     test: Images
 
     def on(self, device: torch.device) -> "Splits":
-        """With the labels on the device, and the images too where they leave the model room there."""
+        """Both splits with their labels on the device, and their images too if SHARE_OF_FREE_MEMORY holds them."""
         size = self.train.nbytes + self.test.nbytes
         fits = device.type != "cuda" or size <= SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
         return Splits(self.train.on(device, fits), self.test.on(device, fits))
@@ -83,14 +83,14 @@ class Splits:
 
 def load(
     dataset: Dataset,
-    say: Say = lambda what, done, total: None,
+    say: Say = lambda activity, done, total: None,
     test_crop: float | None = None,
     processes: int = 1,
 ) -> Splits:
-    """Both splits of a dataset on the host.  What takes long the first time, decoding, is told to `say`.
+    """Load both splits of a dataset onto the host.  `say` gets the progress of decoding, which is done once.
 
-    `test_crop` and the number of `processes` that share this machine's cores are for images that are streamed.
-    Raises RequestError where its files are missing or are not what they should be.
+    Only streamed images use `test_crop` and `processes`, the number of processes that share this machine's cores.
+    Raises RequestError if files are missing or damaged.
     """
     train, test = read(dataset)
     if dataset.streamed:
@@ -116,7 +116,7 @@ def _labels(raw: Raw) -> Tensor:
 
 
 def _images(dataset: Dataset, part: str, raw: Raw, side: int, say: Say) -> Images:
-    """Arrays of the right size as they are, anything else from the cache."""
+    """An array of the right size as it is; other arrays and image files from the cache."""
     labels = _labels(raw)
     if isinstance(raw.images, np.ndarray) and raw.images.shape[1:] == (dataset.channels, side, side):
         return Images(torch.from_numpy(np.ascontiguousarray(raw.images)), labels)
@@ -124,5 +124,5 @@ def _images(dataset: Dataset, part: str, raw: Raw, side: int, say: Say) -> Image
 
 
 def _mapped(cache: Cache) -> Tensor:
-    """The file as a tensor; what is written to it stays with this process."""
+    """The cache file as a memory-mapped tensor; writing to it changes this process's copy only."""
     return torch.from_file(str(cache.path), shared=False, size=cache.bytes, dtype=torch.uint8).view(cache.shape)

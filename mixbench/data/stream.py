@@ -1,7 +1,7 @@
-"""Images of a set too large for memory: decoded, or read decoded, when asked for, by processes of torch's DataLoader.
+"""Images of a dataset too large for memory: decoded, or read from a pixel cache, by a DataLoader's worker processes.
 
-A training image is what the box that is drawn for it shows, resized: RandomResizedCrop.  Without a box, as in testing,
-it is resized so that the middle of its shorter side, `crop` of it, is the image: Resize and CenterCrop.
+Training: the box drawn for each image, resized (RandomResizedCrop).  Testing, without a box: the image resized so that
+the central square of `crop` times its shorter side has the image size (Resize and CenterCrop).
 """
 
 import copy
@@ -22,19 +22,19 @@ from mixbench.data.pixel_cache import Pixels
 from mixbench.errors import RequestError
 
 Box = Callable[[int, int, int], tuple[int, int, int, int] | None]
-"""(sample index, height, width) → (top, left, height, width) of what is seen of that image; None for its centre.
+"""(sample index, height, width) → (top, left, height, width) of the crop of that image; None for the central crop.
 
-It is pickled with every batch: it should carry a seed and an epoch, not the numbers drawn for all samples.
+Pickled with every batch: it should hold a seed and an epoch, not the draws of all samples.
 """
 DEFAULT_CROP = 0.875
 BATCHES_AHEAD = 2
-"""Of each process."""
+"""Batches that each worker process decodes in advance."""
 
 
 class StreamedImages:
-    """Files in place of a tensor; labels: N, int64, on the device.  The same `batches` as Images.
+    """A split whose images are read from files for each batch, with the interface of Images.
 
-    Where there are `pixels`, the files are decoded already.
+    labels: N, int64, on the device.  `pixels` is the cache of the decoded images, if there is one.
     """
 
     nbytes = 0
@@ -52,21 +52,21 @@ class StreamedImages:
         self.labels = labels
         self.workers = workers
         self._decoder = _Decoder(paths, pixels, image_size, crop, resampling)
-        self._asked = _Asked()
+        self._requests = _Requests()
         self._loader: DataLoader[Any] | None = None
 
-    def on(self, device: torch.device, whole: bool) -> "StreamedImages":
-        """With its labels on the device; the images never lie there whole."""
+    def on(self, device: torch.device, with_images: bool) -> "StreamedImages":
+        """The same split with its labels on the device; its images are never moved there as a whole."""
         moved = copy.copy(self)
         moved.labels = self.labels.to(device)
         return moved
 
     def batches(self, indices: Iterable[Tensor], device: torch.device, box: Box | None = None) -> Iterator[Tensor]:
-        """For each tensor of sample indices (on the host) its images B C H W, uint8, on the device.
+        """Yield, for each tensor of sample indices (B, on the host), its images B C H W, uint8, on the device.
 
-        One iteration at a time: a new one ends the last.  Raises RequestError where a file cannot be decoded.
+        One iteration at a time: starting another ends it.  Raises RequestError if a file cannot be decoded.
         """
-        self._asked.batches, self._asked.box = indices, box
+        self._requests.batches, self._requests.box = indices, box
         if self._loader is None:
             self._loader = self._start(device)
         for images in self._loader:
@@ -75,26 +75,29 @@ class StreamedImages:
             yield images.to(device, non_blocking=True)
 
     def _start(self, device: torch.device) -> "DataLoader[Any]":
-        """Processes that stay for all epochs.  Their seeds come from a generator of their own: none is used, and the
-        run's random numbers are not to depend on whether images are streamed."""
+        """Start worker processes, which are kept for all epochs.
+
+        They use no random numbers.  A generator of their own keeps the DataLoader, which seeds them all the same, from
+        drawing from torch's global one: a run's random numbers must not depend on streaming.
+        """
         processes = get_context("forkserver")
-        processes.set_forkserver_preload(["__main__", __name__])  # torch is imported once, not in each of them
+        processes.set_forkserver_preload(["__main__", __name__])  # imports torch once, not in each worker
         return DataLoader(
             self._decoder,  # type: ignore[arg-type]
-            batch_sampler=self._asked,  # type: ignore[arg-type]
+            batch_sampler=self._requests,  # type: ignore[arg-type]
             num_workers=self.workers,
             prefetch_factor=BATCHES_AHEAD,
             persistent_workers=True,
             worker_init_fn=end_with_parent,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             pin_memory=device.type == "cuda",
             multiprocessing_context=processes,
             generator=torch.Generator(),
         )
 
 
-class _Asked:
-    """What the loader is asked for next: its sampler, of which every item is one batch, as _Decoder takes it."""
+class _Requests:
+    """The DataLoader's batch sampler: yields one request (box, sample indices) per batch, for _Decoder."""
 
     batches: Iterable[Tensor] = ()
     box: Box | None = None
@@ -104,7 +107,7 @@ class _Asked:
 
 
 class _Decoder:
-    """What each process has of the set: the paths as one array, which is sent to it far faster than a list."""
+    """The DataLoader's dataset, in each worker.  Holds the paths in one array, which pickles far faster than a list."""
 
     def __init__(self, paths: Sequence[Path], pixels: Pixels | None, image_size: int, crop: float, resampling: str):
         self.paths, self.pixels = np.array([os.fsencode(path) for path in paths]), pixels
@@ -114,7 +117,7 @@ class _Decoder:
         return len(self.paths)
 
     def __getitems__(self, batch: tuple[Box | None, list[int]]) -> Tensor | RequestError:
-        """An error is returned: one that is raised would come with the traceback of another process in its text."""
+        """The images B C H W of a request.  Returns a RequestError: if raised, its text would include a traceback."""
         box, index = batch
         try:
             return torch.from_numpy(np.stack([self._decode(sample, box) for sample in index]))
@@ -124,15 +127,15 @@ class _Decoder:
     def _decode(self, sample: int, box: Box | None) -> np.ndarray:
         image = self.pixels.image(sample) if self.pixels else None
         image = image or open_rgb(os.fsdecode(self.paths[sample]))
-        seen = box(sample, image.height, image.width) if box else None
-        if seen is None:
+        drawn = box(sample, image.height, image.width) if box else None
+        if drawn is None:
             return centre(image, self.image_size, self.crop, self.resampling)
-        top, left, height, width = seen
+        top, left, height, width = drawn
         return resized(image.crop((left, top, left + width, top + height)), self.image_size, self.image_size)
 
 
 def centre(image: Image.Image, size: int, crop: float, resampling: str = "bilinear") -> np.ndarray:
-    """torchvision's Resize(size / crop), of the shorter side, and CenterCrop(size).   C H W"""
+    """The central crop of an image: torchvision's Resize(size / crop), then CenterCrop(size).   C H W"""
     shorter = int(size / crop)
     if image.height <= image.width:
         height, width = shorter, int(shorter * image.width / image.height)
@@ -142,5 +145,5 @@ def centre(image: Image.Image, size: int, crop: float, resampling: str = "biline
     return resized(image, height, width, resampling)[:, top : top + size, left : left + size]
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

@@ -1,4 +1,4 @@
-"""An archive unpacked so that what is half done is never taken for whole."""
+"""Unpack an archive so that a half-unpacked one is never taken for a complete one."""
 
 import os
 import shutil
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def unpack(archive: Path, folder: Path, show: Callable[[int, int], None]) -> None:
-    """Unpack into a folder beside, then move what came into place; files that are there already are replaced.
+    """Unpack into a temporary folder, then move its contents into `folder`; replaces existing files.
 
-    `show` is told how many of the archive's bytes are read.  Raises OSError, TarError or EOFError.
+    `show` gets (bytes of the archive read, its size).  Raises OSError, TarError or EOFError.
     """
     beside = folder / f".{archive.name}.unpacked"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that died
+    shutil.rmtree(beside, ignore_errors=True)  # left by a process that died
     size = archive.stat().st_size
     with open(archive, "rb") as packed, tarfile.open(fileobj=packed) as tar:
-        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on: refuses what would lie outside of the folder
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on: refuses paths outside the folder
             tar.extraction_filter = tarfile.data_filter
         for member in tar:
             tar.extract(member, beside)
@@ -25,10 +25,10 @@ def unpack(archive: Path, folder: Path, show: Callable[[int, int], None]) -> Non
     shutil.rmtree(beside)
 
 
-def _move(here: Path, there: Path) -> None:
-    """All that is in a folder into another: a folder that is not there yet in one step."""
-    for path in here.iterdir():
-        target = there / path.name
+def _move(source: Path, destination: Path) -> None:
+    """Move a folder's contents into another; a subfolder that the other lacks is moved in one rename."""
+    for path in source.iterdir():
+        target = destination / path.name
         if path.is_dir() and target.is_dir():
             _move(path, target)
         else:

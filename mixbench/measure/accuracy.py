@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mixbench.data.loader import TrainLoader
-from mixbench.data.split import chosen
+from mixbench.data.split import select_splits
 from mixbench.data.store import Splits
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
@@ -31,7 +31,7 @@ def measure(
     Raises TrialError where the training diverges.
     """
     recipe = trial.recipe
-    train_images, test_images = chosen(data, recipe)
+    train_images, test_images = select_splits(data, recipe)
     model = build_model(trial, world)
     average = None if trial.weights else make_average(model, trial)
     engine = make_engine(model, trial, world)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixbench.data.loader import evaluation_batches
-from mixbench.data.split import Part
+from mixbench.data.split import Subset
 from mixbench.data.store import Images
 from mixbench.errors import TrialError
 from mixbench.suite.recipe import Recipe
@@ -25,7 +25,7 @@ def training_loss(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Any, trial: Trial, test: Images | Part, world: World) -> dict[str, float]:
+def evaluate(model: Any, trial: Trial, test: Images | Subset, world: World) -> dict[str, float]:
     """test_loss (the mean), top1 and top5 (%) over the whole split, each image once at any world size; collective.
 
     `model` is DeepSpeed's engine, or the average of its weights.  Rank 0's buffers are sent to every rank first, so

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mixbench.data.loader import TrainLoader
-from mixbench.data.split import Part
+from mixbench.data.split import Subset
 from mixbench.data.store import Images
 from mixbench.errors import TrialError
 from mixbench.run.parts import Epoch
@@ -34,7 +34,7 @@ def fit(
     average: AveragedModel | None,
     trial: Trial,
     loader: TrainLoader,
-    test: Images | Part,
+    test: Images | Subset,
     world: World,
     report: Report,
     checkpoints: Checkpoints | None = None,

@@ -106,7 +106,7 @@ def ours(trial: Trial, images: store.Images, world: World) -> Steps:
     recipe = trial.recipe.model_copy(update={"evaluate_every": trial.recipe.epochs})
     trial = trial.model_copy(update={"recipe": recipe})
     engine = make_engine(build_model(trial, world), trial, world)
-    loader = InBlocks(images.on(world.device, whole=True), trial, world)
+    loader = InBlocks(images.on(world.device, with_images=True), trial, world)
 
     def end_block(*_: Any) -> NoReturn:
         raise BlockOver

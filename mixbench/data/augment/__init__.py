@@ -1,1 +1,1 @@
-"""Random choices for each image, and the kernels that carry them out."""
+"""Augmentation: the random draws of each image, and the kernels that apply them to a batch."""

@@ -1,7 +1,7 @@
-"""torchvision's ColorJitter with factors of each image's own: the same arithmetic in float32, to the pixel.
+"""torchvision's ColorJitter with separate factors for each image: the same float32 arithmetic, equal to the pixel.
 
-B images, uint8, 1 or 3 channels; factors B, float64, on the host, as torchvision's are Python's numbers.  What a grey
-image has no use for, saturation and hue, leaves it as it is.
+B images, uint8, 1 or 3 channels; factors B, float64, on the host, as torchvision's are Python numbers.  Saturation and
+hue leave a grey image (1 channel) unchanged.
 """
 
 import torch
@@ -12,9 +12,9 @@ from mixbench.data.augment.kernels import groups
 
 
 def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """uint8 B C H W after four adjustments each, in the order of its permutation of 0 … 3 (B 4).
+    """Apply four adjustments to each image (uint8 B C H W), in its own order: a permutation of 0 … 3 (B 4).
 
-    factors (B 4) are those of brightness, contrast and saturation, 1 for none, and the shift of hue, 0 for none.
+    factors (B 4): brightness, contrast, saturation (1: unchanged), and the shift of hue (0: unchanged).
     """
     images = images.clone()
     for kinds in order.long().T:
@@ -36,7 +36,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """The hue circle, of length 1, turned by `shift`."""
+    """Add `shift` to the hue, modulo 1."""
     if images.shape[1] == 1:
         return images
     hue, saturation, value = _hsv(images.float() / 255.0)
@@ -48,6 +48,7 @@ ADJUSTMENTS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue
 
 
 def _blend(images: Tensor, others: Tensor, factor: Tensor) -> Tensor:
+    """factor · images + (1 − factor) · others, rounded down to uint8."""
     factor = factor.double()[:, None, None, None]
     own, rest = factor.float().to(images.device), (1.0 - factor).float().to(images.device)
     return (own * images + rest * others).clamp(0, 255).to(torch.uint8)
@@ -66,7 +67,7 @@ def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """The inverse.  Levels are looked up, where torchvision multiplies by a mask: no product that TF32 would round."""
+    """The inverse of _hsv.  Gathers levels instead of torchvision's product with a mask, which TF32 would round."""
     sector = torch.floor(hue * 6.0)
     within = hue * 6.0 - sector
     falling = (value * (1.0 - saturation * within)).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""The random choices of an epoch: each depends on the seed, the epoch and the sample, and on nothing else."""
+"""Random draws of an epoch's augmentation: each depends on the seed, the epoch and the sample only."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,7 +15,7 @@ from mixbench.system.precision import products
 
 
 class Stream(IntEnum):
-    """What is drawn.  Streams are independent: to ask for one augmentation more changes no draw of the others."""
+    """Independent streams of random numbers: adding one augmentation changes no draw of the others."""
 
     ORDER = 0
     FLIP_AND_OFFSET = 1
@@ -34,19 +34,20 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, epoch: int, stream: Stream) -> torch.Generator:
-    """A generator of one stream of one epoch."""
+    """torch's generator, seeded for one stream of one epoch."""
     return torch.Generator().manual_seed(_key(seed, epoch, stream) >> 1)
 
 
 def _key(seed: int, epoch: int, stream: Stream) -> int:
+    """A uint64 that is unique to a stream of an epoch."""
     return int(np.random.SeedSequence([seed, epoch, int(stream)]).generate_state(1, np.uint64)[0])
 
 
 class Draws:
-    """The choices for each of an epoch's `images` samples, so that they follow the sample wherever it is processed.
+    """The draws for each of an epoch's `images` samples; the same on whichever rank a sample is processed.
 
-    Most are drawn for all samples at once.  Boxes and noise would be too many numbers to keep: they are computed from
-    the sample's index when it is its turn.
+    Most are drawn for all samples at once.  Boxes and noise, too many numbers to keep, are computed from a sample's
+    index when it is processed.
     """
 
     def __init__(self, images: int, augment: Augment, seed: int, epoch: int):
@@ -70,6 +71,7 @@ class Draws:
             self._draw_mixing()
 
     def _draw_mixing(self) -> None:
+        """Draw which samples get CutMix, the others mixup, and each one's share and CutMix centre."""
         mixup, cutmix = self.augment.mixup, self.augment.cutmix
         cuts = 0.5 if mixup and cutmix else float(cutmix > 0)
         self.is_cut = self._uniform(Stream.MIXUP_OR_CUTMIX, 1)[:, 0] < cuts
@@ -78,10 +80,12 @@ class Draws:
         self.centre = self._uniform(Stream.CUTMIX_CENTRE, 2)
 
     def apply(self, images: Tensor, index: Tensor, size: int | None = None) -> Tensor:
-        """What is drawn for the samples `index` (on the host) done to their uint8 images; size × size, if given."""
+        """Augment the uint8 images of the samples `index` (on the host); the result is size × size, if given."""
         device, augment = images.device, self.augment
         size = size or images.shape[-1]
-        with products("ieee"):  # torchvision's grids and blurs are products, whatever the trial's precision
+        with products(
+            "ieee"
+        ):  # torchvision's grids and blurs are matrix products: full precision, whatever the trial's
             if augment.resize_crop:
                 boxes = CropBox(augment.resize_crop, self.seed, self.epoch).all(index, *images.shape[-2:])
                 images = kernels.resized_crops(images, boxes, size)
@@ -99,7 +103,7 @@ class Draws:
         return images
 
     def erase(self, images: Tensor, index: Tensor) -> Tensor:
-        """Random erasing of normalised images B C H W."""
+        """Apply random erasing to normalised images B C H W."""
         options = self.augment.erasing
         if not options:
             return images
@@ -113,7 +117,7 @@ class Draws:
         return images.index_copy(0, where, kernels.erase(part, torch.from_numpy(boxes), fill))
 
     def noise(self, index: Tensor, like: Tensor) -> Tensor:
-        """Standard normal, in the shape of the samples' images and on their device."""
+        """Standard normal noise of the samples `index`, with the shape, type and device of `like` (B C H W)."""
         key = _key(self.seed, self.epoch, Stream.NOISE)
         uniforms = hashed_uniforms(key, index.to(like.device), like[0].numel() if len(like) else 0)
         return torch.special.ndtri(uniforms).to(like.dtype).view_as(like)
@@ -121,7 +125,10 @@ class Draws:
     def mix(
         self, images: Tensor, labels: Tensor, index: Tensor, partner: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """Each image mixed with, or pasted over by, the one at its place in `partner` (B); targets B classes."""
+        """Apply mixup or CutMix to each image and the image at its position in `partner` (B).
+
+        Returns (images B C H W, targets B classes).
+        """
         device, height, width = images.device, *images.shape[-2:]
         is_cut, share, partner = self.is_cut[index], self.share[index], partner.to(device)
         centre = (self.centre[index] * torch.tensor([height, width])).long()
@@ -148,7 +155,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class CropBox:
-    """resize_crop's boxes of an epoch: (sample index, height, width) → (top, left, box height, box width)."""
+    """An epoch's boxes of `resize_crop`: (sample index, height, width) → (top, left, box height, box width)."""
 
     options: ResizeCrop
     seed: int
@@ -159,19 +166,19 @@ class CropBox:
         return top, left, tall, wide
 
     def all(self, index: Tensor, height: int, width: int) -> Tensor:
-        """The boxes of samples whose images have one size.   B 4"""
+        """The boxes of samples whose images are all of this size.   B 4"""
         uniforms = box_uniforms(self.seed, self.epoch, Stream.CROP_BOX, index)
         return torch.from_numpy(kernels.crop_boxes(height, width, uniforms, self.options.scale, self.options.ratio))
 
 
 def box_uniforms(seed: int, epoch: int, stream: Stream, index: Tensor) -> np.ndarray:
-    """What the boxes of samples are computed from.   B 10 4"""
+    """Uniforms in (0, 1) from which kernels.crop_boxes or erasing_boxes computes the samples' boxes.   B 10 4"""
     uniforms = hashed_uniforms(_key(seed, epoch, stream), index, kernels.TRIES * 4)
     return uniforms.view(-1, kernels.TRIES, 4).numpy()
 
 
 def jitter_factors(options: ColorJitter, uniforms: Tensor) -> Tensor:
-    """Factors of brightness, contrast and saturation, and hue's shift, from uniforms B 4."""
+    """Factors of brightness, contrast and saturation, and the shift of hue, from uniforms B 4.   B 4, float64"""
     wide = torch.tensor([options.brightness, options.contrast, options.saturation], dtype=torch.float64)
     low, high = (1 - wide).clamp(min=0), 1 + wide
     factors = low + (high - low) * uniforms[:, :3]
@@ -179,9 +186,9 @@ def jitter_factors(options: ColorJitter, uniforms: Tensor) -> Tensor:
 
 
 def hashed_uniforms(key: int, index: Tensor, count: int) -> Tensor:
-    """`count` float64 numbers in (0, 1), ends excluded, for each of B indices, whatever else is asked for.   B count
+    """`count` float64 numbers in (0, 1) for each of B indices, a function of key, index and count only.   B count
 
-    SplitMix64 (Steele et al. 2014, doi:10.1145/2660193.2660195), whose n-th number needs none of those before it.
+    SplitMix64 (Steele et al. 2014, doi:10.1145/2660193.2660195), whose n-th number is computed without the others.
     """
     number = index[:, None] * count + torch.arange(1, count + 1, device=index.device)
     state = _signed(key) + number * _signed(0x9E3779B97F4A7C15)
@@ -191,7 +198,7 @@ def hashed_uniforms(key: int, index: Tensor, count: int) -> Tensor:
 
 
 def _shifted(values: Tensor, bits: int) -> Tensor:
-    """int64 shifted right as if it had no sign."""
+    """int64 shifted right as an unsigned number."""
     return (values >> bits) & ((1 << (64 - bits)) - 1)
 
 

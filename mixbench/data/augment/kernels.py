@@ -1,7 +1,7 @@
-"""What happens to a batch of training images: torchvision's tensor transforms, each image with parameters of its own.
+"""Augmentation of a batch: torchvision's tensor transforms, with separate parameters for each image.
 
 B images, C channels, H W pixels.  Parameters are drawn by the caller and lie on the host, a row per image, so that
-grouping the images that are treated alike never waits for the device.  Equal to torchvision's float path to the pixel.
+grouping images with equal parameters never waits for the device.  Equal to torchvision's float path to the pixel.
 """
 
 import math
@@ -17,12 +17,12 @@ from torchvision.transforms import functional as F
 from torchvision.transforms.v2.functional import equalize_image
 
 Bounds = tuple[float, float]
-MAGNITUDES = 31  # the steps that RandAugment's magnitude is counted in
+MAGNITUDES = 31  # RandAugment's magnitude is one of so many steps
 TRIES = 10  # boxes that torchvision draws before it gives up
 
 
 def groups(keys: Tensor, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    """Each integer that occurs in `keys` (on the host), with its places (on the device)."""
+    """Yield each integer in `keys` (B, on the host) with the positions where it occurs (on the device)."""
     places = keys.argsort(stable=True).to(device)
     for key, where in enumerate(places.split(keys.bincount().tolist())):
         if len(where):
@@ -30,18 +30,19 @@ def groups(keys: Tensor, device: torch.device) -> Iterator[tuple[int, Tensor]]:
 
 
 def crop(images: Tensor, offset: Tensor, padding: int) -> Tensor:
-    """Each image padded with zeros on all sides and cut back to its size at offset (row, column) B 2."""
+    """Pad each image with zeros on all sides, and crop it to its size at its offset (row, column; B 2)."""
     height, width = images.shape[-2:]
     padded = functional.pad(images, (padding,) * 4)
     return _columns(_rows(padded, offset[:, 0], height), offset[:, 1], width)
 
 
 def _rows(images: Tensor, starts: Tensor, count: int) -> Tensor:
+    """`count` rows of each image, from its own start (B)."""
     return _columns(images.mT, starts, count).mT
 
 
 def _columns(images: Tensor, starts: Tensor, count: int) -> Tensor:
-    """`count` columns of each image, from its own start (B) on."""
+    """`count` columns of each image, from its own start (B)."""
     columns = starts[:, None].to(images.device) + torch.arange(count, device=images.device)
     return images.gather(-1, columns[:, None, None, :].expand(*images.shape[:-1], -1))
 
@@ -49,9 +50,9 @@ def _columns(images: Tensor, starts: Tensor, count: int) -> Tensor:
 def crop_boxes(
     height: int, width: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Bounds
 ) -> NDArray[np.int64]:
-    """(top, left, box height, box width) of each image of this size: RandomResizedCrop.get_params.   B 4
+    """(top, left, box height, box width) of each image of this size, as RandomResizedCrop.get_params.   B 4
 
-    Its draws are uniforms in [0, 1), B 10 4: area, aspect ratio, top and left of ten tries.
+    `uniforms` in [0, 1), B 10 4, give area, aspect ratio, top and left of ten tries.
     """
     wide, tall = _sides(height * width, uniforms, scale, ratio)
     fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
@@ -63,7 +64,7 @@ def crop_boxes(
 def erasing_boxes(
     height: int, width: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Bounds
 ) -> NDArray[np.int64]:
-    """RandomErasing.get_params likewise; where no try fits, the box is empty and nothing is erased.   B 4"""
+    """As crop_boxes, for RandomErasing.get_params; if no try fits, the box is empty and nothing is erased.   B 4"""
     tall, wide = _sides(height * width, uniforms, scale, ratio)
     fits = (wide < width) & (tall < height)
     boxes = _first_that_fits(height, width, tall, wide, fits, uniforms)
@@ -72,7 +73,7 @@ def erasing_boxes(
 
 
 def _sides(area: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Bounds) -> tuple[NDArray, NDArray]:
-    """The sides (B, 10) of boxes whose aspect ratio is the first to the second."""
+    """Two sides of each box, both B 10; its aspect ratio is the first divided by the second."""
     areas = area * (scale[0] + (scale[1] - scale[0]) * uniforms[..., 0].astype(np.float64))
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspects = np.exp(low + (high - low) * uniforms[..., 1].astype(np.float64))
@@ -82,6 +83,7 @@ def _sides(area: int, uniforms: NDArray[np.floating], scale: Bounds, ratio: Boun
 def _first_that_fits(
     height: int, width: int, tall: NDArray, wide: NDArray, fits: NDArray, uniforms: NDArray
 ) -> NDArray[np.int64]:
+    """(top, left, box height, box width) of each image's first try that fits, at a drawn position.   B 4"""
     image, chosen = np.arange(len(fits)), fits.argmax(axis=1)
     tall, wide, uniforms = tall[image, chosen], wide[image, chosen], uniforms[image, chosen].astype(np.float64)
     top = (uniforms[:, 2] * (height - tall + 1)).astype(np.int64)
@@ -100,15 +102,15 @@ def _central_box(height: int, width: int, ratio: Bounds) -> tuple[int, int, int,
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """All of uint8 B C H W to size × size, bilinear, antialiased."""
+    """Resize whole images (uint8 B C H W) to size × size, bilinear, antialiased."""
     return F.resize(images, [size, size], antialias=True)
 
 
 def resized_crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Each image's box (top, left, height, width; B 4) resized to size × size: F.resized_crop, bilinear, antialiased.
+    """Resize each image's box (top, left, height, width; B 4) to size × size, as F.resized_crop, bilinear, antialiased.
 
-    The filter is separable: first the columns of boxes equally wide, then the rows of boxes equally tall, which makes
-    far fewer groups than boxes alike in both.
+    The filter is separable: resizes the columns of all boxes of one width together, then the rows of all boxes of one
+    height, which makes far fewer groups than boxes equal in both.
     """
     wide = images.new_empty((*images.shape[:-1], size), dtype=torch.float32)
     for width, where in groups(boxes[:, 3], images.device):
@@ -125,7 +127,7 @@ def resized_crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """One of RandAugment's: what it does with a magnitude, which runs linearly between two ends over the steps."""
+    """One of RandAugment's operations.  Its magnitude goes linearly from `start` to `end` over MAGNITUDES steps."""
 
     kernel: Callable[[Tensor, float], Tensor]
     start: float = 0.0
@@ -134,7 +136,7 @@ class Operation:
     signed: bool = False
 
     def magnitude(self, step: int, side: int) -> float:
-        """torchvision's float32 value, to the bit: translations are cut to whole pixels."""
+        """The magnitude at a step.  In float32 as torchvision's, as translations are truncated to whole pixels."""
         end = self.end * side if self.of_side else self.end
         return float(torch.linspace(self.start, end, MAGNITUDES)[step])
 
@@ -167,7 +169,7 @@ RANDAUGMENT = {  # in torchvision's order
 
 
 def randaugment(images: Tensor, operations: Tensor, negative: Tensor, magnitude: int) -> Tensor:
-    """uint8 B C H W after the operations of each image, indices into RANDAUGMENT, with their signs (both B num_ops)."""
+    """Apply each image's operations (indices into RANDAUGMENT) with their signs, both B num_ops, to uint8 B C H W."""
     kinds = list(RANDAUGMENT.values())
     signed = torch.tensor([kind.signed for kind in kinds])
     images = images.clone()
@@ -180,12 +182,12 @@ def randaugment(images: Tensor, operations: Tensor, negative: Tensor, magnitude:
 
 
 def erase(images: Tensor, boxes: Tensor, fill: Tensor | float) -> Tensor:
-    """Float B C H W with each image's box (top, left, height, width; B 4) replaced by `fill`."""
+    """Replace each image's box (top, left, height, width; B 4) by `fill`, in float B C H W."""
     return torch.where(_inside(boxes.to(images.device), *images.shape[-2:]), fill, images)
 
 
 def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Whether a pixel lies in its image's box.   B 1 H W"""
+    """Mask of the pixels inside each image's box.   B 1 H W"""
     top, left, tall, wide = (column[:, None] for column in boxes.T)
     row, column = torch.arange(height, device=boxes.device), torch.arange(width, device=boxes.device)
     rows, columns = (row >= top) & (row < top + tall), (column >= left) & (column < left + wide)
@@ -193,9 +195,9 @@ def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def cutmix_boxes(share: Tensor, centre: Tensor, height: int, width: int) -> Tensor:
-    """(top, left, height, width) of boxes that hold 1 − share (B) of the image, around centre (pixels; B 2).
+    """(top, left, height, width) of boxes with 1 − share (B) of the image's area, around centre (pixels; B 2).   B 4
 
-    As torchvision's CutMix: half sides are cut to whole pixels, and what would lie outside is cut off.
+    As torchvision's CutMix: half sides are truncated to whole pixels, and boxes are clipped to the image.
     """
     size = torch.tensor([height, width])
     half = (0.5 * (1 - share.double()).sqrt()[:, None] * size).long()
@@ -204,6 +206,6 @@ def cutmix_boxes(share: Tensor, centre: Tensor, height: int, width: int) -> Tens
 
 
 def mixing_weights(share: Tensor, boxes: Tensor, is_cut: Tensor, height: int, width: int) -> Tensor:
-    """How much of a pixel is the image's own: `share` (B), or none in the box of a cut, all around it.   B 1 H W"""
+    """Weight of an image's own pixels: `share` (B) for mixup; for CutMix 0 inside the box, 1 outside.   B 1 H W"""
     mixed = share.float()[:, None, None, None].expand(-1, 1, height, width)
     return torch.where(is_cut[:, None, None, None], (~_inside(boxes, height, width)).float(), mixed)

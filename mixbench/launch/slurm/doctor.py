@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mixbench.data.locations import lack
+from mixbench.data.locations import why_missing
 from mixbench.errors import RequestError, Unavailable, nearest
 from mixbench.launch.checks import Check, installation, run_check
 from mixbench.launch.slurm.cluster_profile import Minutes, Profile
@@ -68,7 +68,7 @@ def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: S
         return
     datasets = tuple(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure))
     if datasets:
-        gone = [line for dataset in datasets if (line := lack(dataset))]
+        gone = [line for dataset in datasets if (line := why_missing(dataset))]
         yield Check("data", not gone, "; ".join(gone) or ", ".join(dataset.name for dataset in datasets))
     try:
         with _folder(out) as folder:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter
 
-from mixbench.data.locations import lack
+from mixbench.data.locations import why_missing
 from mixbench.errors import RequestError
 from mixbench.launch.checks import Check, installation, run_check, training_step
 from mixbench.launch.job import JobFolder
@@ -76,7 +76,7 @@ def _node(request: ProbeRequest, caches: Path, folder: Path) -> Iterator[Check]:
     yield run_check("GPU there", lambda: _gpus(request.profile))
     yield run_check("scratch there", lambda: _scratch(caches))
     if request.datasets:
-        gone = [line for dataset in request.datasets if (line := lack(dataset))]
+        gone = [line for dataset in request.datasets if (line := why_missing(dataset))]
         yield Check("data there", not gone, "; ".join(gone) or ", ".join(each.name for each in request.datasets))
     yield run_check("DeepSpeed there", _deepspeed)
 
