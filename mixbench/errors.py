@@ -1,4 +1,4 @@
-"""What may go wrong that is the user's to mend, as opposed to a bug in mixbench."""
+"""Errors that the user can fix (as opposed to bugs in mixbench), and how their messages are worded."""
 
 import json
 import re
@@ -7,30 +7,32 @@ from difflib import get_close_matches
 from typing import Any
 
 EXIT_FAILED, EXIT_REQUEST, EXIT_INTERRUPTED = 1, 2, 130
-"""What ran has failed in part; the request is wrong, nothing ran; a person ended it."""
+"""Exit codes: a trial failed; the request is wrong and nothing ran; interrupted by a person."""
 
 
 class RequestError(Exception):
-    """The request itself is wrong (exit code 2).  Its text is shown as it is: what, where, and what would be right."""
+    """The request is wrong (exit code 2).  The text is shown as is: the problem, its place, and what would be right."""
 
 
 class TrialError(Exception):
-    """A trial cannot go on (its record says so, the suite goes on): no traceback is shown, the text says it all."""
+    """A trial cannot continue.  Its record keeps the text, without a traceback, and the other trials are run."""
 
 
 def refusal(problems: Iterable[tuple[str, str]]) -> RequestError:
-    """All problems, each a place (file:line) and what is wrong there, in one error, in the order of the lines."""
+    """One error that lists all problems, each (place as file:line, message), in the order of the lines."""
     lines = [f"{place}: {message}" for place, message in sorted(set(problems), key=_reading_order)]
     return RequestError("\n".join([f"{len(lines)} problems", *lines] if len(lines) > 1 else lines))
 
 
-def _reading_order(placed: tuple[str, str]) -> tuple[str, int, str]:
-    file, _, line = placed[0].rpartition(":")
-    return (file, int(line), placed[1]) if line.isdecimal() else (placed[0], 0, placed[1])
+def _reading_order(problem: tuple[str, str]) -> tuple[str, int, str]:
+    """Sort key of a problem: file, line, message."""
+    place, message = problem
+    file, _, line = place.rpartition(":")
+    return (file, int(line), message) if line.isdecimal() else (place, 0, message)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " (did you mean …?)" for a misspelt or cut word, or the choices themselves where they are few and none near."""
+    """A hint for a misspelt or cut-off word: " (did you mean …?)"; if none is near, up to 20 choices."""
     names = [str(choice) for choice in choices]
     longer = [name for name in names if name.startswith(word)][:3] if len(word) > 2 else []
     if close := get_close_matches(cut(word), names, n=3, cutoff=0.6) or longer:
@@ -39,26 +41,27 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def cut(text: str, most: int = 80) -> str:
-    """A text for a message: its beginning where it is long."""
+    """Shorten a long text for a message."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def shown(value: Any) -> str:
-    """A value from a file for a message: null, true, "text"; cut where it is long, with nothing a terminal obeys."""
+    """Format a value from a file for a message, as JSON; shortens it, and escapes control characters."""
     return printable(cut(json.dumps(value, default=str, ensure_ascii=False)))
 
 
 def printable(text: str) -> str:
+    """Escape characters that a terminal does not print, such as control sequences."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def described(error: BaseException) -> str:
-    """An exception's kind and the first line of what it says: torch adds a C++ stack, others a page."""
-    said = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {cut(said, 300)}" if said else type(error).__name__
+    """An exception's type and the first line of its message: torch appends a C++ stack, others a page of text."""
+    message = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {cut(message, 300)}" if message else type(error).__name__
 
 
-WANTED = {
+WANTED = {  # by the type of pydantic's error
     "string_type": "text is wanted",
     "int_type": "a whole number is wanted",
     "float_type": "a number is wanted",
@@ -70,7 +73,7 @@ WANTED = {
     "finite_number": "a finite number is wanted",
     "string_pattern_mismatch": "only a–z, 0–9, _ and - are wanted",
 }
-PLAINLY = {
+REWORDED = {  # parts of pydantic's messages
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
     "greater than": "above",
@@ -82,15 +85,15 @@ PLAINLY = {
 
 
 def wanted(error: Any) -> str:
-    """What one of pydantic's errors wants, in a person's words."""
-    said = error["msg"]
-    for theirs, ours in PLAINLY.items():
-        said = said.replace(theirs, ours)
-    said = re.sub(r"\d{5,}", lambda digits: f"{int(digits[0]):,}", said)
+    """Reword one of pydantic's errors in plain words."""
+    message = error["msg"]
+    for theirs, ours in REWORDED.items():
+        message = message.replace(theirs, ours)
+    message = re.sub(r"\d{5,}", lambda digits: f"{int(digits[0]):,}", message)
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
         return "text is wanted (in quotes)"
-    return WANTED.get(error["type"], said)
+    return WANTED.get(error["type"], message)
 
 
 class Unavailable(Exception):
-    """SLURM cannot be asked: a command is missing, or its daemon does not answer."""
+    """SLURM cannot be queried: a command is missing, or its daemon does not answer."""

@@ -1,4 +1,4 @@
-"""ConvMixer: a depthwise k×k convolution mixes the grid, a 1×1 convolution the channels. arXiv:2201.09792.
+"""ConvMixer: a depthwise k×k convolution mixes the grid, a 1×1 convolution mixes the channels. arXiv:2201.09792.
 
 B batch, C channels, H W grid
 """
@@ -21,7 +21,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
     },
 )
 class ConvMixer(nn.Module):
-    """Initialised as torch does by default."""
+    """Uses torch's default initialisation."""
 
     def __init__(
         self,

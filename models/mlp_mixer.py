@@ -13,7 +13,7 @@ NANO = dict(dim=128, depth=8, token_dim=64, channel_dim=512)
 IMAGENET = dict(image_size=224, num_classes=1000)
 CIFAR = dict(image_size=32, num_classes=10)
 
-TRUNCATED_STD = 0.87962566103423978  # of a standard normal cut at ±2
+TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal truncated at ±2
 
 
 @register_model(
@@ -33,7 +33,7 @@ TRUNCATED_STD = 0.87962566103423978  # of a standard normal cut at ±2
 class MLPMixer(nn.Module):
     """`token_dim` and `channel_dim` are the widths inside the two MLPs (the paper's D_S and D_C).
 
-    Initialised as its authors' flax code does: LeCun normal, zero biases, a zero classifier.
+    Initialised as in its authors' flax code: LeCun normal, zero biases, a zero classifier.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ResMLP: one linear map over the tokens, an MLP over the channels, no normalisation. arXiv:2105.03404.
+"""ResMLP: a linear layer over the tokens, an MLP over the channels, no normalisation. arXiv:2105.03404.
 
 B batch, N tokens, C channels
 """
@@ -25,10 +25,10 @@ IMAGENET = dict(image_size=224, num_classes=1000)
     },
 )
 class ResMLP(nn.Module):
-    """`layer_scale` is what each branch is multiplied by at first, a number for each channel that is learnt.
+    """`layer_scale` is the initial value of the factors, learnt for each channel, that scale each branch's output.
 
-    Initialised as its authors do: linear maps from a normal of standard deviation 0.02 with zero biases,
-    the patches' convolution as torch does by default.
+    Initialised as in its authors' code: linear layers from a truncated normal of standard deviation 0.02 with zero
+    biases, the patch embedding with torch's default.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ResMLPBlock(nn.Module):
 
 
 class Affine(nn.Module):
-    """alpha · x + beta for each channel."""
+    """alpha · x + beta, both learnt for each channel."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

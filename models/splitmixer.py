@@ -1,10 +1,10 @@
 """SplitMixer: ConvMixer with its spatial and its channel convolution split. arXiv:2207.10255.
 
-Spatial: 1×k, then k×1.  Channels, by `channel_mixing`, each map a 1×1 convolution of contiguous channels:
+Spatial mixing: 1×k, then k×1 depthwise convolutions.  Channel mixing, by 1×1 convolutions of contiguous channels:
 I     the first `ratio` of the channels in even blocks, the last `ratio` in odd ones
-II    one of `num_segments` segments, block after block
-III   every segment, by one shared map
-IV    every segment, each by its own map
+II    one of `num_segments` segments, the next one in each block
+III   every segment, with shared weights
+IV    every segment, each with its own weights
 V     the first `ratio` of the channels, then the last `ratio` of the result
 full  all channels at once, as in ConvMixer
 
@@ -52,9 +52,9 @@ IMAGENET = dict(channel_mixing="I", image_size=224, num_classes=1000)
     },
 )
 class SplitMixer(nn.Module):
-    """Initialised as torch does by default.
+    """Uses torch's default initialisation.
 
-    `ratio` is used by I and V, `num_segments` by II, III and IV; III needs segments of one size.
+    `ratio` is used by I and V, `num_segments` by II, III and IV; III needs segments of equal size.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SplitMixerBlock(nn.Module):
 
 
 class MixSome(nn.Module):
-    """A 1×1 convolution of the channels from `start` to `stop`; the others pass."""
+    """A 1×1 convolution of the channels from `start` to `stop`; the others are passed through."""
 
     def __init__(self, dim: int, start: int, stop: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class MixSome(nn.Module):
 
 
 class MixShared(nn.Conv2d):
-    """One 1×1 convolution, the same for every segment."""
+    """A 1×1 convolution of each segment, all with the same weights."""
 
     def __init__(self, segment: int) -> None:
         super().__init__(segment, segment, 1)
@@ -127,7 +127,7 @@ class MixShared(nn.Conv2d):
 
 
 class MixEach(nn.Module):
-    """A 1×1 convolution for each segment."""
+    """A 1×1 convolution of each segment, each with its own weights."""
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class MixEach(nn.Module):
 
 
 def channel_mixer(setting: ChannelMixing, dim: int, block: int, ratio: Fraction, num_segments: int) -> nn.Module:
-    """The channel mixer of one block, counted from 0.  Raises ValueError where the channels cannot be split so."""
+    """The channel mixer of a block (counted from 0).  Raises ValueError if the channels cannot be split this way."""
     if setting in ("II", "III", "IV") and num_segments > dim:
         raise ValueError(f"num_segments {num_segments} is more than there are channels: dim is {dim}")
     segment = dim // num_segments

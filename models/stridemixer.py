@@ -1,8 +1,9 @@
 """StrideMixer: SplitMixer whose channel mixer is a 3-D convolution striding over the channels. arXiv:2207.10255.
 
-`windows` of K channels every S, all mapped by the same weights, C/windows outputs each:
-III  K = S = C/num_segments: SplitMixer-III up to the order of the channels
-I    K = ratio·C (rounded down), S = C-K: two windows that overlap
+The convolution has windows of K channels at stride S, all with the same weights, and C/windows outputs for each.
+Variants, by the argument `windows`:
+III  K = S = C/num_segments: equals SplitMixer-III up to the order of the channels
+I    K = ratio·C (rounded down), S = C-K: two overlapping windows
 
 B batch, C channels, H W grid
 """
@@ -36,7 +37,7 @@ CIFAR = dict(dim=256, depth=8, kernel_size=5, patch_size=2, image_size=32, num_c
     },
 )
 class StrideMixer(nn.Module):
-    """Initialised as torch does by default.  `ratio` is used by I, `num_segments` by III."""
+    """Uses torch's default initialisation.  `ratio` is used by I, `num_segments` by III."""
 
     def __init__(
         self,

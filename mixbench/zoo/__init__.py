@@ -1,4 +1,4 @@
-"""The models, one family a module: `models/splitmixer.py` is `mixbench.zoo.splitmixer`."""
+"""The models, one module per family: `models/splitmixer.py` is imported as `mixbench.zoo.splitmixer`."""
 
 from mixbench.system.content import content
 

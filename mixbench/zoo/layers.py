@@ -1,4 +1,4 @@
-"""What two or more families share.   B batch, N tokens, C channels, H W grid"""
+"""Layers and checks that several families share.   B batch, N tokens, C channels, H W grid"""
 
 from fractions import Fraction
 from typing import Literal
@@ -10,14 +10,14 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.Re
 
 
 def at_least_one(**sizes: int) -> None:
-    """Raises ValueError for a size below 1."""
+    """Raise ValueError if a size is below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}, it must be at least 1")
 
 
 def divides(part_name: str, part: int, whole_name: str, whole: int) -> int:
-    """`whole // part`.  Raises ValueError with the nearest divisors where there is a remainder."""
+    """Return `whole // part`.  Raises ValueError, naming the nearest divisors, if there is a remainder."""
     if whole % part:
         divisors = [n for n in range(1, whole + 1) if whole % n == 0]
         near = sorted(sorted(divisors, key=lambda n: abs(n - part))[:3])
@@ -28,13 +28,13 @@ def divides(part_name: str, part: int, whole_name: str, whole: int) -> int:
 
 
 def check_ratio(ratio: Fraction) -> None:
-    """Raises ValueError for a share of the channels outside [1/2, 1)."""
+    """Raise ValueError if `ratio`, a share of the channels, is outside [1/2, 1)."""
     if not Fraction(1, 2) <= ratio < 1:
         raise ValueError(f"ratio is {ratio}, it must be at least 1/2 and below 1, such as 2/3")
 
 
 def overlap_width(dim: int, ratio: Fraction) -> int:
-    """The channels in each of two overlapping parts, rounded down."""
+    """Number of channels in each of two overlapping parts: ratio · dim, rounded down.  Raises ValueError if dim < 2."""
     if dim < 2:
         raise ValueError(f"dim is {dim}, two parts need at least 2 channels")
     return int(dim * ratio)
@@ -52,7 +52,7 @@ class Residual(nn.Module):
 
 
 class DropPath(nn.Module):
-    """In training, drops the whole branch of an image with probability `rate`, and scales the kept ones up."""
+    """Stochastic depth: in training, zeroes an image with probability `rate`, and divides the others by 1 − rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DropPath(nn.Module):
 
 
 class PatchTokens(nn.Module):
-    """Each patch becomes a token, row by row."""
+    """Patch embedding: one token per patch, row by row."""
 
     def __init__(self, in_chans: int, dim: int, patch_size: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class PatchTokens(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear maps of the last axis with a GELU between them."""
+    """Two linear layers over the last axis with a GELU between them."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -93,21 +93,22 @@ class MLP(nn.Module):
 
 
 def depthwise(dim: int, kernel_size: int | tuple[int, int]) -> nn.Conv2d:
-    """One filter a channel, the grid keeps its size."""
+    """Depthwise convolution that keeps the size of the grid."""
     return nn.Conv2d(dim, dim, kernel_size, padding="same", groups=dim)
 
 
 def then_act_norm(conv: nn.Module, dim: int, act: Activation) -> nn.Sequential:
-    """conv, then the activation, then BatchNorm: the order of the ConvMixer family."""
+    """Convolution, activation, BatchNorm: ConvMixer's order."""
     return nn.Sequential(conv, ACTIVATIONS[act](), nn.BatchNorm2d(dim))
 
 
 def conv_stem(in_chans: int, dim: int, patch_size: int, act: Activation) -> nn.Sequential:
+    """ConvMixer's patch embedding."""
     return then_act_norm(nn.Conv2d(in_chans, dim, patch_size, stride=patch_size), dim, act)  # B C H W
 
 
 def full_spatial(dim: int, kernel_size: int, act: Activation) -> Residual:
-    """ConvMixer's spatial mixing: one k×k depthwise convolution."""
+    """ConvMixer's spatial mixing: a k×k depthwise convolution, with a residual."""
     return Residual(then_act_norm(depthwise(dim, kernel_size), dim, act))
 
 
@@ -120,4 +121,5 @@ def split_spatial(dim: int, kernel_size: int, act: Activation) -> Residual:
 
 
 def pooled_head(dim: int, num_classes: int) -> nn.Sequential:
+    """Global average pooling, then a linear classifier."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(dim, num_classes))

@@ -1,4 +1,4 @@
-"""timm's published weights of the zoo's models: which there are, what their tensors are called, how they see images."""
+"""timm's published weights of the zoo's models: their names, tensor names and preprocessing."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TIMM = {
     "resmlp_s36": "resmlp_36_224.fb_in1k",
     "resmlp_b24_p8": "resmlp_big_24_224.fb_in1k",
 }
-"""By our name timm's, with the tag of the weights."""
+"""Our model name → timm's, with the tag of the weights."""
 TO_TIMM = [
     (r"\.spatial\.branch\.0\.", ".0.fn."),
     (r"\.channel\.0\.", ".1."),
@@ -33,11 +33,12 @@ TO_TIMM = [
     (r"\.affine(\d)", r".norm\1"),
     (r"^affine\.", "norm."),
 ]
+"""Regular expressions that turn our tensor names into timm's, applied in this order."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A file of weights, and how the images were made that they are to see."""
+    """A file of weights, and the image preprocessing that they were trained with."""
 
     file: Path
     mean: tuple[float, ...]
@@ -47,9 +48,9 @@ class Pretrained:
 
 
 def find_pretrained(name: str) -> Pretrained:
-    """timm's weights of a model, in Hugging Face's cache on this machine.
+    """Find timm's weights of a model in Hugging Face's cache on this machine; downloads nothing.
 
-    Raises RequestError where timm is not installed, has none of this model, or they are not on this machine.
+    Raises RequestError if timm is not installed, has no weights of this model, or they are not in the cache.
     """
     try:
         from huggingface_hub import try_to_load_from_cache
@@ -62,14 +63,14 @@ def find_pretrained(name: str) -> Pretrained:
     file = try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
     if not isinstance(file, str):
         fetch = f"hf download {config.hf_hub_id} model.safetensors"
-        raise RequestError(f"timm's weights of {name} are not on this machine; where there is internet: {fetch}")
+        raise RequestError(f"timm's weights of {name} are not on this machine; on one with internet: {fetch}")
     return Pretrained(Path(file), config.mean, config.std, config.crop_pct, config.interpolation)
 
 
 def pretraining(model: str, file: str) -> Literal["none", "in21k"] | None:
-    """What the weights in a file of Hugging Face's cache were trained on before ImageNet; None where it is not timm's.
+    """The dataset that a weights file was pretrained on before ImageNet-1k.
 
-    No file: nothing at all.
+    "none" without a file; None (unknown) if the file is not timm's in Hugging Face's cache.
     """
     if not file:
         return "none"
@@ -79,7 +80,7 @@ def pretraining(model: str, file: str) -> Literal["none", "in21k"] | None:
 
 
 def timms_name(ours: str) -> str:
-    """What timm calls a tensor of our ConvMixer, MLP-Mixer or ResMLP."""
+    """timm's name of a tensor of our ConvMixer, MLP-Mixer or ResMLP."""
     for pattern, replacement in TO_TIMM:
         ours = re.sub(pattern, replacement, ours)
     return ours

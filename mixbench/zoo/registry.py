@@ -1,4 +1,4 @@
-"""The table of models: a name, its class, its arguments.
+"""The registry of models: each name's class and arguments.
 
 model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
 """
@@ -31,22 +31,22 @@ from mixbench.errors import RequestError, cut, described, nearest, shown, wanted
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
 LARGEST_ARGUMENT = 1_000_000
 MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
-"""What a model may have: some two seconds of building.  The most tensors in the zoo are resmlp_s36's 438."""
+"""Limits that keep building a model to about two seconds.  The zoo's maximum is 438 tensors (resmlp_s36)."""
 MOVED = {
     "mixbench.layers": "mixbench.zoo.layers",
     "mixbench.weights": "mixbench.zoo.weights",
 }
-"""Modules that plugins may know by an older address."""
+"""Former → present names of modules that plugins may import."""
 Model = TypeVar("Model", bound=type[nn.Module])
 
 
 class TooLarge(ValueError):
-    """A model of more tensors or parameters than may be built."""
+    """A model has more tensors or parameters than allowed."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered variant.  `arguments` are complete: the class's defaults with the variant's on top."""
+    """One registered variant.  `arguments` are complete: the class's defaults, overridden by the variant's."""
 
     name: str
     family: str
@@ -56,14 +56,15 @@ class Entry:
     reconstruction: bool = False
 
     def identity(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments that tell two trials apart: those that are not at the class's defaults, which never change.
+        """The arguments that enter a trial's id: those that differ from the class's defaults, which never change.
 
-        So a class may get a new argument, and every trial measured before keeps its id.
+        Thus a class may get a new argument, and the ids of trials measured before stay the same.
         """
         return {key: value for key, value in arguments.items() if self.defaults.get(key, ...) != value}
 
     @property
     def overridable(self) -> list[str]:
+        """Names of the arguments that a suite may set: all but those that the dataset determines."""
         return [name for name in self.arguments if name not in SHAPE_ARGUMENTS]
 
 
@@ -73,11 +74,11 @@ _entries: dict[str, Entry] = {}
 def register_model(
     *, variants: dict[str, dict[str, Any]], family: str | None = None, reconstruction: bool = False
 ) -> Callable[[Model], Model]:
-    """Class decorator: each variant is a name and its arguments, its native image_size and num_classes among them.
+    """Class decorator that registers variants: name → arguments, with its native image_size and num_classes.
 
-    `reconstruction` marks a model whose paper leaves its definition open.
-    Raises ValueError where a name is taken, an argument is not one of the class's, or the class has no `image_size`,
-    `in_chans` or `num_classes`.
+    `reconstruction` marks a model that its paper does not define completely.
+    Raises ValueError if a name is taken, an argument is unknown to the class, or the class does not take `image_size`,
+    `in_chans` and `num_classes`.
     """
 
     def register(model_class: Model) -> Model:
@@ -92,8 +93,10 @@ def register_model(
                 raise ValueError(f"model {name!r}: {model_class.__name__} has no argument {unknown[0]!r}")
             given = _coerce(name, model_class, defaults | arguments)
             complete = {key: given[key] for key in parameters if key in given}
-            usual = _coerce(name, model_class, defaults)
-            _entries[name] = Entry(name, family or model_class.__name__, model_class, complete, usual, reconstruction)
+            defaults_coerced = _coerce(name, model_class, defaults)
+            _entries[name] = Entry(
+                name, family or model_class.__name__, model_class, complete, defaults_coerced, reconstruction
+            )
         return model_class
 
     return register
@@ -102,7 +105,7 @@ def register_model(
 def create_model(name: str, **overrides: Any) -> nn.Module:
     """Build a model; `image_size`, `in_chans`, `num_classes` and any argument of its class may be overridden.
 
-    Raises RequestError where the name, an argument or the combination of arguments is wrong.
+    Raises RequestError if the name, an argument or the combination of arguments is wrong.
     """
     entry = find(name)
     arguments = resolve(name, overrides)
@@ -113,7 +116,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
 
 
 def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
-    """The model.  Raises TooLarge, soon, for one that would take hours, and whatever its class raises."""
+    """Build the model.  Raises TooLarge as soon as it exceeds the limits, and whatever its class raises."""
     tensors = parameters = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -136,7 +139,10 @@ def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
 
 
 def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The complete arguments of a model under these overrides, each of the type that its class declares."""
+    """The complete arguments of a model with these overrides, each of the type that its class declares.
+
+    Raises RequestError for an unknown model or argument, or a value of the wrong type.
+    """
     entry = find(name)
     for key in overrides:
         if key not in entry.arguments:
@@ -145,7 +151,7 @@ def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def find(name: str) -> Entry:
-    """The entry of a name.  Raises RequestError with the nearest names where there is none."""
+    """The entry of a name.  Raises RequestError, naming the nearest names, if there is none."""
     _load_zoo()
     if name not in _entries:
         raise RequestError(
@@ -155,13 +161,13 @@ def find(name: str) -> Entry:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The registered names that match a shell pattern, in alphabetical order."""
+    """Registered names that match a shell pattern, in alphabetical order."""
     _load_zoo()
     return sorted(name for name in _entries if fnmatch(name, pattern))
 
 
 def is_model(name: str) -> bool:
-    """Whether a model is registered under this name."""
+    """Return True if a model is registered under this name."""
     _load_zoo()
     return name in _entries
 
@@ -169,16 +175,16 @@ def is_model(name: str) -> bool:
 def load_plugin(path: Path) -> None:
     """Run a Python file that registers models; a second call with the same file does nothing.
 
-    What it prints goes to stderr.  Raises RequestError where the file is missing, raises, exits or registers nothing.
+    Its output goes to stderr.  Raises RequestError if the file is missing, raises, exits, or registers nothing.
     """
     _load_zoo()
-    path = Path(os.path.realpath(path))  # resolve() raises where links form a circle
+    path = Path(os.path.realpath(path))  # Path.resolve() raises if links form a circle
     module_name = "mixbench_plugin_" + path.as_posix().encode().hex()
     if module_name in sys.modules:
         return
     if not path.is_file():
-        what = f"plugin {path} is not a file" if path.exists() else f"no plugin file at {path}"
-        raise RequestError(f"{what}: a Python file (.py) is wanted")
+        problem = f"plugin {path} is not a file" if path.exists() else f"no plugin file at {path}"
+        raise RequestError(f"{problem}: a Python file (.py) is wanted")
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise RequestError(f"plugin {path} is not a Python file: its name is to end in .py")
@@ -201,7 +207,7 @@ def load_plugin(path: Path) -> None:
 
 
 def _moved(error: BaseException) -> str:
-    """A hint where a plugin imports a module by the address that it had before mixbench's packages; else empty."""
+    """A hint for a plugin that imports a mixbench module by its former name; else empty."""
     new = MOVED.get(getattr(error, "name", None) or "")
     return f": it is {new} now" if isinstance(error, ModuleNotFoundError) and new else ""
 
@@ -210,7 +216,7 @@ _loaded = False
 
 
 def _load_zoo() -> None:
-    """Import every module of the zoo and every installed plugin, once."""
+    """Import all modules of the zoo and all installed plugins, once."""
     global _loaded
     if _loaded:
         return
@@ -227,7 +233,7 @@ def _load_zoo() -> None:
 
 
 def _fraction(value: Any) -> Fraction:
-    """YAML's 0.6 is the number that was written, not its nearest binary neighbour."""
+    """Convert to a fraction by way of text, so that YAML's 0.6 is 3/5 and not the nearest binary float."""
     text = "" if isinstance(value, bool) else str(value)
     try:
         if not re.search(r"e[+-]?\d{3}|.{50}", text, re.IGNORECASE):  # 1e999999999 as a fraction takes hours
@@ -238,7 +244,7 @@ def _fraction(value: Any) -> Fraction:
 
 
 def _fit(value: Any, annotation: Any) -> Any:
-    """A value as this type, without guessing: "3" is no int.  A file's list is a tuple where one is wanted."""
+    """Convert a value to a type, strictly: "3" is not an int.  A list, as YAML has it, may become a tuple."""
     if annotation is Fraction:
         return TypeAdapter(Annotated[Fraction, BeforeValidator(_fraction)]).validate_python(value)
     if isinstance(value, list):
@@ -247,7 +253,7 @@ def _fit(value: Any, annotation: Any) -> Any:
 
 
 def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as the constructor's annotations want them.  Raises RequestError for one that does not fit."""
+    """Convert arguments to the types of the constructor's annotations.  Raises RequestError if one does not fit."""
     hints = get_type_hints(model_class.__init__)
     result = {}
     for key, value in arguments.items():
@@ -262,7 +268,7 @@ def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) 
 
 
 def _largest(value: Any) -> float:
-    """The magnitude of the largest finite number in an argument."""
+    """Absolute value of the largest finite number in an argument; 0 if it has none."""
     if isinstance(value, list | tuple):
         return max(map(_largest, value), default=0)
     return abs(value) if isinstance(value, int | float) and isfinite(value) else 0

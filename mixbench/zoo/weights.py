@@ -1,4 +1,4 @@
-"""A model's weights as a file (safetensors): saved where a suite keeps them, evaluated where a model names one."""
+"""Save and load a model's weights as a safetensors file."""
 
 from math import prod
 from pathlib import Path
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def check(path: Path, model: "nn.Module") -> dict[str, str]:
-    """The file's name of each of the model's tensors: ours, or timm's.
+    """Map each of the model's tensor names to the file's, which are ours or timm's.
 
-    Raises RequestError where the file's tensors are not this model's, by name and shape.
+    Raises RequestError if the file cannot be read, or its tensors differ from the model's in name or shape.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -39,9 +39,9 @@ def check(path: Path, model: "nn.Module") -> dict[str, str]:
 
 
 def load(path: Path, model: "nn.Module") -> None:
-    """Put the file's tensors into the model; timm has a linear map of ours as a convolution here and there.
+    """Load the file's tensors into the model; reshapes them, as timm has some of our linear layers as convolutions.
 
-    Raises RequestError where they are not its own.
+    Raises RequestError if they do not fit the model.
     """
     from safetensors.torch import load_file
 
@@ -50,7 +50,7 @@ def load(path: Path, model: "nn.Module") -> None:
 
 
 def save(model: "nn.Module", path: Path) -> None:
-    """All parameters and buffers, under the names that the model gives them."""
+    """Save all parameters and buffers, under the model's own names."""
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
