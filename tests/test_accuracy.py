@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
 from mixbench.measure import accuracy
-from mixbench.measure.timed_model import Pools, Subject
+from mixbench.measure.timed_model import ImagePools, TimedModel
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
 from mixbench.train.classification import evaluate
@@ -161,9 +161,9 @@ def test_images_reach_the_model_in_the_memory_format_of_the_trial(
     seen = watch(monkeypatch, type(create_model(trial.model)), lambda module, given, out: format_of(given))
     accuracy.measure(trial, Splits(images, images), world, lambda *_: None)
     assert seen == {(True, memory_format), (False, memory_format)}
-    subject = Subject(trial, world, Pools(world))
-    assert format_of(subject.batch("training")) == memory_format
-    subject.close()
+    timed = TimedModel(trial, world, ImagePools(world))
+    assert format_of(timed.batch("training")) == memory_format
+    timed.close()
 
 
 def format_of(images: Tensor) -> str:

@@ -54,7 +54,7 @@ def test_ctrl_c_before_a_run_is_over_leaves_nothing_to_compare(monkeypatch: pyte
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(throughput, "LOAD_SECONDS", throughput.LOAD_SECONDS)  # main sets it
+    monkeypatch.setattr(throughput, "ENERGY_SECONDS", throughput.ENERGY_SECONDS)  # main sets it
     monkeypatch.setattr(throughput, "measure", interrupted)
     with pytest.raises(SystemExit, match="no run is over"):
         same.main(2)

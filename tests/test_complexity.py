@@ -256,7 +256,7 @@ def test_counting_leaves_the_model_alone(name: str) -> None:
 
 def test_counting_copies_no_weights() -> None:
     model = create_model("mixer_nano4")
-    twin = complexity._twin(model, torch.device("meta"))
+    twin = complexity._zeroed_copy(model, torch.device("meta"))
     assert all(tensor.is_meta for tensor in twin.state_dict().values())
     assert [tensor.shape for tensor in twin.state_dict().values()] == [t.shape for t in model.state_dict().values()]
 

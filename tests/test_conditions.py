@@ -13,7 +13,7 @@ import pynvml
 import pytest
 
 from mixbench.measure import conditions
-from mixbench.measure.conditions import Gpu, Watch, own_seconds, slowed_by
+from mixbench.measure.conditions import Gpu, MachineMonitor, own_cpu_seconds, slowed_by
 from mixbench.measure.timed_model import cache_bytes
 from mixbench.run.timings import Conditions, GpuConditions, ThroughputSamples
 from mixbench.train.distributed import World
@@ -60,9 +60,9 @@ def one_core() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_core")
 def test_own_work_is_none_of_a_neighbours(world: World) -> None:
-    watch = Watch(world)
+    monitor = MachineMonitor(world)
     own = burn(1.0)
-    known = watch.sum_up()
+    known = monitor.summary()
     assert own > 0.15, "else nothing is shown"
     assert known.cores == 1 and known.others is not None
     assert known.others + own < 1.1, "both together are all that one core can do"
@@ -78,30 +78,30 @@ def test_a_child_that_works_is_no_neighbour_nor_is_its_own(parents: tuple[str, .
         assert child.stdout
         worker = psutil.Process(int(child.stdout.readline()))
         try:
-            watch, before, began = Watch(world), worker.cpu_times().user, time.monotonic()
+            monitor, before, began = MachineMonitor(world), worker.cpu_times().user, time.monotonic()
             while (worked := worker.cpu_times().user - before) < 0.5:
                 assert time.monotonic() < began + 60
                 time.sleep(0.05)
             share = worked / (time.monotonic() - began)
-            others = watch.sum_up().others
+            others = monitor.summary().others
         finally:
             worker.kill()
     assert others is not None and others + share < 1.1, "both together are all that one core can do"
 
 
 def test_a_childs_time_is_counted_once_whether_it_runs_or_has_ended() -> None:
-    begun = own_seconds()
+    begun = own_cpu_seconds()
     with subprocess.Popen([sys.executable, "-c", WORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
-        runs = own_seconds()
+        runs = own_cpu_seconds()
         child.communicate(b"\n")
-    ended = own_seconds()
+    ended = own_cpu_seconds()
     assert runs - begun >= 0.27 and 0 <= ended - runs < 0.2
 
 
 def test_a_child_that_ends_while_it_is_looked_at_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ask = own_seconds(), psutil.Process.cpu_times
+    begun, ask = own_cpu_seconds(), psutil.Process.cpu_times
     with subprocess.Popen([sys.executable, "-c", WORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
@@ -114,16 +114,16 @@ def test_a_child_that_ends_while_it_is_looked_at_is_counted_too(monkeypatch: pyt
             return told
 
         monkeypatch.setattr(psutil.Process, "cpu_times", ends)
-        assert 0.27 <= own_seconds() - begun < 0.5
+        assert 0.27 <= own_cpu_seconds() - begun < 0.5
         assert child.poll() == 0
 
 
 def test_time_that_nobody_waited_for_takes_nothing_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child's time is lost where its end is nobody's business (SIGCHLD is ignored)."""
-    watch = Watch(world)
-    watch.own, watch.busy = 1e9, 0.0
-    monkeypatch.setattr(conditions, "_busy_seconds", lambda: 0.0)
-    assert watch.sum_up().others == 0
+    monitor = MachineMonitor(world)
+    monitor.own, monitor.busy = 1e9, 0.0
+    monkeypatch.setattr(conditions, "_busy_cpu_seconds", lambda: 0.0)
+    assert monitor.summary().others == 0
 
 
 def test_a_busy_neighbour_is_seen(world: World) -> None:
@@ -132,9 +132,9 @@ def test_a_busy_neighbour_is_seen(world: World) -> None:
     started = [subprocess.run(command, stdout=subprocess.PIPE, check=True) for _ in range(2)]
     neighbours = [psutil.Process(int(each.stdout)) for each in started]
     try:
-        watch = Watch(world)
+        monitor = MachineMonitor(world)
         burn(1.0)
-        others = watch.sum_up().others
+        others = monitor.summary().others
     finally:
         for neighbour in neighbours:
             neighbour.kill()
@@ -142,11 +142,11 @@ def test_a_busy_neighbour_is_seen(world: World) -> None:
 
 
 def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
-    watch = Watch(world)
+    monitor = MachineMonitor(world)
     for _ in range(100):
-        watch.look()
-    known = watch.sum_up()
-    assert len(watch.load) == 2, "at the beginning and the end, not a hundred times in a moment"
+        monitor.sample()
+    known = monitor.summary()
+    assert len(monitor.load) == 2, "at the beginning and the end, not a hundred times in a moment"
     assert known.cores >= 1 and known.load is not None and known.load >= 0
     assert known.mhz is None or known.mhz.low <= known.mhz.median <= known.mhz.high
     assert known.gpu is None and cache_bytes(world.device) > 2**19
@@ -200,5 +200,5 @@ def test_other_processes_on_the_gpu_are_counted_where_ours_is_seen(pids: list[ob
             return untold
 
     gpu = Gpu(Nvml(), None)
-    gpu.look()
-    assert gpu.sum_up() == GpuConditions(foreign_processes=others)
+    gpu.sample()
+    assert gpu.summary() == GpuConditions(foreign_processes=others)

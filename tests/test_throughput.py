@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mixbench.measure import largest_batch, throughput, timed_model
 from mixbench.measure.throughput import INTERLEAVED_BYTES, groups, measure
-from mixbench.measure.timed_model import Pools, Subject
+from mixbench.measure.timed_model import ImagePools, TimedModel
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.record import Record
 from mixbench.run.timings import Conditions, ThroughputSamples
@@ -66,32 +66,30 @@ def test_none_always_comes_after_the_same_other_and_all_ranks_keep_the_same_orde
 def test_a_step_is_timed_at_the_trials_own_batch_sizes(tmp_path: Path, world: World) -> None:
     recipe = {"epochs": 1, "global_batch_size": 24, "gradient_accumulation": 2, "optimizer": {"lr": 0.001}}
     [trial] = plan_trials(tmp_path, recipe=recipe, throughput={"batch_sizes": [5]})
-    subject = Subject(trial, world, Pools(world))
+    timed = TimedModel(trial, world, ImagePools(world))
     seen: list[tuple[bool, int]] = []
-    subject.engine.module.register_forward_hook(
-        lambda module, inputs, _: seen.append((module.training, len(inputs[0])))
-    )
-    before = [parameter.clone() for parameter in subject.engine.module.parameters()]
-    subject.ready("inference")
-    subject.infer()
+    timed.engine.module.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
+    before = [parameter.clone() for parameter in timed.engine.module.parameters()]
+    timed.set_mode("inference")
+    timed.infer()
     assert seen == [(False, 5)]
-    subject.ready("training")
-    subject.train()
+    timed.set_mode("training")
+    timed.train()
     assert seen[1:] == [(True, 12), (True, 12)]
-    after = list(subject.engine.module.parameters())
+    after = list(timed.engine.module.parameters())
     assert not all(torch.equal(old, new) for old, new in zip(before, after, strict=True)), "the update is timed too"
-    subject.close()
+    timed.close()
 
 
 def test_no_learning_rate_makes_a_model_diverge_while_it_is_timed(tmp_path: Path, world: World) -> None:
     recipe = {"global_batch_size": 8, "optimizer": {"name": "sgd", "lr": 1000, "momentum": 0.9}}
     [trial] = plan_trials(tmp_path, models=[SMALL["convmixer"]], recipe=recipe)
-    subject = Subject(trial, world, Pools(world))
-    subject.ready("training")
+    timed = TimedModel(trial, world, ImagePools(world))
+    timed.set_mode("training")
     for _ in range(60):
-        subject.train()
-    assert all(parameter.isfinite().all() for parameter in subject.engine.module.parameters())
-    subject.close()
+        timed.train()
+    assert all(parameter.isfinite().all() for parameter in timed.engine.module.parameters())
+    timed.close()
 
 
 def test_a_trial_that_fails_is_reported_and_the_others_are_measured(tmp_path: Path, world: World) -> None:
@@ -118,13 +116,13 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
     touched: list[str] = []
     failures: list[tuple[str, str]] = []
     closed: list[str] = []
-    close = Subject.close
+    close = TimedModel.close
 
-    def noting_close(subject: Subject) -> None:
-        closed.append(subject.trial.id)
-        close(subject)
+    def noting_close(timed: TimedModel) -> None:
+        closed.append(timed.trial.id)
+        close(timed)
 
-    monkeypatch.setattr(Subject, "close", noting_close)
+    monkeypatch.setattr(TimedModel, "close", noting_close)
     outcomes = list(
         measure(
             [first, tired, last],
@@ -154,18 +152,18 @@ def under_a_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
         seconds = 1000.0
         calls: dict[tuple[str, str], int] = {}
 
-        def taking(kind: str) -> Callable[[Subject], None]:
-            def act(subject: Subject) -> None:
+        def taking(kind: str) -> Callable[[TimedModel], None]:
+            def act(timed: TimedModel) -> None:
                 nonlocal seconds
-                key = (kind, subject.trial.id)
+                key = (kind, timed.trial.id)
                 calls[key] = calls.get(key, 0) + 1
-                seconds += milliseconds(subject.trial, kind, calls[key]) / 1000
+                seconds += milliseconds(timed.trial, kind, calls[key]) / 1000
 
             return act
 
         monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: seconds))
-        monkeypatch.setattr(Subject, "infer", taking("inference"))
-        monkeypatch.setattr(Subject, "train", taking("training"))
+        monkeypatch.setattr(TimedModel, "infer", taking("inference"))
+        monkeypatch.setattr(TimedModel, "train", taking("training"))
 
     return use
 
@@ -247,7 +245,7 @@ def test_a_visit_of_many_steps_counts_as_one(tmp_path: Path, world: World, monke
     ],
 )
 def test_medians_agree_within_two_percent(times: list[float], window: int, agrees: bool) -> None:
-    assert throughput.agree(times, window) is agrees
+    assert throughput.medians_agree(times, window) is agrees
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
@@ -262,18 +260,18 @@ def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
         datasets=["cifar10"],
         throughput={"batch_sizes": [30, 64], "warmup": 0},
     )[:3]
-    pools = Pools(world)
-    subject = Subject(small, world, pools)
-    pool = subject.images["inference"]
+    pools = ImagePools(world)
+    timed = TimedModel(small, world, pools)
+    pool = timed.images["inference"]
     assert len(pool) == 100, "two caches of 50 images"
-    assert pools.images(large, 64) is pools.images(other, 30) is pool is subject.images["training"]
-    subject.at = 0
-    batches = [subject.batch("inference") for _ in range(4)]
+    assert pools.images(large, 64) is pools.images(other, 30) is pool is timed.images["training"]
+    timed.next_image = 0
+    batches = [timed.batch("inference") for _ in range(4)]
     assert torch.equal(torch.cat(batches[:3]), pool[:90]) and torch.equal(batches[3], batches[0])
     layout = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
     assert batches[1].is_contiguous(memory_format=layout)
     assert abs(pool.mean()) < 0.05 and abs(pool.std() - 1) < 0.05
-    subject.close()
+    timed.close()
     assert len(pools.images(small, 130)) == 130
 
 
@@ -294,19 +292,19 @@ def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world
 def test_images_that_find_no_room_are_a_figure_too(tmp_path: Path, world: World) -> None:
     [trial] = plan_trials(tmp_path)
     more_than_any_address = 2**40  # 2^48 bytes
-    subject = Subject(trial, world, Pools(world), more_than_any_address)
-    assert subject.out_of_memory == {"inference": f"inference at batch {more_than_any_address:,}"}
-    assert subject.kinds == ["training"] and len(subject.batch("training")) == 70
-    assert subject.input_bytes == 70 * 64 * 4
-    subject.close()
-    few = Subject(trial, world, Pools(world), 5)
+    timed = TimedModel(trial, world, ImagePools(world), more_than_any_address)
+    assert timed.out_of_memory == {"inference": f"inference at batch {more_than_any_address:,}"}
+    assert timed.kinds == ["training"] and len(timed.batch("training")) == 70
+    assert timed.input_bytes == 70 * 64 * 4
+    timed.close()
+    few = TimedModel(trial, world, ImagePools(world), 5)
     assert few.input_bytes == 70 * 64 * 4, "the larger batch of the two"
     few.attempt("training", lambda: [torch.zeros(2**50)].clear())
     assert few.input_bytes == 5 * 64 * 4, "of those there is room for"
     few.close()
 
 
-@pytest.mark.parametrize("what", ["_joules", "_sent"])
+@pytest.mark.parametrize("what", ["_joules_per_image", "_communication"])
 def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing(
     what: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,8 +312,8 @@ def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing
     blamed: list[str] = []
     touched: list[str] = []
 
-    def fails(subject: Subject, *_: object) -> float | None:
-        if subject.trial is not trials[1]:
+    def fails(timed: TimedModel, *_: object) -> float | None:
+        if timed.trial is not trials[1]:
             return None
         blamed.append(touched[-1])
         raise RuntimeError("the meter; is out\nof order")
@@ -324,7 +322,7 @@ def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing
     (_, fine), (_, other) = measure(trials, world, lambda trial, *_: touched.append(trial.id), never)
     assert blamed == [trials[1].id], "it is at hand, should the process die of it"
     assert len(other.infer_step_ms) == len(other.train_step_ms) == 3
-    thing = {"_joules": "energy", "_sent": "communication"}[what]
+    thing = {"_joules_per_image": "energy", "_communication": "communication"}[what]
     assert Flag(Kind.NOT_MEASURED, f"{thing}: RuntimeError: the meter, is out") in other.flags
     assert not [flag for flag in fine.flags if flag.kind == Kind.NOT_MEASURED]
 
@@ -338,8 +336,8 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
         return count <= room
 
     found = largest_batch._largest(fits)
-    assert found <= room and (room - found <= found / 32 or found == largest_batch.MOST)
-    assert max(tried) <= largest_batch.MOST, "no suite may ask for more"
+    assert found <= room and (room - found <= found / 32 or found == largest_batch.MAX_BATCH)
+    assert max(tried) <= largest_batch.MAX_BATCH, "no suite may ask for more"
     assert len(tried) <= 26
 
 

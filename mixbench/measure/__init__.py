@@ -1,1 +1,1 @@
-"""What is measured of a model: complexity, throughput, accuracy.  Each is a module."""
+"""The measurements of a model: complexity, throughput, accuracy."""

@@ -1,7 +1,7 @@
-"""What processes say to each other in a training step: how many bytes, and how long an all-reduce of them takes alone.
+"""Communication of a training step: bytes sent by each collective, and the duration of an all-reduce alone.
 
-Timed is one flat buffer of the gradients' size and type, as DeepSpeed reduces them without ZeRO; ZeRO's reduce-scatter
-and all-gather are the two halves of the same ring.  Beside it a single number, whose time is all latency.
+Times the all-reduce of one flat buffer of the gradients' size and type, as DeepSpeed reduces them without ZeRO (ZeRO's
+reduce-scatter and all-gather are the two halves of the same ring), and of a single number, which is pure latency.
 """
 
 from collections.abc import Callable
@@ -20,33 +20,33 @@ Action = Callable[[], Any]
 def measure(
     engine: Any, step: Action, milliseconds: Callable[[Action], float], protocol: Throughput, world: World
 ) -> Communication | None:
-    """Of a training step through this engine; collective.  None where a process is alone.
+    """Measure the communication of a training step of this engine; collective.  None for a single process.
 
-    `milliseconds` is how long an action takes on the slowest rank, begun by all together.
+    `milliseconds` runs an action on all ranks at once, and returns the slowest one's duration.
     """
     if world.size == 1:
         return None
     parameters = [each for each in engine.module.parameters() if each.requires_grad]
-    kind = parameters[0].dtype
-    numbers = sum(getattr(each, "ds_numel", each.numel()) for each in parameters)  # ZeRO 3 leaves each rank a part
-    gradients, single = (torch.randn(count, device=world.device).to(kind) for count in (numbers, 1))
+    dtype = parameters[0].dtype
+    size = sum(getattr(each, "ds_numel", each.numel()) for each in parameters)  # ZeRO 3: a rank holds only a part
+    gradients, single = (torch.randn(count, device=world.device).to(dtype) for count in (size, 1))
     allreduce_ms, latency_ms = [], []
     for round_ in range(protocol.warmup + protocol.repeats):
-        times = [milliseconds(partial(world.sum, sent)) for sent in (gradients, single)]
+        times = [milliseconds(partial(world.sum, buffer)) for buffer in (gradients, single)]
         if round_ >= protocol.warmup:
             allreduce_ms.append(times[0])
             latency_ms.append(times[1])
     return Communication(
         gradient_bytes=gradients.nbytes,
-        step_bytes=_sent(step),
+        step_bytes=_bytes_sent(step),
         single_bytes=single.nbytes,
         allreduce_ms=allreduce_ms,
         latency_ms=latency_ms,
     )
 
 
-def _sent(step: Action) -> dict[str, int]:
-    """The bytes of each kind of collective in a step, as DeepSpeed's own log counts them."""
+def _bytes_sent(step: Action) -> dict[str, int]:
+    """Take a step; return the bytes of each kind of collective, as DeepSpeed's communication log counts them."""
     from deepspeed import comm
 
     log = comm.comm.comms_logger

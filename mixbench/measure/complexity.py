@@ -1,6 +1,6 @@
 """Exact parameters and multiply-accumulates of a model, layer by layer.
 
-python -m mixbench.measure.complexity        counts every model of the zoo anew into models/complexity.json
+python -m mixbench.measure.complexity        counts all models of the zoo, and rewrites models/complexity.json
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from mixbench.zoo import registry
 
 Count = TypeVar("Count")
 PTFLOPS_MACS_LIMIT = 200 * 10**9
-"""ptflops runs the model on the CPU: beyond this many MACs (about ten seconds on one core) it is left out."""
+"""ptflops runs the model on the CPU: skipped for more MACs than this (about ten seconds on one core)."""
 
 MULTIPLYING = re.compile(r"(^|_)(conv\w*|deform|fft|mm|addmm|bmm|mv|addmv|dot|vdot|cdist|attention|lstm|gru)(_|$)")
-"""Names of the operators that do the work of a convolution, a matrix product or a Fourier transform."""
+"""Names of operators that compute a convolution, a matrix product or a Fourier transform."""
 
 
 def profile(name: str, **overrides: Any) -> Complexity:
-    """Count a registered model; `image_size`, `num_classes` and the rest as create_model takes them."""
+    """Count a registered model; overrides as for create_model (`image_size`, `num_classes`, arguments of its class)."""
     arguments = registry.resolve(name, overrides)
     return count(_without_weights(name, overrides), arguments["image_size"], arguments["in_chans"])
 
@@ -72,16 +72,16 @@ def _without_weights(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def count(model: nn.Module, image_size: int, in_chans: int, *, ptflops: bool = True) -> Complexity:
-    """Count one image through the model in eval mode; the model itself is left alone, whatever its device.
+    """Count params, MACs and activations for one image in eval mode; the model, on any device, is not changed.
 
-    MACs are half of FlopCounterMode's FLOPs: convolutions and matrix products.  Activations are their output
-    elements.  There is a row for each module that has no children, has parameters of its own or multiplies by itself,
-    in the order of first use; their sums are the totals.  `ptflops` asks for its figure too, which runs on the CPU.
+    MACs are half of FlopCounterMode's FLOPs: convolutions and matrix products.  Activations are their output elements.
+    `layers` has a row for each module that has no children, has its own parameters or multiplies itself, in the order
+    of first use; the rows sum to the totals.  `ptflops` adds ptflops' figure, for which the model runs on the CPU.
     """
-    twin = _twin(model, torch.device("meta"))
+    on_meta = _zeroed_copy(model, torch.device("meta"))
     image = torch.empty(1, in_chans, image_size, image_size, device="meta")
     with torch.no_grad(), _Operators() as operators, FlopCounterMode(display=False) as counter:
-        layers = _layers(twin, image, lambda: counter.get_total_flops() // 2)
+        layers = _layers(on_meta, image, lambda: counter.get_total_flops() // 2)
     macs = counter.get_total_flops() // 2
     return Complexity(
         params=sum(parameter.numel() for parameter in model.parameters()),
@@ -93,8 +93,8 @@ def count(model: nn.Module, image_size: int, in_chans: int, *, ptflops: bool = T
     )
 
 
-def _twin(model: nn.Module, device: torch.device) -> nn.Module:
-    """A copy in eval mode on another device, with zeros for weights: nothing of the model's size is copied."""
+def _zeroed_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy in eval mode on another device with all weights zero; never copies the weights themselves."""
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(torch.zeros_like(parameter, device=device), parameter.requires_grad)
@@ -104,7 +104,7 @@ def _twin(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> list[Layer]:
-    """Run the model; what is multiplied between two calls or returns belongs to the innermost module that runs."""
+    """Run the model and count per module: MACs belong to the innermost module that is running."""
     names = {module: name for name, module in model.named_modules()}
     running: list[nn.Module] = []
     shapes: dict[nn.Module, tuple[list[int], list[int]]] = {}
@@ -149,7 +149,7 @@ def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> 
 
 
 def _own_params(model: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """Each module and the parameters that it holds itself; one held by two modules counts for the first."""
+    """Yield each module and the size of its own parameters; one shared by two modules counts for the first."""
     counted: set[int] = set()
     for module in model.modules():
         own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in counted]
@@ -158,14 +158,14 @@ def _own_params(model: nn.Module) -> Iterator[tuple[nn.Module, int]]:
 
 
 def _shape(value: Any) -> list[int]:
-    """The shape of the first tensor in there, without the batch's axis."""
+    """Shape of the first tensor in (nested) arguments or results, without the batch axis; empty if there is none."""
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return list(value.shape[1:]) if isinstance(value, Tensor) else []
 
 
 class _Operators(TorchDispatchMode):
-    """Output elements of the operators that FlopCounterMode knows, names of those that it should know."""
+    """Counts output elements of the operators that FlopCounterMode knows; collects names of those that it misses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,19 +183,19 @@ class _Operators(TorchDispatchMode):
 
 
 def _ptflops(model: nn.Module, image_size: int, in_chans: int) -> int | None:
-    """ptflops' MACs by its aten backend, None where it fails; it prints, and is kept silent."""
+    """MACs by ptflops' aten backend; None if it fails.  Suppresses its output."""
     from ptflops import get_model_complexity_info
 
-    twin = _twin(model, torch.device("cpu"))
+    on_cpu = _zeroed_copy(model, torch.device("cpu"))
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         macs, _ = get_model_complexity_info(
-            twin, (in_chans, image_size, image_size), backend="aten", as_strings=False, print_per_layer_stat=False
+            on_cpu, (in_chans, image_size, image_size), backend="aten", as_strings=False, print_per_layer_stat=False
         )
     return None if macs is None else int(macs)
 
 
 def zoo_table() -> str:
-    """models/complexity.json as it has to be: every model of the zoo at its native size, a line each."""
+    """Contents of models/complexity.json: each model of the zoo at its native size, one per line."""
     rows = []
     for name in registry.list_models():
         entry = registry.find(name)

@@ -1,4 +1,4 @@
-"""What the machine is at while trials are timed, looked at between steps: clocks, power, throttling, neighbours."""
+"""State of the machine while trials are timed: clocks, power, throttling, load by other processes."""
 
 import os
 import socket
@@ -12,94 +12,96 @@ from mixbench.run.timings import Conditions, GpuConditions, Spread
 from mixbench.system.host import core_numbers, usable_cores
 from mixbench.train.distributed import World
 
-LOOK_SECONDS = 0.5
-MOST_LOOKS = 5
-"""At this process's children, where one came or ended at each."""
-SLOWED = {
+SAMPLE_SECONDS = 0.5
+MAX_ATTEMPTS = 5
+"""Attempts at a consistent sum over child processes, which start and end meanwhile."""
+SLOWDOWNS = {
     "SwPowerCap": "power cap",
     "HwSlowdown": "hardware slowdown",
     "SwThermalSlowdown": "heat",
     "HwThermalSlowdown": "heat, by the hardware",
     "HwPowerBrakeSlowdown": "power brake",
 }
-"""NVML's reasons for lower clocks that slow what is measured (nvmlClocksEventReason…), in words."""
+"""NVML's reasons for reduced clocks (nvmlClocksEventReason…) that slow a measurement → words for a flag."""
 
 
-class Watch:
-    """Looks now and then, and sums up.  Made before what it watches."""
+class MachineMonitor:
+    """Samples the machine's state every SAMPLE_SECONDS, from its construction to `summary`."""
 
     def __init__(self, world: World):
         self.world = world
         self.gpu = Gpu.of(world.device) if world.device.type == "cuda" else None
         self.mhz: list[float] = []
         self.load: list[float] = []
-        self.began, self.busy, self.own, self.looked = time.monotonic(), _busy_seconds(), own_seconds(), 0.0
-        self.look()
+        self.began, self.busy, self.own = time.monotonic(), _busy_cpu_seconds(), own_cpu_seconds()
+        self.sampled_at = 0.0
+        self.sample()
 
-    def look(self) -> None:
-        """What it is at now, where the last look was a while ago: cheap enough between any two steps."""
-        if time.monotonic() - self.looked < LOOK_SECONDS:
+    def sample(self) -> None:
+        """Take a sample if the last one is SAMPLE_SECONDS old; cheap enough to be called after every step."""
+        if time.monotonic() - self.sampled_at < SAMPLE_SECONDS:
             return
         frequency = psutil.cpu_freq()
         if frequency and frequency.current:
             self.mhz.append(frequency.current)
         self.load.append(os.getloadavg()[0])
         if self.gpu:
-            self.gpu.look()
-        self.looked = time.monotonic()
+            self.gpu.sample()
+        self.sampled_at = time.monotonic()
 
-    def sum_up(self) -> Conditions:
-        """Collective: the ranks of one machine are no neighbours of each other."""
-        self.looked = 0.0
-        self.look()
+    def summary(self) -> Conditions:
+        """Take a last sample and summarise all; collective, as ranks on one machine do not count as other processes."""
+        self.sampled_at = 0.0
+        self.sample()
         seconds = time.monotonic() - self.began
         host = socket.gethostname()
-        own = max(0.0, own_seconds() - self.own)  # a child's time is lost where nobody waits for its end
+        own = max(0.0, own_cpu_seconds() - self.own)  # negative if a child's time is lost, as nobody waits for its end
         used = sum(seconds for other, seconds in self.world.gather((host, own)) if other == host)
-        others = max(0.0, _busy_seconds() - self.busy - used) / seconds
+        others = max(0.0, _busy_cpu_seconds() - self.busy - used) / seconds
         return Conditions(
             seconds=seconds,
             cores=usable_cores(),
             others=others,
             load=sum(self.load) / len(self.load),
             mhz=Spread.of(self.mhz),
-            gpu=self.gpu.sum_up() if self.gpu else None,
+            gpu=self.gpu.summary() if self.gpu else None,
         )
 
 
-def _busy_seconds() -> float:
-    """Of the cores that this process may use, since the machine started; what a hypervisor took away included."""
+def _busy_cpu_seconds() -> float:
+    """Busy time since boot, steal time included, of the cores that this process may use."""
     cores = core_numbers()
     times = [each for core, each in enumerate(psutil.cpu_times(percpu=True)) if core in cores]
     return sum(each.user + each.nice + each.system + each.irq + each.softirq + each.steal for each in times)
 
 
-def own_seconds() -> float:
-    """Of this process and of all below it, running or ended, such as a compiler's workers.  Takes milliseconds.
+def own_cpu_seconds() -> float:
+    """CPU time of this process and all its descendants, running or ended, such as a compiler's workers.
 
-    An ended one's time is its parent's `children_*`: where one ends meanwhile, so that it might be counted twice or not
-    at all, all are asked again.
+    An ended process's time is in its parent's `children_*`.  If one starts or ends meanwhile, it may be counted twice
+    or not at all: then all are read again.  Takes milliseconds.
     """
     own = psutil.Process()
     family = own.children(recursive=True)
-    for _ in range(MOST_LOOKS):
-        seconds, before = sum(map(_spent, [own, *family])), family
+    for _ in range(MAX_ATTEMPTS):
+        seconds, before = sum(map(_cpu_seconds, [own, *family])), family
         family = own.children(recursive=True)
         if family == before:
             break
     return seconds
 
 
-def _spent(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
+    """CPU time of a process and of its ended children; 0 if it has ended."""
     try:
-        spent = process.cpu_times()
-    except psutil.NoSuchProcess:  # or a zombie's, which is one
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:  # or ZombieProcess, its subclass
         return 0.0
-    return spent.user + spent.system + spent.children_user + spent.children_system
+    return times.user + times.system + times.children_user + times.children_system
 
 
 class Gpu:
-    """One GPU as NVML sees it.  What a card will not tell (a slice of one, a driver without it) stays empty."""
+    """Samples of one GPU by NVML.  Values that it does not support (on a MIG slice, with an old driver) stay empty."""
 
     def __init__(self, nvml: Any, handle: Any):
         self.nvml, self.handle = nvml, handle
@@ -111,7 +113,7 @@ class Gpu:
 
     @classmethod
     def of(cls, device: torch.device) -> "Gpu | None":
-        """torch's device, found by its UUID, as CUDA_VISIBLE_DEVICES renumbers them; None without NVML."""
+        """Find torch's device by its UUID, as CUDA_VISIBLE_DEVICES renumbers devices; None without NVML."""
         import pynvml
 
         try:
@@ -121,32 +123,32 @@ class Gpu:
         except pynvml.NVMLError:
             return None
 
-    def look(self) -> None:
+    def sample(self) -> None:
         nvml = self.nvml
-        self.mhz += self._told(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM)
-        self.watts += [milliwatts / 1000 for milliwatts in self._told(nvml.nvmlDeviceGetPowerUsage)]
-        self.celsius += self._told(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU)
-        for reasons in self._told(nvml.nvmlDeviceGetCurrentClocksEventReasons):
+        self.mhz += self._query(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM)
+        self.watts += [milliwatts / 1000 for milliwatts in self._query(nvml.nvmlDeviceGetPowerUsage)]
+        self.celsius += self._query(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU)
+        for reasons in self._query(nvml.nvmlDeviceGetCurrentClocksEventReasons):
             self.throttled |= dict.fromkeys(slowed_by(reasons, nvml))
-        for processes in self._told(nvml.nvmlDeviceGetComputeRunningProcesses):
-            if not processes:  # not even this one, which is on it: what a container hides
+        for processes in self._query(nvml.nvmlDeviceGetComputeRunningProcesses):
+            if not processes:  # not even this one is listed: a container hides them all
                 continue
-            strangers = sum(process.pid != os.getpid() for process in processes)
-            if strangers == len(processes):  # seen from inside a container, where our own has another number
-                strangers = max(0, strangers - 1)
-            self.foreign = max(self.foreign or 0, strangers)
+            others = sum(process.pid != os.getpid() for process in processes)
+            if others == len(processes):  # in a container, where NVML lists this process under its PID outside
+                others = max(0, others - 1)
+            self.foreign = max(self.foreign or 0, others)
 
     def joules(self) -> float | None:
-        """Energy since the driver was loaded; None where the card does not count."""
-        told = self._told(self.nvml.nvmlDeviceGetTotalEnergyConsumption)
-        return told[0] / 1000 if told and told[0] else None
+        """Energy since the driver was loaded; None if the GPU does not count it."""
+        millijoules = self._query(self.nvml.nvmlDeviceGetTotalEnergyConsumption)
+        return millijoules[0] / 1000 if millijoules and millijoules[0] else None
 
     def memory_bytes(self) -> int | None:
-        """Taken on the whole device, by whomever."""
-        told = self._told(self.nvml.nvmlDeviceGetMemoryInfo)
-        return told[0].used if told else None
+        """Memory in use on the whole device, by all processes."""
+        info = self._query(self.nvml.nvmlDeviceGetMemoryInfo)
+        return info[0].used if info else None
 
-    def sum_up(self) -> GpuConditions:
+    def summary(self) -> GpuConditions:
         return GpuConditions(
             sm_mhz=Spread.of(self.mhz),
             watts=Spread.of(self.watts),
@@ -155,13 +157,14 @@ class Gpu:
             foreign_processes=self.foreign,
         )
 
-    def _told(self, ask: Any, *more: Any) -> list[Any]:
+    def _query(self, function: Any, *arguments: Any) -> list[Any]:
+        """Call an NVML function for this GPU; return its result in a list, empty if it is not supported."""
         try:
-            return [ask(self.handle, *more)]
+            return [function(self.handle, *arguments)]
         except self.nvml.NVMLError:
             return []
 
 
 def slowed_by(reasons: int, nvml: Any) -> list[str]:
-    """The words for the bits of NVML's mask that slow what is measured."""
-    return [word for name, word in SLOWED.items() if reasons & getattr(nvml, f"nvmlClocksEventReason{name}", 0)]
+    """The words of SLOWDOWNS for the bits that are set in NVML's mask of reasons."""
+    return [word for name, word in SLOWDOWNS.items() if reasons & getattr(nvml, f"nvmlClocksEventReason{name}", 0)]

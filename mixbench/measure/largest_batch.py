@@ -1,4 +1,4 @@
-"""The largest batch that memory holds, by trying."""
+"""Search for the largest inference batch that fits in memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,30 +7,30 @@ from itertools import accumulate
 import torch
 from torch.autograd.profiler import profile
 
-from mixbench.measure.timed_model import give_back_memory
+from mixbench.measure.timed_model import free_memory
 from mixbench.suite.trial import Trial
 from mixbench.system.memory import out_of_memory
 from mixbench.train.distributed import World
 from mixbench.train.model import as_input, autocast, build_model
 
 CPU_BYTES = 1 << 30
-"""Taken for a device's memory on a CPU, whose own has no edge that one could go up to and come back from."""
-TRAINED = 4
-"""Numbers of four bytes for each of a model's: weights, gradients, and two moments of AdamW."""
-MOST = 1 << 20
-FINENESS = 32
+"""Memory limit on a CPU: a process cannot reach the limit of the machine's memory and recover."""
+FLOATS_PER_PARAMETER = 4
+"""float32 numbers per parameter in training: weight, gradient, and two moments of AdamW."""
+MAX_BATCH = 1 << 20
+RESOLUTION = 32
 
 
 def largest_batch(trial: Trial, world: World) -> int:
-    """The most images of one inference step on every rank, within 1/32; collective.
+    """The largest batch whose inference step fits on every rank, within 1/32, up to 1,048,576; collective.
 
-    Each attempt begins with an allocator that holds nothing but the model and, on a GPU, what training it will take.
-    1 where two find no room, which may not find any either; 1,048,576 at the most.  Without torch.compile, which would
-    compile for every size.
+    At each attempt the allocator holds only the model and, on a GPU, the memory that training will take.  Returns 1 if
+    2 images do not fit, without trying 1.  Does not use torch.compile, which would compile for each size.
     """
     model = build_model(trial, world).eval()
     on_gpu = world.device.type == "cuda"
-    held = torch.empty(TRAINED * sum(each.numel() for each in model.parameters()) if on_gpu else 0, device=world.device)
+    floats = FLOATS_PER_PARAMETER * sum(each.numel() for each in model.parameters()) if on_gpu else 0
+    reserved = torch.empty(floats, device=world.device)
     if trial.precision == "bf16":
         model = model.bfloat16()
     shape = (trial.data.channels, trial.data.image_size, trial.data.image_size)
@@ -44,26 +44,27 @@ def largest_batch(trial: Trial, world: World) -> int:
             torch.cuda.synchronize()
 
     found = _largest(lambda count: _fits(infer, count, world))
-    del held
+    del reserved
     return found
 
 
 def _largest(fits: Callable[[int], bool]) -> int:
-    """Up by doubling to `MOST`, then between the last that fitted and the first that did not."""
+    """Double until a batch does not fit or is MAX_BATCH, then bisect between it and the last that fitted."""
     good = 1
-    while good < MOST and fits(2 * good):
+    while good < MAX_BATCH and fits(2 * good):
         good *= 2
-    if good == MOST:
+    if good == MAX_BATCH:
         return good
     bad = 2 * good
-    while bad - good > max(1, good // FINENESS):
+    while bad - good > max(1, good // RESOLUTION):
         middle = (good + bad) // 2
         good, bad = (middle, bad) if fits(middle) else (good, middle)
     return good
 
 
 def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
-    give_back_memory(world)
+    """Return True if a batch of `count` images fits on every rank; collective."""
+    free_memory(world)
     try:
         if world.device.type == "cuda":
             infer(count)
@@ -78,9 +79,9 @@ def _fits(infer: Callable[[int], None], count: int, world: World) -> bool:
 
 
 def _peak_bytes(action: Callable[[], None]) -> int:
-    """The most that an action holds at once of torch's allocator on a CPU, as the profiler hears of each piece.
+    """Peak memory of an action in torch's CPU allocator, from the profiler's record of each allocation.
 
-    No limit on the process's memory does: oneDNN that fails under it once makes no kernel ever after.
+    A limit on the process's memory cannot be used instead: once oneDNN fails to allocate, it creates no kernel again.
     """
     with profile(profile_memory=True) as profiler:
         action()

@@ -1,7 +1,7 @@
-"""Throughput: images a second, inference and training, of several trials in interleaved rounds.
+"""Throughput in inference and training, images per second, of a group of trials in interleaved rounds.
 
-A round takes one step of every trial, in an order of its own, so that a drifting machine hits all of them alike, and
-none always comes after the same other.
+A round visits each trial once and times a step of it, or a few.  Each round has its own order, so that a drifting
+machine affects all trials alike, and no trial always follows the same other.
 """
 
 import math
@@ -17,157 +17,171 @@ from typing import Any, TypeVar
 import torch
 
 from mixbench.measure import communication
-from mixbench.measure.conditions import Watch
+from mixbench.measure.conditions import MachineMonitor
 from mixbench.measure.largest_batch import largest_batch
-from mixbench.measure.timed_model import Kind, Pools, Subject, allocated, give_back_memory, prime
+from mixbench.measure.timed_model import (
+    ImagePools,
+    Kind,
+    TimedModel,
+    allocated,
+    free_memory,
+    prepare_cublas,
+)
 from mixbench.run.timings import Communication, Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
 
-# weights, gradients and two moments of AdamW, 4 bytes each: what may lie on the device at once
 INTERLEAVED_BYTES = 2 << 30
-MOST_INTERLEAVED = 24
-"""Trials: what is timed is written when all of a lot are through, so a lot is what a machine that dies takes along."""
-AGREE = 0.02
+"""Limit for the models of a group on the device: weights, gradients and AdamW's two moments, 4 bytes each."""
+MAX_INTERLEAVED = 24
+"""Trials in a group: results are written when the whole group is done, so a crash loses up to a group."""
+MAX_DIFFERENCE = 0.02
+"""Relative difference of two medians up to which the speed counts as stable."""
 VISIT_MS = {"cuda": 20.0, "cpu": 0.0}
-"""Of a trial's steps that a round times one by one, at least one: on a GPU short ones scatter as they are launched."""
-MOST_IN_VISIT = 20
-LOAD_SECONDS = 2.0
-"""Of inference at one stretch: the GPU's counter of energy moves every 20 to 100 ms."""
-Now = Callable[[Trial, int, int], None]
-Failed = Callable[[Trial, Exception], None]
+"""Duration of a visit, of at least one step; each is timed.  On a GPU one short step would vary with its launch."""
+MAX_STEPS_IN_VISIT = 20
+ENERGY_SECONDS = 2.0
+"""Duration of inference for measuring energy: the GPU's energy counter is updated every 20 to 100 ms."""
+OnProgress = Callable[[Trial, int, int], None]
+"""Progress callback: (trial, repeats done, repeats in total)."""
+OnFailure = Callable[[Trial, Exception], None]
 Measured = TypeVar("Measured")
 
 
 def groups(trials: list[Trial], params: dict[str, int]) -> Iterator[list[Trial]]:
-    """Trials in lots whose models fit on the device together; one that fills it has it to itself."""
-    lot: list[Trial] = []
+    """Split trials into groups whose models fit in INTERLEAVED_BYTES; a larger one, or batch size `max`, is alone."""
+    group: list[Trial] = []
     used = 0
     for trial in trials:
         need = 16 * params[trial.id] if trial.infer_batch_size != "max" else INTERLEAVED_BYTES + 1
-        if lot and (used + need > INTERLEAVED_BYTES or len(lot) == MOST_INTERLEAVED):
-            yield lot
-            lot, used = [], 0
-        lot.append(trial)
+        if group and (used + need > INTERLEAVED_BYTES or len(group) == MAX_INTERLEAVED):
+            yield group
+            group, used = [], 0
+        group.append(trial)
         used += need
-    if lot:
-        yield lot
+    if group:
+        yield group
 
 
-def measure(trials: list[Trial], world: World, now: Now, failed: Failed) -> Iterator[tuple[Trial, ThroughputSamples]]:
-    """Time these trials against each other; collective.
+def measure(
+    trials: list[Trial], world: World, on_progress: OnProgress, on_failure: OnFailure
+) -> Iterator[tuple[Trial, ThroughputSamples]]:
+    """Time a group of trials in interleaved rounds; collective.  Trials that raise go to `on_failure` and drop out.
 
-    `now` hears which trial is touched, and how far it is; `failed` of one that cannot go on: the rest does.
+    `on_progress` is called before each trial's turn, so that a crash can be attributed to a trial.
     """
-    with _autotuned():
-        lot = _Lot(trials, world, now, failed)
-        warmup = lot.warm_up()
-        watch = Watch(world)
+    with _cudnn_benchmark():
+        group = _Group(trials, world, on_progress, on_failure)
+        warmup = group.warm_up()
+        monitor = MachineMonitor(world)
         for round_ in range(max(trial.throughput.repeats for trial in trials)):
-            lot.round(round_)
-            watch.look()
-        joules = {subject.trial.id: lot.beside(subject, "energy", partial(_joules, subject, watch)) for subject in lot}
-        device = watch.gpu.memory_bytes() if watch.gpu else None
-        conditions = watch.sum_up()
-        for subject in lot:
-            sent = lot.beside(subject, "communication", partial(_sent, subject))
-            subject.close()
-            samples = lot.samples(subject, warmup, conditions)
-            more: dict[str, Any] = {"device_memory_bytes": device, "communication": sent}
-            yield subject.trial, samples.model_copy(update=more | {"joules_per_image": joules[subject.trial.id]})
+            group.round(round_)
+            monitor.sample()
+        joules = {
+            timed.trial.id: group.measure_extra(timed, "energy", partial(_joules_per_image, timed, monitor))
+            for timed in group
+        }
+        device_memory = monitor.gpu.memory_bytes() if monitor.gpu else None
+        conditions = monitor.summary()
+        for timed in group:
+            communicated = group.measure_extra(timed, "communication", partial(_communication, timed))
+            timed.close()
+            samples = group.samples(timed, warmup, conditions)
+            extras: dict[str, Any] = {"device_memory_bytes": device_memory, "communication": communicated}
+            yield timed.trial, samples.model_copy(update=extras | {"joules_per_image": joules[timed.trial.id]})
 
 
-class _Lot:
-    """Trials that are timed against each other, and how far they are."""
+class _Group:
+    """Trials that are timed in interleaved rounds, with their models."""
 
-    def __init__(self, trials: list[Trial], world: World, now: Now, failed: Failed):
-        self.world, self.now, self.failed = world, now, failed
-        self.subjects: list[Subject] = []
+    def __init__(self, trials: list[Trial], world: World, on_progress: OnProgress, on_failure: OnFailure):
+        self.world, self.on_progress, self.on_failure = world, on_progress, on_failure
+        self.timed_models: list[TimedModel] = []
         self.settled = {trial.id for trial in trials if trial.throughput.warmup == 0}
         self.unmeasured: dict[str, list[str]] = {}
         self._rounds = 0
-        give_back_memory(world)
-        prime(world)
-        pools = Pools(world)
+        free_memory(world)
+        prepare_cublas(world)
+        pools = ImagePools(world)
         for trial in trials:
-            now(trial, 0, trial.throughput.repeats)
+            on_progress(trial, 0, trial.throughput.repeats)
             try:
                 largest = largest_batch(trial, world) if trial.infer_batch_size == "max" else None
-                self.subjects.append(Subject(trial, world, pools, largest))
+                self.timed_models.append(TimedModel(trial, world, pools, largest))
             except Exception as error:
-                failed(trial, error)
-                give_back_memory(world)
+                on_failure(trial, error)
+                free_memory(world)
 
-    def __iter__(self) -> Iterator[Subject]:
-        return iter(self.subjects)
+    def __iter__(self) -> Iterator[TimedModel]:
+        return iter(self.timed_models)
 
     def warm_up(self) -> int:
-        """Rounds until the medians of every trial have agreed once, or its cap is reached.  Returns their number.
+        """Run rounds until each trial has been stable once, or reached its cap; return their number.
 
-        Once, and not of all at the same time, which noise would put off for ever.
+        Not until all are stable at the same time, which noise would delay forever.
         """
         rounds = 0
-        while any(self._is_cold(subject, rounds) for subject in self.subjects):
+        while any(self._is_warming_up(timed, rounds) for timed in self.timed_models):
             self.round()
             rounds += 1
-            self.settled |= {subject.trial.id for subject in self.subjects if _has_settled(subject)}
-        for subject in self.subjects:
-            for times in subject.times.values():
+            self.settled |= {timed.trial.id for timed in self.timed_models if _is_stable(timed)}
+        for timed in self.timed_models:
+            for times in timed.times.values():
                 times.clear()
         return rounds
 
-    def _is_cold(self, subject: Subject, rounds: int) -> bool:
-        protocol = subject.trial.throughput
-        return subject.trial.id not in self.settled and rounds < max(protocol.warmup_cap, 2 * protocol.warmup)
+    def _is_warming_up(self, timed: TimedModel, rounds: int) -> bool:
+        protocol = timed.trial.throughput
+        return timed.trial.id not in self.settled and rounds < max(protocol.warmup_cap, 2 * protocol.warmup)
 
     def round(self, done: int = 0) -> None:
-        """A visit to each trial that has not been timed often enough: `done` times so far."""
+        """Visit each trial that needs more than the `done` repeats that it has."""
         self._rounds += 1
-        order = random.Random(self._rounds).sample(self.subjects, len(self.subjects))  # the same on every rank
-        for subject in [each for each in order if done < each.trial.throughput.repeats]:
-            self.now(subject.trial, done, subject.trial.throughput.repeats)
+        order = random.Random(self._rounds).sample(self.timed_models, len(self.timed_models))  # same on every rank
+        for timed in [each for each in order if done < each.trial.throughput.repeats]:
+            self.on_progress(timed.trial, done, timed.trial.throughput.repeats)
             try:
-                _time(subject)
+                _visit(timed)
             except Exception as error:
-                self.failed(subject.trial, error)
-                self.subjects.remove(subject)
-                subject.close()
-                give_back_memory(self.world)
+                self.on_failure(timed.trial, error)
+                self.timed_models.remove(timed)
+                timed.close()
+                free_memory(self.world)
 
-    def beside(self, subject: Subject, what: str, action: Callable[[], Measured | None]) -> Measured | None:
-        """What is measured beside the speed; None where that fails, for which no timing is given up.
+    def measure_extra(self, timed: TimedModel, name: str, action: Callable[[], Measured | None]) -> Measured | None:
+        """Measure something beside the speed.  An error is noted in the samples, gives None, and keeps the timings.
 
-        Of several ranks, which must stay in step, it ends the job.
+        With several ranks, which must stay in step, the error is raised.
         """
-        repeats = subject.trial.throughput.repeats
-        self.now(subject.trial, repeats, repeats)
+        repeats = timed.trial.throughput.repeats
+        self.on_progress(timed.trial, repeats, repeats)
         try:
             return action()
         except Exception as error:
             if self.world.size > 1:
                 raise
-            said = f"{what}: {type(error).__name__}: {error}".splitlines()[0].replace(";", ",")
-            self.unmeasured.setdefault(subject.trial.id, []).append(said)
+            message = f"{name}: {type(error).__name__}: {error}".splitlines()[0].replace(";", ",")
+            self.unmeasured.setdefault(timed.trial.id, []).append(message)
             return None
 
-    def samples(self, subject: Subject, warmup: int, conditions: Conditions) -> ThroughputSamples:
+    def samples(self, timed: TimedModel, warmup: int, conditions: Conditions) -> ThroughputSamples:
         return ThroughputSamples(
-            infer_step_ms=subject.times["inference"],
-            train_step_ms=subject.times["training"],
+            infer_step_ms=timed.times["inference"],
+            train_step_ms=timed.times["training"],
             warmup=warmup,
-            interleaved_with=len(self.subjects) - 1,
-            infer_batch_size=subject.infer_batch,
-            settled=subject.trial.id in self.settled,
-            out_of_memory=list(subject.out_of_memory.values()),
-            unmeasured=self.unmeasured.get(subject.trial.id, []),
-            peak_memory_bytes=subject.peak_memory,
+            interleaved_with=len(self.timed_models) - 1,
+            infer_batch_size=timed.infer_batch,
+            settled=timed.trial.id in self.settled,
+            out_of_memory=list(timed.out_of_memory.values()),
+            unmeasured=self.unmeasured.get(timed.trial.id, []),
+            peak_memory_bytes=timed.peak_memory,
             conditions=conditions,
         )
 
 
 @contextmanager
-def _autotuned() -> Iterator[None]:
-    """cuDNN chooses its fastest kernels at a shape's first step, which is none of those that are timed."""
+def _cudnn_benchmark() -> Iterator[None]:
+    """Let cuDNN choose its fastest kernels at the first step of each shape, which is not timed."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -176,57 +190,57 @@ def _autotuned() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _has_settled(subject: Subject) -> bool:
-    """Whether the medians of the last visits and of as many before them agree, of all that is timed."""
-    return all(agree(subject.visits[kind], subject.trial.throughput.warmup) for kind in subject.kinds)
+def _is_stable(timed: TimedModel) -> bool:
+    """Return True if, for each kind of step, the medians of the last visits and of as many before them agree."""
+    return all(medians_agree(timed.visits[kind], timed.trial.throughput.warmup) for kind in timed.kinds)
 
 
-def agree(times: list[float], window: int) -> bool:
-    """Whether the medians of the last `window` values and of the `window` before them differ by 2 % at most."""
+def medians_agree(times: list[float], window: int) -> bool:
+    """Return True if the medians of the last `window` values and of the `window` before them differ by at most 2 %."""
     if len(times) < 2 * window:
         return False
     before, last = median(times[-2 * window : -window]), median(times[-window:])
-    return abs(last - before) <= AGREE * before
+    return abs(last - before) <= MAX_DIFFERENCE * before
 
 
-def _time(subject: Subject) -> None:
-    """A visit's steps of each kind, and the most memory that the trial took for itself."""
-    on_gpu = subject.world.device.type == "cuda"
-    before = allocated(subject.world)
+def _visit(timed: TimedModel) -> None:
+    """Time a visit's steps of each kind, and update the trial's own peak memory."""
+    on_gpu = timed.world.device.type == "cuda"
+    before = allocated(timed.world)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    for kind in subject.kinds:
-        subject.attempt(kind, partial(_time_one, subject, kind))
+    for kind in timed.kinds:
+        timed.attempt(kind, partial(_time_steps, timed, kind))
     if on_gpu:
-        own = torch.cuda.max_memory_allocated() - before + subject.resident + subject.input_bytes
-        subject.peak_memory = max(subject.peak_memory or 0, own)
+        own = torch.cuda.max_memory_allocated() - before + timed.model_bytes + timed.input_bytes
+        timed.peak_memory = max(timed.peak_memory or 0, own)
 
 
-def _time_one(subject: Subject, kind: Kind) -> None:
-    visits = subject.visits[kind]
-    wanted = VISIT_MS[subject.world.device.type] / max(visits[-1], 0.01) if visits else 1
-    count = max(1, min(MOST_IN_VISIT, math.ceil(wanted)))
-    taken = _milliseconds(partial(subject.step, kind), subject.world, count)
-    subject.times[kind] += taken
-    visits.append(median(taken))
+def _time_steps(timed: TimedModel, kind: Kind) -> None:
+    visits = timed.visits[kind]
+    wanted = VISIT_MS[timed.world.device.type] / max(visits[-1], 0.01) if visits else 1
+    count = max(1, min(MAX_STEPS_IN_VISIT, math.ceil(wanted)))
+    step_ms = _milliseconds(partial(timed.step, kind), timed.world, count)
+    timed.times[kind] += step_ms
+    visits.append(median(step_ms))
 
 
 def _milliseconds(action: Callable[[], None], world: World, count: int = 1) -> list[float]:
-    """How long each of so many actions takes on the slowest rank: CUDA events on a GPU, the wall clock on a CPU.
+    """Run an action `count` times; return each run's milliseconds on the slowest rank.  Collective.
 
-    On a GPU an action that is not timed goes before, so that the first timed one does not begin on an idle device;
-    nothing waits in between.
+    Times with CUDA events on a GPU, with the wall clock on a CPU.  A GPU first runs the action once untimed, so that
+    the first timed run does not start on an idle device, and never synchronises in between.
     """
     world.barrier()
     if world.device.type == "cuda":
-        moments = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
         action()
-        for moment in moments[:-1]:
-            moment.record()
+        for event in events[:-1]:
+            event.record()
             action()
-        moments[-1].record()
-        moments[-1].synchronize()
-        elapsed = [begin.elapsed_time(end) for begin, end in pairwise(moments)]
+        events[-1].record()
+        events[-1].synchronize()
+        elapsed = [begin.elapsed_time(end) for begin, end in pairwise(events)]
     else:
         instants = [time.perf_counter()]
         for _ in range(count):
@@ -237,31 +251,31 @@ def _milliseconds(action: Callable[[], None], world: World, count: int = 1) -> l
     return slowest
 
 
-def _sent(subject: Subject) -> Communication | None:
-    """What the ranks of a trial say to each other; not where there was no room for a step of training."""
-    if "training" not in subject.kinds:
+def _communication(timed: TimedModel) -> Communication | None:
+    """Measure the communication between the ranks of a trial; None if a training step does not fit in memory."""
+    if "training" not in timed.kinds:
         return None
 
     def clock(action: Callable[[], None]) -> float:
-        return _milliseconds(action, subject.world)[0]
+        return _milliseconds(action, timed.world)[0]
 
-    subject.ready("training")
-    return communication.measure(subject.engine, subject.train, clock, subject.trial.throughput, subject.world)
+    timed.set_mode("training")
+    return communication.measure(timed.engine, timed.train, clock, timed.trial.throughput, timed.world)
 
 
-def _joules(subject: Subject, watch: Watch) -> float | None:
-    """Inference for a while at one stretch, which a GPU's clocks and throttling are looked at in: its joules an image.
+def _joules_per_image(timed: TimedModel, monitor: MachineMonitor) -> float | None:
+    """Measure the energy of continuous inference, while the monitor samples the GPU's clocks and throttling.
 
-    None where the card does not count them, and on a CPU.
+    None if the GPU does not count energy, and on a CPU.
     """
-    if not subject.times["inference"] or subject.world.device.type != "cuda":
+    if not timed.times["inference"] or timed.world.device.type != "cuda":
         return None
-    subject.ready("inference")
-    steps = max(1, round(1000 * LOAD_SECONDS / median(subject.times["inference"])))
-    before = watch.gpu.joules() if watch.gpu else None
+    timed.set_mode("inference")
+    steps = max(1, round(1000 * ENERGY_SECONDS / median(timed.times["inference"])))
+    before = monitor.gpu.joules() if monitor.gpu else None
     for _ in range(steps):
-        subject.infer()
-        watch.look()
+        timed.infer()
+        monitor.sample()
     torch.cuda.synchronize()
-    after = watch.gpu.joules() if watch.gpu else None
-    return (after - before) / (steps * subject.infer_batch) if before and after and after > before else None
+    after = monitor.gpu.joules() if monitor.gpu else None
+    return (after - before) / (steps * timed.infer_batch) if before and after and after > before else None
