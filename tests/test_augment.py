@@ -1,4 +1,4 @@
-"""Augmentation equals torchvision's tensor transforms to the pixel; its draws follow the sample, not the machine."""
+"""Augmentation equals torchvision's tensor transforms to the pixel; its draws depend on the sample, not the rank."""
 
 from typing import Any
 
@@ -299,7 +299,7 @@ def test_every_stream_of_every_epoch_is_its_own() -> None:
 
 
 def epoch_of(parts: Augment, batch: int, world_size: int, pieces: int, channels: int = 3) -> tuple[Tensor, Tensor]:
-    """What `world_size` ranks train on together in an epoch, in the epoch's order."""
+    """Images and targets of an epoch of all ranks together, in the epoch's order."""
     data, dataset = made(channels=channels)
     ranks = [
         list(TrainLoader(data, dataset, parts, batch, rank, world_size, drop_last=False).epoch(5, 6, pieces))

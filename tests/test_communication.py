@@ -1,4 +1,4 @@
-"""What processes say to each other, measured by two real ones: bytes as DeepSpeed sends them, times of their own."""
+"""Communication of two real processes: the bytes that DeepSpeed sends, and the times of an all-reduce."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ RECIPES = [{"name": f"zero{stage}", "global_batch_size": 16, "zero_stage": stage
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Record]:
-    """By the recipe's name and the number of processes: with ZeRO and without, alone and by two."""
+    """(recipe, number of processes) → record: with ZeRO and without, one process and two."""
     folder = tmp_path_factory.mktemp("two")
     path = write_suite(
         folder,
@@ -50,7 +50,7 @@ def of(record: Record) -> Communication:
     return record.details.throughput.communication
 
 
-def test_one_process_says_nothing_to_itself(records: dict[tuple[str, int], Record]) -> None:
+def test_one_process_has_no_communication(records: dict[tuple[str, int], Record]) -> None:
     for recipe in RECIPES:
         part = records[str(recipe["name"]), 1].details.throughput
         assert part is not None and part.communication is None
@@ -77,8 +77,8 @@ def test_every_repeat_of_both_sizes_is_kept(records: dict[tuple[str, int], Recor
     assert len(set(found.allreduce_ms)) > 1
 
 
-def test_times_belong_to_what_was_sent_and_a_kind_of_one_size_counts_each_time(world: World) -> None:
-    """Two in name: what is sent comes back from this process alone, at once."""
+def test_times_belong_to_their_buffers_and_repeated_collectives_of_one_size_are_all_counted(world: World) -> None:
+    """The world claims two processes, but is this one alone: collectives return at once."""
     comm = import_deepspeed().comm
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""Counts to the last digit: golden ones, closed forms, and models whose counts can be done by hand."""
+"""Exact counts: against golden numbers, closed forms, and models that can be counted by hand."""
 
 import copy
 import csv
@@ -241,7 +241,7 @@ def test_an_operator_that_no_counter_knows_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["mixer_nano4", "splitmixer_iii_256_8"])
-def test_counting_leaves_the_model_alone(name: str) -> None:
+def test_counting_does_not_change_the_model(name: str) -> None:
     torch.manual_seed(0)
     model = create_model(name).train()
     model.get_submodule("blocks.0").eval()
@@ -287,7 +287,7 @@ class OnMetaOnly(nn.Module):
         return out
 
 
-def test_where_ptflops_fails_its_figure_is_empty_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_if_ptflops_fails_its_figure_is_empty_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     counted = complexity.count(OnMetaOnly(), image_size=4, in_chans=3)
     assert (counted.macs, counted.macs_ptflops) == (6, None)
     assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""What is said of the machine that something was timed on: neighbours, clocks, throttling."""
+"""The monitor of the machine while timing: load by other processes, clocks, throttling, and their flags."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from mixbench.measure.timed_model import cache_bytes
 from mixbench.run.timings import Conditions, GpuConditions, ThroughputSamples
 from mixbench.train.distributed import World
 
-# says who it is; stops by itself should nobody stop it
+# prints its PID; ends after 100 s if nothing stops it
 BUSY = """
 import os, time
 end = time.monotonic() + 100
@@ -43,7 +43,7 @@ def flags(**told: object) -> list[str]:
 
 
 def burn(seconds: float) -> float:
-    """Returns the share of a core that this process got."""
+    """Compute for so long; return the share of a core that this process got."""
     begun, end = time.process_time(), time.monotonic() + seconds
     while time.monotonic() < end:
         pass
@@ -59,11 +59,11 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_core")
-def test_own_work_is_none_of_a_neighbours(world: World) -> None:
+def test_own_work_does_not_count_as_a_neighbours(world: World) -> None:
     monitor = MachineMonitor(world)
     own = burn(1.0)
     known = monitor.summary()
-    assert own > 0.15, "else nothing is shown"
+    assert own > 0.15, "the test needs some work of its own"
     assert known.cores == 1 and known.others is not None
     assert known.others + own < 1.1, "both together are all that one core can do"
 
@@ -72,8 +72,8 @@ def test_own_work_is_none_of_a_neighbours(world: World) -> None:
 @pytest.mark.parametrize(
     "parents", [(), (sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")]
 )
-def test_a_child_that_works_is_no_neighbour_nor_is_its_own(parents: tuple[str, ...], world: World) -> None:
-    """Such as those of torch.compile, which are there before and after."""
+def test_a_working_child_or_grandchild_does_not_count_as_a_neighbour(parents: tuple[str, ...], world: World) -> None:
+    """Such as workers of torch.compile, which run before and after the measurement."""
     with subprocess.Popen([*parents, sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
         worker = psutil.Process(int(child.stdout.readline()))
@@ -100,26 +100,28 @@ def test_a_childs_time_is_counted_once_whether_it_runs_or_has_ended() -> None:
     assert runs - begun >= 0.27 and 0 <= ended - runs < 0.2
 
 
-def test_a_child_that_ends_while_it_is_looked_at_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_ends_while_times_are_read_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ask = own_cpu_seconds(), psutil.Process.cpu_times
     with subprocess.Popen([sys.executable, "-c", WORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
 
         def ends(process: psutil.Process) -> Any:
-            """Right after this process was asked, before the child is."""
-            told = ask(process)
+            """Let the child end after this process's times are read, and before its own are."""
+            times = ask(process)
             if child.poll() is None:
                 child.communicate(b"\n")
-            return told
+            return times
 
         monkeypatch.setattr(psutil.Process, "cpu_times", ends)
         assert 0.27 <= own_cpu_seconds() - begun < 0.5
         assert child.poll() == 0
 
 
-def test_time_that_nobody_waited_for_takes_nothing_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child's time is lost where its end is nobody's business (SIGCHLD is ignored)."""
+def test_cpu_time_lost_with_a_child_does_not_make_the_share_negative(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child's time is lost if nobody waits for its end (SIGCHLD is ignored)."""
     monitor = MachineMonitor(world)
     monitor.own, monitor.busy = 1e9, 0.0
     monkeypatch.setattr(conditions, "_busy_cpu_seconds", lambda: 0.0)
@@ -127,7 +129,7 @@ def test_time_that_nobody_waited_for_takes_nothing_off(world: World, monkeypatch
 
 
 def test_a_busy_neighbour_is_seen(world: World) -> None:
-    starter = "import subprocess, sys; subprocess.Popen(sys.argv[1:])"  # ends: what it started is no child of ours
+    starter = "import subprocess, sys; subprocess.Popen(sys.argv[1:])"  # ends: its child is no descendant of ours
     command = [sys.executable, "-c", starter, sys.executable, "-c", BUSY]
     started = [subprocess.run(command, stdout=subprocess.PIPE, check=True) for _ in range(2)]
     neighbours = [psutil.Process(int(each.stdout)) for each in started]
@@ -141,7 +143,7 @@ def test_a_busy_neighbour_is_seen(world: World) -> None:
     assert others is not None and others > 0.5
 
 
-def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
+def test_clocks_and_load_are_sampled_at_intervals(world: World) -> None:
     monitor = MachineMonitor(world)
     for _ in range(100):
         monitor.sample()
@@ -153,7 +155,7 @@ def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "expected"),
     [
         ({"others": 0.8}, []),
         ({"others": 0.81}, ["busy neighbours: others kept 0.8 of 8 cores busy"]),
@@ -163,11 +165,11 @@ def test_clocks_and_load_are_looked_at_now_and_then(world: World) -> None:
         ({"gpu": GpuConditions(foreign_processes=0)}, []),
     ],
 )
-def test_what_a_reader_must_know_is_flagged(told: dict[str, object], said: list[str]) -> None:
-    assert flags(**told) == said
+def test_busy_neighbours_and_throttling_are_flagged(fields: dict[str, object], expected: list[str]) -> None:
+    assert flags(**fields) == expected
 
 
-def test_nvmls_reasons_are_told_in_words() -> None:
+def test_nvmls_reasons_are_given_in_words() -> None:
     idle, cap = pynvml.nvmlClocksEventReasonGpuIdle, pynvml.nvmlClocksEventReasonSwPowerCap
     assert slowed_by(idle, pynvml) == [] and slowed_by(idle | cap, pynvml) == ["power cap"]
     assert len(slowed_by(0xFFFF, pynvml)) == 5, "each is known to this NVML by its name"
@@ -183,9 +185,11 @@ def test_nvmls_reasons_are_told_in_words() -> None:
         ([1, 2], 1),
     ],
 )
-def test_other_processes_on_the_gpu_are_counted_where_ours_is_seen(pids: list[object], others: int | None) -> None:
+def test_other_processes_on_the_gpu_are_counted_if_processes_are_visible(
+    pids: list[object], others: int | None
+) -> None:
     class Nvml:
-        """NVML of a card that tells of its processes alone."""
+        """NVML of a GPU that reports its processes only."""
 
         NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
         NVMLError = pynvml.NVMLError
@@ -194,10 +198,10 @@ def test_other_processes_on_the_gpu_are_counted_where_ours_is_seen(pids: list[ob
             return [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]
 
         def __getattr__(self, name: str) -> Callable[..., None]:
-            def untold(*_: object) -> None:
+            def unsupported(*_: object) -> None:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
-            return untold
+            return unsupported
 
     gpu = Gpu(Nvml(), None)
     gpu.sample()

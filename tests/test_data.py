@@ -1,4 +1,4 @@
-"""Datasets as they reach the model: the right images, each once, in an order that the world size does not change."""
+"""Batches as they reach the model: the right images, each once, in an order that does not depend on the world size."""
 
 import gzip
 from collections.abc import Iterable, Iterator
@@ -24,9 +24,10 @@ from mixbench.suite.recipe import Augment, RandAugment
 from tests.small_sets import need_fashion_mnist
 
 
-def test_digits_are_scikit_learns_as_it_divides_them_with_every_class_in_proportion(digits: store.Splits) -> None:
-    there = load_digits()
-    parts = train_test_split(there.images, there.target, test_size=0.2, stratify=there.target, random_state=0)
+def test_digits_are_scikit_learns_in_its_stratified_split(digits: store.Splits) -> None:
+    digits_set = load_digits()
+    images, target = digits_set.images, digits_set.target
+    parts = train_test_split(images, target, test_size=0.2, stratify=target, random_state=0)
     for ours, images, labels in ((digits.train, parts[0], parts[2]), (digits.test, parts[1], parts[3])):
         assert ours.images[:, 0].tolist() == (images * (255 / 16)).round().tolist()
         assert ours.labels.tolist() == labels.tolist()
@@ -126,8 +127,8 @@ def test_half_the_images_are_flipped_and_offsets_are_uniform() -> None:
     assert is_flipped == pytest.approx(0.5, abs=0.02)
 
 
-def test_flips_and_offsets_are_what_they_were_in_the_first_version() -> None:
-    """Results of that version stay comparable: one generator draws both, before anything else was drawn."""
+def test_flips_and_offsets_are_those_of_the_first_version() -> None:
+    """Results stay comparable with that version: one generator draws flips, then offsets, before all other draws."""
     draws = Draws(1_000, Augment(flip=True, crop_padding=4, randaugment=RandAugment(), mixup=0.2), seed=3, epoch=7)
     state = np.random.SeedSequence([3, 7, 1]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state) >> 1)
@@ -140,7 +141,7 @@ def test_flips_and_offsets_are_what_they_were_in_the_first_version() -> None:
     ("batch", "world_size", "pieces", "last"),
     [(96, 1, 1, [93]), (96, 4, 1, [23, 23, 23, 24]), (96, 2, 3, [15, 15, 16, 15, 16, 16]), (718, 1, 1, [1])],
 )
-def test_an_epochs_last_smaller_batch_is_dealt_out_evenly_and_no_image_is_left_out(
+def test_an_epochs_last_smaller_batch_is_split_evenly_and_no_image_is_left_out(
     digits: store.Splits, batch: int, world_size: int, pieces: int, last: list[int]
 ) -> None:
     ranks = [
@@ -166,8 +167,8 @@ def test_a_last_batch_that_would_leave_a_piece_empty_is_dropped(
     assert loader.steps(pieces) == 2 and [len(labels) for labels in batches] == [359] * len(batches)
 
 
-def test_the_loader_takes_images_through_batches_alone_onto_the_labels_device() -> None:
-    """So they may lie on the host, or in files."""
+def test_the_loader_gets_images_by_batches_only_on_the_device_of_the_labels() -> None:
+    """Thus images may stay on the host, or in files."""
 
     class Elsewhere:
         labels = torch.arange(20)

@@ -1,4 +1,4 @@
-"""The table of datasets and its readers: what the papers say, and official files read as they are."""
+"""The table of datasets agrees with the papers, and the readers with the official file formats."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_the_papers_sets_are_as_the_papers_have_them(
     assert (row.train_images, row.test_images, row.mean, row.std) == (train_images, test_images, mean, std)
 
 
-def test_another_image_size_leaves_the_rest_and_keeps_the_proportion_of_what_is_decoded() -> None:
+def test_another_image_size_scales_the_decoded_size_and_keeps_everything_else() -> None:
     assert find_dataset("cifar10", image_size=32) == DATASETS["cifar10"]
     large, small = find_dataset("cifar10", image_size=224), find_dataset("food101", image_size=112)
     assert (large.image_size, large.train_side, large.classes) == (224, 0, 10)
@@ -114,9 +114,7 @@ def test_a_damaged_official_file_is_refused(
         load(small.dataset)
 
 
-def test_a_dataset_that_is_not_whole_is_refused_with_its_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_incomplete_dataset_is_refused_with_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_sets.write("food101", tmp_path, monkeypatch)
     with pytest.raises(
         RequestError, match=r"found 6 training images and 6 labels, where 75750 belong; .*data fetch food101"
@@ -131,7 +129,7 @@ def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatc
         load(small.dataset)
 
 
-def test_synthetic_images_are_noise_that_is_the_same_each_time() -> None:
+def test_synthetic_images_are_the_same_noise_each_time() -> None:
     dataset = find_dataset("synthetic", image_size=8)
     splits, again = load(dataset), load(dataset)
     assert splits.train.images.shape == (2048, 3, 8, 8) and splits.test.images.shape == (512, 3, 8, 8)
@@ -158,7 +156,7 @@ def test_an_image_folder_gives_its_classes_and_counts(tmp_path: Path) -> None:
     assert train.labels.tolist() == [0, 0, 1, 1, 1] and test.labels.tolist() == [0, 0, 1]
 
 
-def test_an_image_folder_says_what_it_lacks(tmp_path: Path) -> None:
+def test_a_bad_image_folder_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no folder .*train; .* train/CLASS/\*.jpg and val/CLASS"):
         find_dataset("pets", image_folder=str(tmp_path))
     (tmp_path / "train/cat").mkdir(parents=True)

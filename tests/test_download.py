@@ -1,4 +1,4 @@
-"""Downloads that break off and go on, and archives unpacked whole or not at all, from a server of the tests' own."""
+"""Downloads that resume, from the tests' own server, and archives that are unpacked completely or not at all."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ OTHER = np.random.default_rng(1).bytes(300_000)
 
 
 class Fetching:
-    """What is downloaded, and what was said and shown of it."""
+    """A download in a test: its server and files, and the messages and progress that it reported."""
 
     def __init__(self, server: Server, folder: Path):
         (server.folder / "data.bin").write_bytes(DATA)
@@ -34,7 +34,7 @@ class Fetching:
         self.shown: list[tuple[str, int, int]] = []
 
     def go(self, data: bytes = DATA) -> bytes:
-        """Fetch the file, which is to be this; its bytes then.  Nothing else is left."""
+        """Fetch the file, which must have these contents; return them.  Asserts that no other file is left."""
         md5 = hashlib.md5(data).hexdigest()
         download(
             self.server.address + "data.bin", self.file, md5, self.said.append, lambda *words: self.shown.append(words)
@@ -43,7 +43,7 @@ class Fetching:
         return self.file.read_bytes()
 
     def break_off(self, after: int) -> None:
-        """Have a first attempt fail after so many bytes."""
+        """Make a first attempt that fails after so many bytes."""
         self.server.breaks_after = [after, 0]
         with pytest.raises(ConnectionError, match=f"the server broke off at {after:,} of 300,000 bytes"):
             self.go()
@@ -62,7 +62,7 @@ def fetching(server: Server, tmp_path: Path) -> Fetching:
     return Fetching(server, tmp_path / "data")
 
 
-def test_a_whole_file_is_asked_for_once_and_its_bytes_are_shown(fetching: Fetching, server: Server) -> None:
+def test_a_complete_file_is_requested_once_and_its_bytes_are_shown(fetching: Fetching, server: Server) -> None:
     assert fetching.go() == DATA and server.ranges == [""]
     assert fetching.shown[-2:] == [
         ("data.bin: downloading", 300_000, 300_000),
@@ -70,26 +70,26 @@ def test_a_whole_file_is_asked_for_once_and_its_bytes_are_shown(fetching: Fetchi
     ]
 
 
-def test_a_download_that_breaks_off_goes_on_by_itself_while_something_comes(fetching: Fetching, server: Server) -> None:
+def test_an_interrupted_download_resumes_by_itself_while_bytes_arrive(fetching: Fetching, server: Server) -> None:
     server.breaks_after = [100_000, 50_000]
     assert fetching.go() == DATA and server.ranges == ["", "bytes=100000-", "bytes=150000-"]
     assert fetching.said[0] == "data.bin: the server broke off at 100,000 of 300,000 bytes; resuming from there"
 
 
-def test_the_next_call_goes_on_where_the_last_broke_off(fetching: Fetching, server: Server) -> None:
+def test_the_next_call_resumes_an_interrupted_download(fetching: Fetching, server: Server) -> None:
     fetching.break_off(120_000)
     assert fetching.go() == DATA and server.ranges == ["bytes=120000-"]
     assert all(done > 120_000 for what, done, _ in fetching.shown[1:] if "downloading" in what and done != 120_000)
 
 
-def test_a_server_that_breaks_off_each_time_is_given_up(fetching: Fetching, server: Server) -> None:
+def test_a_download_that_is_interrupted_each_time_is_given_up(fetching: Fetching, server: Server) -> None:
     server.breaks_after = [1000] * 100
     with pytest.raises(ConnectionError, match="the server broke off at 5,000 of 300,000 bytes"):
         fetching.go()
     assert len(server.ranges) == TRIES == 5
 
 
-def test_a_server_that_ignores_ranges_sends_the_file_anew(fetching: Fetching, server: Server) -> None:
+def test_a_server_that_ignores_ranges_sends_the_whole_file(fetching: Fetching, server: Server) -> None:
     fetching.break_off(120_000)
     server.knows_ranges = False
     assert fetching.go() == DATA and server.ranges == ["bytes=120000-"]
@@ -97,14 +97,16 @@ def test_a_server_that_ignores_ranges_sends_the_file_anew(fetching: Fetching, se
 
 
 @pytest.mark.parametrize("length", [300_000, 299_000, 100_000])
-def test_a_file_that_has_changed_on_the_server_is_begun_anew(length: int, fetching: Fetching, server: Server) -> None:
+def test_a_file_that_has_changed_on_the_server_is_fetched_from_its_beginning(
+    length: int, fetching: Fetching, server: Server
+) -> None:
     fetching.break_off(120_000)
     (server.folder / "data.bin").write_bytes(OTHER[:length])
     assert fetching.go(OTHER[:length]) == OTHER[:length] and server.ranges == ["bytes=120000-"]
 
 
 @pytest.mark.parametrize("length", [299_000, 100_000])
-def test_a_changed_file_is_known_by_its_length_where_the_server_gives_no_mark(
+def test_a_changed_file_is_noticed_by_its_length_if_the_server_sends_no_validator(
     length: int, fetching: Fetching, server: Server
 ) -> None:
     server.gives_marks = False
@@ -114,7 +116,7 @@ def test_a_changed_file_is_known_by_its_length_where_the_server_gives_no_mark(
     assert "data.bin: the file on the server has changed; starting over" in fetching.said
 
 
-def test_a_part_of_another_file_is_dropped_by_the_checksum_and_the_file_fetched_anew(
+def test_a_partial_file_with_a_wrong_checksum_is_discarded_and_fetched_again(
     fetching: Fetching, server: Server
 ) -> None:
     server.gives_marks = False
@@ -126,13 +128,13 @@ def test_a_part_of_another_file_is_dropped_by_the_checksum_and_the_file_fetched_
     )
 
 
-def test_a_file_with_a_wrong_checksum_is_dropped_and_said(fetching: Fetching, server: Server) -> None:
+def test_a_file_with_a_wrong_checksum_is_discarded_and_reported(fetching: Fetching, server: Server) -> None:
     with pytest.raises(WrongFile, match="its checksum is wrong; the download is discarded"):
         fetching.go(OTHER)
     assert server.ranges == [""] and os.listdir(fetching.file.parent) == []
 
 
-def test_a_file_that_came_whole_before_the_process_died_is_not_asked_for_again(
+def test_a_file_that_was_complete_when_the_process_died_is_not_requested_again(
     fetching: Fetching, server: Server
 ) -> None:
     fetching.break_off(120_000)
@@ -141,7 +143,7 @@ def test_a_file_that_came_whole_before_the_process_died_is_not_asked_for_again(
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]"])
-def test_a_part_of_which_nothing_is_known_is_gone_on_with_and_checked(
+def test_a_partial_file_without_a_valid_note_is_resumed_and_verified(
     note: str, fetching: Fetching, server: Server
 ) -> None:
     fetching.break_off(120_000)
@@ -151,13 +153,13 @@ def test_a_part_of_which_nothing_is_known_is_gone_on_with_and_checked(
     assert fetching.go() == DATA and server.ranges[1:] == ["bytes=300000-", ""]
 
 
-def test_a_file_of_unknown_length_is_whole_where_its_checksum_is_right(fetching: Fetching, server: Server) -> None:
+def test_a_file_of_unknown_length_is_accepted_by_its_checksum(fetching: Fetching, server: Server) -> None:
     server.gives_length = False
     assert fetching.go() == DATA
     assert ("data.bin: downloading", 300_000, 0) in fetching.shown
 
 
-def test_what_a_server_does_not_have_is_an_error(fetching: Fetching, server: Server) -> None:
+def test_a_file_that_the_server_does_not_have_is_an_error(fetching: Fetching, server: Server) -> None:
     (server.folder / "data.bin").unlink()
     with pytest.raises((OSError, HTTPException), match="404"):
         fetching.go()
@@ -193,7 +195,7 @@ unpack(Path(sys.argv[1]), Path(sys.argv[1]).parent, die)
 """
 
 
-def test_an_archive_is_in_place_once_it_is_whole(archive: Path) -> None:
+def test_an_archive_is_moved_into_place_only_when_unpacked_completely(archive: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     killed = subprocess.run([sys.executable, "-c", UNPACK, archive], check=False, env=environment)
     assert killed.returncode == -9 and not (archive.parent / "set").exists()
@@ -207,7 +209,7 @@ def test_an_archive_is_in_place_once_it_is_whole(archive: Path) -> None:
     assert sorted(os.listdir(archive.parent)) == ["a.tar.gz", "set"]
 
 
-def test_what_is_there_already_is_replaced_and_the_rest_of_its_folder_left(archive: Path) -> None:
+def test_existing_files_are_replaced_and_others_in_their_folder_kept(archive: Path) -> None:
     images = archive.parent / "set/images"
     images.mkdir(parents=True)
     (images / "3.bin").write_bytes(b"half")
@@ -226,7 +228,7 @@ def test_an_archive_writes_nothing_outside_of_its_folder(tmp_path: Path) -> None
 # -- what is seen
 
 
-def test_a_pipe_gets_a_line_now_and_then() -> None:
+def test_a_pipe_gets_a_line_every_few_seconds() -> None:
     out = io.StringIO()
     with Meter(Console(file=out, width=200), plain_seconds=0) as meter:
         meter.say("x: http://a/[b]")
@@ -242,7 +244,7 @@ def test_a_pipe_gets_a_line_now_and_then() -> None:
     assert len(out.getvalue().splitlines()) == 4, "not before some seconds have passed"
 
 
-def test_a_terminal_gets_a_bar_under_the_lines_that_stay() -> None:
+def test_a_terminal_gets_a_progress_bar_below_the_lines() -> None:
     out = io.StringIO()
     with Meter(Console(file=out, width=120, force_terminal=True, markup=False)) as meter:
         meter.show("x.tgz: downloading", 3_000_000, 3_000_000)

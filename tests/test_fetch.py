@@ -1,4 +1,4 @@
-"""`mixbench data` and what a run says without data: fetched from a server of the test's own, checked, refused."""
+"""`mixbench data` list, fetch (from the tests' own server) and check, and runs whose data is missing."""
 
 import json
 import os
@@ -44,7 +44,7 @@ Serve = Callable[[str], Small]
 
 @pytest.fixture
 def serve(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Have a small dataset served as its authors do, and not here; it is known as the real one."""
+    """Serve a small dataset at its authors' addresses in place of the real one; it is missing on this machine."""
 
     def on_server(name: str) -> Small:
         small = small_sets.write(name, server.folder.parent / "original", monkeypatch)
@@ -97,7 +97,7 @@ PUBLISHERS = {
 
 
 @pytest.mark.parametrize("name", PUBLISHERS)
-def test_a_fetched_dataset_is_whole_and_is_not_fetched_again(name: str, serve: Serve, server: Server) -> None:
+def test_a_fetched_dataset_is_intact_and_is_not_fetched_again(name: str, serve: Serve, server: Server) -> None:
     small, said = serve(name), list[str]()
     assert check_one(small.dataset)["status"] == "missing"
     fetch([name], said.append)
@@ -109,7 +109,7 @@ def test_a_fetched_dataset_is_whole_and_is_not_fetched_again(name: str, serve: S
     assert said[-1] == f"{name}: is here and whole" and len(server.asked) == asked
 
 
-def test_bytes_are_shown_while_they_come_and_while_they_are_unpacked(serve: Serve) -> None:
+def test_progress_in_bytes_is_shown_while_downloading_and_unpacking(serve: Serve) -> None:
     serve("food101")
     shown: list[tuple[str, int, int]] = []
     fetch(["food101"], lambda _: None, lambda *words: shown.append(words))
@@ -118,7 +118,7 @@ def test_bytes_are_shown_while_they_come_and_while_they_are_unpacked(serve: Serv
     ]  # fmt: skip
 
 
-def test_a_break_loses_only_the_file_it_was_at(serve: Serve, server: Server, root: Path) -> None:
+def test_an_interruption_loses_only_the_file_being_fetched(serve: Serve, server: Server, root: Path) -> None:
     serve("mnist")
     kept = root / "MNIST/raw" / IDX_FILES[0]
     kept.parent.mkdir(parents=True)
@@ -151,7 +151,9 @@ def test_a_file_with_another_checksum_is_refused(serve: Serve, server: Server) -
         fetch(["cifar10"], lambda _: None)
 
 
-def test_what_cannot_be_fetched_is_said_before_anything_is_fetched(serve: Serve, server: Server, root: Path) -> None:
+def test_a_dataset_that_cannot_be_fetched_is_refused_before_any_download(
+    serve: Serve, server: Server, root: Path
+) -> None:
     serve("mnist")
     with pytest.raises(RequestError, match=r"imagenet: It cannot be fetched: put .* into .*imagenet as train/<wnid>/"):
         fetch(["mnist", "imagenet"], lambda _: None)
@@ -183,7 +185,7 @@ def mixbench(*words: str, root: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_data_list_says_what_is_here_and_how_to_get_the_rest(root: Path) -> None:
+def test_data_list_shows_which_datasets_are_present_and_how_to_get_the_others(root: Path) -> None:
     code, out, _ = mixbench("data", "list", "--json", root=root)
     rows = {row["name"]: row for row in json.loads(out)}
     assert code == 0 and rows["digits"]["status"] == "built in" and rows["cifar10"]["status"] == "missing"

@@ -1,4 +1,4 @@
-"""Streamed images that were decoded once: the same batches, from a cache that is whole or is not used."""
+"""The cache of streamed images, decoded once: gives the same batches, and is used only if intact."""
 
 import json
 import os
@@ -33,7 +33,7 @@ from tests.trials import plan_trials, write_suite
 
 CPU = torch.device("cpu")
 CHUNKS = 3
-"""Of 64 images or less: those of the tree's 150 for training."""
+"""Chunks of up to 64 images, of the tree's 150 training images."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def pets(tree: Path, decoded: bool = True) -> Dataset:
 
 
 def decode(tree: Path) -> tuple[Pixels, list[tuple[str, int, int]]]:
-    """The training images, and what was said meanwhile."""
+    """Decode the training images; return them and the progress reported."""
     said: list[tuple[str, int, int]] = []
     train, _ = read(pets(tree))
     return decoded_pixels(pets(tree), "train", train.images, lambda *words: said.append(words)), said  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def train_cache(tree: Path) -> DecodedCache:
 
 
 def holds(pixels: Pixels, tree: Path) -> bool:
-    """Whether all of the images are in the cache, as they are when they are decoded now."""
+    """Return True if the cache holds all images as they are when decoded now."""
     paths = sorted(tree.glob("train/*/*"), key=lambda path: (path.parent.name, path.name))
     found = [pixels.image(sample) for sample in range(len(paths))]
     wanted = [np.asarray(open_rgb(path)) for path in paths]
@@ -92,7 +92,7 @@ def test_batches_are_those_of_streamed_images_to_the_bit(tree: Path) -> None:
         assert torch.equal(images, others) and torch.equal(labels, other_labels)
 
 
-def test_images_are_decoded_once_and_progress_is_said(tree: Path, cache: Path) -> None:
+def test_images_are_decoded_once_and_progress_is_reported(tree: Path, cache: Path) -> None:
     pixels, said = decode(tree)
     assert len(said) == CHUNKS and said[-1] == ("decoding pets-train", 150, 150) and holds(pixels, tree)
     assert said == sorted(said)
@@ -153,7 +153,7 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_anew(damage: Callable[[DecodedCache], None], tree: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(damage: Callable[[DecodedCache], None], tree: Path) -> None:
     decode(tree)
     damage(train_cache(tree))
     pixels, said = decode(tree)
@@ -178,7 +178,7 @@ def test_an_image_with_a_wrong_byte_is_decoded_from_its_file_instead(tree: Path)
 
 
 @pytest.mark.parametrize("change", ["its contents", "its time"])
-def test_a_cache_of_files_that_have_changed_is_made_anew(change: str, tree: Path) -> None:
+def test_a_cache_of_files_that_have_changed_is_rebuilt(change: str, tree: Path) -> None:
     decode(tree)
     file = tree / "train/dog/dog_7.JPEG"
     if change == "its time":
@@ -191,7 +191,7 @@ def test_a_cache_of_files_that_have_changed_is_made_anew(change: str, tree: Path
     assert len(said) == CHUNKS and holds(pixels, tree)
 
 
-def test_a_file_that_is_no_image_is_named_and_what_was_decoded_is_kept(tree: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_named_and_images_decoded_before_are_kept(tree: Path) -> None:
     broken = tree / "train/dog/dog_69.JPEG"  # of the last chunk
     whole = broken.read_bytes()
     broken.write_bytes(whole[:200])
@@ -232,7 +232,7 @@ def start_decoding(tree: Path, killed_after: int, log: Path) -> subprocess.Popen
         return subprocess.Popen([sys.executable, script, tree, str(killed_after)], env=environment, stdout=out)
 
 
-def test_decoding_goes_on_where_it_was_killed(tree: Path, tmp_path: Path) -> None:
+def test_decoding_resumes_after_a_kill(tree: Path, tmp_path: Path) -> None:
     assert start_decoding(tree, 2, tmp_path / "log").wait(60) == -9
     cache = train_cache(tree)
     assert cache.good() is None and cache.part.path.exists(), "half-written, and not used"
@@ -241,7 +241,7 @@ def test_decoding_goes_on_where_it_was_killed(tree: Path, tmp_path: Path) -> Non
     assert cache.good(whole=True) and not cache.part.path.exists() and not cache.part.index_file.exists()
 
 
-def test_what_was_decoded_of_files_that_have_changed_since_is_decoded_again(tree: Path, tmp_path: Path) -> None:
+def test_when_decoding_resumes_files_that_have_changed_are_decoded_again(tree: Path, tmp_path: Path) -> None:
     assert start_decoding(tree, 2, tmp_path / "log").wait(60) == -9
     [begun] = train_cache(tree).left_to_decode()[1]  # chunks are done in any order
     changed = next(index for index in range(len(train_cache(tree).files)) if not begun <= index < begun + FILES_A_TASK)
@@ -251,7 +251,7 @@ def test_what_was_decoded_of_files_that_have_changed_since_is_decoded_again(tree
 
 
 @pytest.mark.parametrize("loss", ["pixels", "index"])
-def test_a_half_written_cache_without_its_other_half_is_begun_anew(loss: str, tree: Path, tmp_path: Path) -> None:
+def test_a_partial_cache_with_a_missing_file_is_started_over(loss: str, tree: Path, tmp_path: Path) -> None:
     assert start_decoding(tree, 2, tmp_path / "log").wait(60) == -9
     part = train_cache(tree).part
     (part.path if loss == "pixels" else part.index_file).unlink()
@@ -287,18 +287,18 @@ def test_a_trials_id_is_the_same_decoded_or_not(tree: Path, tmp_path: Path) -> N
     assert type(decoded).model_validate_json(decoded.model_dump_json()).data.decoded
 
 
-def test_an_images_set_twice_decoded_and_streamed_is_refused(tree: Path, tmp_path: Path) -> None:
+def test_a_dataset_both_decoded_and_streamed_is_refused_as_a_duplicate(tree: Path, tmp_path: Path) -> None:
     both = [suite_of(tree, decoded=each)["datasets"][0] for each in (False, True)]
     with pytest.raises(RequestError, match=r"datasets\.1 gives the same trials as datasets\.0"):
         plan_trials(tmp_path, **suite_of(tree) | {"datasets": both})
 
 
-def test_decoded_is_refused_for_what_is_not_streamed(tmp_path: Path) -> None:
+def test_decoded_is_refused_for_datasets_that_are_not_streamed(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="decoded: cifar10 is kept decoded in any case; it is for imagenet or an"):
         plan_trials(tmp_path, datasets=[{"name": "cifar10", "decoded": True}])
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_started(
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_started(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = str(write_suite(tmp_path, **suite_of(tree, decoded=True), measure=["accuracy"]))
@@ -322,7 +322,7 @@ def test_a_dry_run_says_what_will_be_decoded(
         assert (line in capsys.readouterr().out) == here and not cache.exists()
 
 
-def test_a_disk_that_fills_while_it_is_decoded_is_said_and_what_is_there_is_kept(
+def test_a_disk_that_fills_up_while_decoding_is_reported_and_decoded_images_are_kept(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with disks.small(tmp_path / "disk", 1_200_000) as disk:
@@ -376,7 +376,7 @@ def test_check_shows_caches_that_are_half_built_or_of_other_images(
     code, status, bytes_, caches, why = check(monkeypatch, capsys, "pets")
     assert (code, status, caches) == (1, "damaged", "1 of other images, 1 half built")
     assert bytes_ == old.path.stat().st_size + part.bytes and size > 0
-    assert why == f"{old.path} is of other images than are there now: delete it"
+    assert why == f"{old.path} holds other images than the dataset has now: delete it"
     shutil.rmtree(tree)
     assert call(monkeypatch, "data", "check", "pets", "--json") == 1
     [row] = json.loads(capsys.readouterr().out)

@@ -1,6 +1,6 @@
-"""timm's published weights: found in Hugging Face's cache, read under timm's names, shown images as timm makes them.
+"""timm's published weights: found in Hugging Face's cache, loaded by timm's names, with timm's preprocessing.
 
-What is published cannot be had here: timm's own models with random weights stand in the cache in its place.
+The tests download nothing: timm's models with random weights stand in for the published ones in the cache.
 """
 
 import json
@@ -51,7 +51,7 @@ def test_a_file_with_timms_names_gives_timms_outputs(tmp_path: Path) -> None:
 
 
 def put_into_cache(cache: Path, name: str) -> None:
-    """timm's model with random weights, laid out as Hugging Face's cache has what was downloaded."""
+    """Save timm's model with random weights in the layout of Hugging Face's cache."""
     folder = cache / f"models--timm--{TIMM[name]}"
     (folder / "snapshots/abc").mkdir(parents=True)
     (folder / "refs").mkdir()

@@ -1,4 +1,4 @@
-"""Names, overrides and their types, plugins; what a person is told who gets one wrong."""
+"""Model names, overrides and their types, plugins, and the messages for wrong ones."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -168,7 +168,7 @@ def test_a_plugin_that_raises_leaves_nothing_behind(tmp_path: Path, code: str, c
         assert not registry.is_model("plugged_in")
 
 
-def test_a_plugin_that_is_missing_or_no_python_file_is_refused(tmp_path: Path) -> None:
+def test_a_plugin_that_is_missing_or_not_a_python_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no plugin file at"):
         registry.load_plugin(tmp_path / "none.py")
     (tmp_path / "plugin.txt").write_text("")

@@ -37,13 +37,13 @@ def test_a_tenth_of_each_class_is_held_out_and_not_trained_on() -> None:
     assert places(held_out)[:4] != [0, 1, 2, 3], "held out at random, not the first ones"
 
 
-def test_where_no_class_has_ten_images_nothing_can_be_held_out() -> None:
+def test_holding_out_is_refused_if_no_class_has_ten_images() -> None:
     few = Images(IMAGES[:9], torch.tensor([0, 1, 2] * 3))
     with pytest.raises(RequestError, match="no class has ten images"):
         select_splits(Splits(few, few), Recipe(split="val"))
 
 
-def test_records_say_so_and_a_batch_may_not_be_larger_than_what_is_left(tmp_path: Path) -> None:
+def test_records_are_flagged_and_a_batch_larger_than_the_remaining_images_is_refused(tmp_path: Path) -> None:
     recipe = RECIPE | {"split": "val", "global_batch_size": 1294}
     [trial] = plan_trials(tmp_path, recipe=recipe)
     assert Record.pending(trial).flags == [Flag(Kind.VALIDATION_SPLIT)]

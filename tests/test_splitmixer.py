@@ -148,7 +148,7 @@ def literal_splitmixer(
 
 
 def shifted(x: Tensor, down: int, right: int) -> Tensor:
-    """What stands `down` and `right` of each position, zero outside the grid."""
+    """The value at `down` rows below and `right` columns right of each position; zero outside the grid."""
     high, wide = x.shape[2:]
     result = torch.zeros_like(x)
     for i, j in itertools.product(range(high), range(wide)):
@@ -185,7 +185,7 @@ def test_stridemixer_iii_is_splitmixer_iii_with_its_channels_interleaved(num_seg
 
 
 def carry(name: str, tensor: Tensor, order: Tensor) -> Tensor:
-    """A tensor of SplitMixer-III as StrideMixer-III has it; what comes after the mixer is permuted."""
+    """Convert a tensor of SplitMixer-III to StrideMixer-III; those after the mixer are permuted."""
     if ".channel.2." in name and tensor.ndim:
         return tensor[order]
     return tensor[:, order] if name == "head.2.weight" else tensor
@@ -218,7 +218,7 @@ def test_an_even_kernel_pads_as_torch_says_and_keeps_the_grid() -> None:
 
 
 def randomised(name: str, training: bool, **arguments: Any) -> nn.Module:
-    """A model in float64 none of whose tensors is at a special value."""
+    """A model in float64 with random tensors, as special values (0, 1) could hide a mistake."""
     torch.manual_seed(0)
     model = create_model(name, **arguments).double().train(training)
     with torch.no_grad():

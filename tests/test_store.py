@@ -1,4 +1,4 @@
-"""The cache of decoded images: made once, used only where it is whole; batches from images that stay on the host."""
+"""The cache of decoded images: built once, used only if intact; batches of images that stay on the host."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def train_cache(root: Path) -> Cache:
     return train
 
 
-def test_images_are_decoded_once_and_progress_is_said(food: Small, tmp_path: Path) -> None:
+def test_images_are_decoded_once_and_progress_is_reported(food: Small, tmp_path: Path) -> None:
     first, said = said_while_loading(food)
     assert said == [("decoding food101-train", 6, 6), ("decoding food101-test", 4, 4)]
     second, said_again = said_while_loading(food)
@@ -53,7 +53,7 @@ def test_images_are_decoded_once_and_progress_is_said(food: Small, tmp_path: Pat
     assert not list((tmp_path / "cache").glob(".*")), "nothing is left beside it"
 
 
-def test_what_a_run_writes_into_mapped_images_stays_with_it(food: Small, tmp_path: Path) -> None:
+def test_writing_to_mapped_images_does_not_change_the_cache(food: Small, tmp_path: Path) -> None:
     load(food.dataset).train.images.zero_()
     assert train_cache(tmp_path).is_good()
 
@@ -82,7 +82,7 @@ def claim_another_shape(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, lose_a_stretch, lose_the_facts, damage_the_facts, claim_another_shape])
-def test_a_damaged_cache_is_made_anew(damage: Callable[[Cache], None], food: Small, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(damage: Callable[[Cache], None], food: Small, tmp_path: Path) -> None:
     right = load(food.dataset).train.images.clone()
     damage(train_cache(tmp_path))
     cache = train_cache(tmp_path)
@@ -100,7 +100,7 @@ def anew(cache: Cache, number: int) -> str:
     return f"decoding food101-train anew: {cache.path} was damaged, and is set aside as {name}"
 
 
-def test_one_wrong_byte_anywhere_in_a_cache_is_found_named_and_set_aside(food: Small, tmp_path: Path) -> None:
+def test_a_cache_with_one_wrong_byte_is_reported_and_set_aside(food: Small, tmp_path: Path) -> None:
     right = load(food.dataset).train.images.clone()
     cache, random = train_cache(tmp_path), Random(0)
     places = [0, cache.bytes - 1, *random.sample(range(cache.bytes), 18)]
@@ -116,7 +116,7 @@ def test_one_wrong_byte_anywhere_in_a_cache_is_found_named_and_set_aside(food: S
     assert len(asides) == len(places) and all(sum(map(ne, aside, whole)) == 1 for aside in asides)
 
 
-def test_processes_that_find_a_damaged_cache_at_once_set_it_aside_and_make_it_once(tmp_path: Path) -> None:
+def test_of_processes_that_find_a_damaged_cache_one_sets_it_aside_and_rebuilds_it(tmp_path: Path) -> None:
     (tmp_path / "c.images").write_bytes(bytes(5000))
     (tmp_path / "go on").touch()
     waits = [f"waits {number}" for number in range(4)]
@@ -128,7 +128,7 @@ def test_processes_that_find_a_damaged_cache_at_once_set_it_aside_and_make_it_on
     assert [path.name for path in tmp_path.glob("*.damaged-*")] == ["c.images.damaged-1"]
 
 
-def test_a_cache_of_before_there_was_a_crc_is_used_where_it_is_whole(food: Small, tmp_path: Path) -> None:
+def test_an_intact_cache_from_before_crc32_is_used(food: Small, tmp_path: Path) -> None:
     load(food.dataset)
     cache = train_cache(tmp_path)
     cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": array_cache.whole_sha256(cache.path)}))
@@ -137,7 +137,7 @@ def test_a_cache_of_before_there_was_a_crc_is_used_where_it_is_whole(food: Small
     assert not cache.is_good()
 
 
-def test_a_damaged_cache_on_a_read_only_share_is_named_and_another_made(
+def test_a_damaged_cache_on_a_read_only_share_is_reported_and_another_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     food = small_sets.write("food101", tmp_path / "share", monkeypatch)
@@ -162,14 +162,14 @@ def test_a_cache_that_was_being_written_when_its_process_died_is_not_used(food: 
     assert not half.exists()
 
 
-def test_an_error_while_decoding_leaves_nothing(food: Small, tmp_path: Path) -> None:
+def test_an_error_while_decoding_leaves_no_files(food: Small, tmp_path: Path) -> None:
     food.train[5].write_bytes(b"no image")
     with pytest.raises(RequestError, match="cannot be decoded as an image"):
         load(food.dataset)
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-def test_a_full_disk_is_said_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0 MB: make room, or .*_CACHE"):
@@ -232,7 +232,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_the_processes_that_decode_end_with_the_one_that_started_them(food: Small, tmp_path: Path) -> None:
+def test_decoding_processes_end_with_their_parent(food: Small, tmp_path: Path) -> None:
     script, pids = tmp_path / "decode.py", tmp_path / "pids"
     script.write_text(DECODE)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -243,7 +243,9 @@ def test_the_processes_that_decode_end_with_the_one_that_started_them(food: Smal
     wait_for(lambda: not any(map(lives, children)))
 
 
-def test_a_folder_that_cannot_be_written_is_said(food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_is_not_writable_is_reported(
+    food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MIXBENCH_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(RequestError, match=r"the decoded images cannot be kept in .*cache: .*; name a folder"):
@@ -251,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_said(food: Small, tmp_path: Path, mo
 
 
 def give_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This user's own cache folder."""
+    """Set $XDG_CACHE_HOME; return this user's own cache folder in it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/.cache"))
     return tmp_path / "home/.cache/mixbench"
 
@@ -268,7 +270,7 @@ def test_caches_of_data_on_a_read_only_share_go_to_the_users_own_folder(
         assert said_while_loading(food)[1] == [], "they are found there again"
 
 
-def test_caches_that_stand_on_a_read_only_share_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_caches_on_a_read_only_share_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     food = small_sets.write("food101", tmp_path / "share", monkeypatch)
     own = give_home(tmp_path, monkeypatch)
     load(food.dataset)
@@ -276,7 +278,7 @@ def test_caches_that_stand_on_a_read_only_share_are_used(tmp_path: Path, monkeyp
         assert said_while_loading(food)[1] == [] and not own.exists()
 
 
-def test_a_cache_folder_that_is_named_is_the_only_one(
+def test_a_cache_folder_named_in_the_environment_is_the_only_one(
     food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(food.dataset)
@@ -296,7 +298,7 @@ def test_a_data_root_that_cannot_be_made_leaves_caches_to_the_users_own_folder(
 
 
 @pytest.mark.parametrize(("free", "fits"), [(2_000, True), (1_919, False)])
-def test_images_go_to_a_gpu_where_they_leave_half_of_its_memory_free(
+def test_images_go_to_a_gpu_if_they_fit_in_half_of_its_free_memory(
     free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[torch.device, bool]] = []
@@ -313,7 +315,7 @@ def test_images_go_to_a_gpu_where_they_leave_half_of_its_memory_free(
     assert asked == [(gpu, fits)] * 2
 
 
-def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
+def test_of_two_processes_one_builds_the_cache(tmp_path: Path) -> None:
     first = start_building(tmp_path)
     wait_for((tmp_path / "begun").exists)
     second = start_building(tmp_path)
@@ -325,7 +327,7 @@ def test_two_processes_make_a_cache_once(tmp_path: Path) -> None:
     assert Cache(tmp_path / "c.images", (5000,)).is_good()
 
 
-def test_a_process_that_is_killed_holds_its_lock_no_longer(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     first = start_building(tmp_path)
     wait_for((tmp_path / "begun").exists)
     assert is_locked(tmp_path / "c.lock")
@@ -361,7 +363,7 @@ def test_arrays_at_another_size_are_resized_once_into_the_cache(
     assert len(array_cache.caches_of("cifar10")) == 4
 
 
-def test_the_cache_of_other_images_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_images_have_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIXBENCH_DATA", str(tmp_path))
     images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8).numpy()
     paths = {
@@ -376,7 +378,7 @@ def test_batches_of_images_on_the_device_are_those_of_the_indices() -> None:
     assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[3, 1], [9]]
 
 
-def test_batches_of_images_on_another_device_are_brought_to_this_one() -> None:
+def test_batches_of_images_on_another_device_are_copied_to_this_one() -> None:
     data = Images(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10))
     [batch] = data.batches([torch.tensor([3, 1])], torch.device("meta"))
     assert batch.device.type == "meta" and batch.shape == (2, 1, 2, 2)
@@ -391,7 +393,7 @@ def test_images_on_the_host_are_gathered_ahead_in_their_order(count: int) -> Non
     assert all(torch.equal(batch, images[index]) for batch, index in zip(batches, indices, strict=True))
 
 
-def test_who_stops_early_leaves_no_thread_and_gathers_a_few_batches_at_most() -> None:
+def test_stopping_early_ends_the_thread_which_gathered_only_a_few_batches() -> None:
     import threading
 
     images, taken = torch.zeros(100, 1, 2, 2, dtype=torch.uint8), []

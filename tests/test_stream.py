@@ -1,4 +1,4 @@
-"""Images that are streamed: torchvision's crops, the samples that were asked for, errors that name the file."""
+"""Streamed images: the requested samples with torchvision's crops, and errors that name the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def images_of(tree: Path) -> list[Image.Image]:
 
 
 def box(sample: int, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """The first image whole, the second at its centre, of all others a part that depends on the sample."""
+    """Sample 0: the whole image; sample 1: the central crop; others: a box that depends on the sample."""
     return [(0, 0, height, width), None][sample] if sample < 2 else (sample, 2 * sample, height // 2, width // 3)
 
 
@@ -87,7 +87,7 @@ def test_test_images_are_torchvisions_resize_and_centre_crop(
         assert torch.equal(torch.from_numpy(ours.copy()), pil_to_tensor(usual(image)))
 
 
-def test_an_epoch_that_was_left_early_does_not_show_in_the_next(tree: Path, stream: StreamedImages) -> None:
+def test_an_epoch_that_was_left_early_does_not_change_the_next(tree: Path, stream: StreamedImages) -> None:
     everything = [torch.arange(9)[n : n + 1] for n in range(9)]
     early = stream.batches(everything, CPU, box)
     next(early)
@@ -113,7 +113,7 @@ def test_an_image_folder_is_streamed_with_the_crop_that_the_recipe_names(tree: P
     assert torch.equal(batch, torch.stack(expected))
 
 
-def test_sixteen_bits_keep_their_upper_eight_and_numbers_without_a_range_are_refused(tmp_path: Path) -> None:
+def test_of_16_bit_images_the_upper_8_bits_are_kept_and_32_bit_images_are_refused(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(2**16, size=(8, 8), dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     assert np.array_equal(np.asarray(open_rgb(tmp_path / "deep.png"))[..., 0], values >> 8)
@@ -129,7 +129,7 @@ def test_a_file_that_claims_to_be_huge_is_named(tmp_path: Path, monkeypatch: pyt
         open_rgb(tmp_path / "huge.png")
 
 
-def test_more_ranks_than_test_images_evaluate_what_there_is(tree: Path) -> None:
+def test_evaluation_works_with_more_ranks_than_test_images(tree: Path) -> None:
     dataset = find_dataset("pets", 16, str(tree))
     data = load(dataset).on(CPU)
     shares = [list(evaluation_batches(data.test, dataset, 4, rank, 7)) for rank in range(7)]
@@ -154,7 +154,7 @@ def test_a_folders_contents_are_part_of_a_trials_id(tmp_path: Path) -> None:
     assert trial_id() != before, "the same numbers of classes and images, but others"
 
 
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     folder = write_tree(tmp_path, {"cat": (2, 1)})
     broken = folder / "train/cat/cat_1.JPEG"
     broken.write_bytes(broken.read_bytes()[:200])

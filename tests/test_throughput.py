@@ -1,4 +1,4 @@
-"""Throughput: rounds of one step of every trial, each trial's own samples, one bad trial harms no other."""
+"""Throughput: interleaved rounds, each trial's own samples, and failures that leave the other trials unharmed."""
 
 import random
 from collections.abc import Callable
@@ -33,7 +33,9 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
     outcomes = list(measure(trials, world, lambda trial, done, total: touched.append(trial.id), never))
     ids = [trial.id for trial in trials]
     rounds = [touched[at : at + 2] for at in range(0, len(touched), 2)]
-    assert rounds[0] == rounds[-1] == ids, "building each in the beginning, what is measured beside in the end"
+    assert rounds[0] == rounds[-1] == ids, (
+        "models are built at the start, energy and communication are measured at the end"
+    )
     assert len(rounds) == 1 + 2 + 3 + 2 and all(sorted(each) == sorted(ids) for each in rounds), "warm-up, three rounds"
     for (trial, samples), planned in zip(outcomes, trials, strict=True):
         assert trial.id == planned.id and samples.peak_memory_bytes is None, (
@@ -44,7 +46,7 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
         assert min(samples.infer_step_ms + samples.train_step_ms) > 0
 
 
-def test_none_always_comes_after_the_same_other_and_all_ranks_keep_the_same_order(tmp_path: Path, world: World) -> None:
+def test_no_trial_always_follows_the_same_other_and_all_ranks_have_the_same_order(tmp_path: Path, world: World) -> None:
     trials = plan_trials(tmp_path, seeds=[0, 1, 2], throughput={"batch_sizes": [8], "warmup": 0, "repeats": 12})
 
     def order(drawn: int) -> list[int]:
@@ -146,7 +148,7 @@ Clock = Callable[[Trial, str, int], float]
 
 @pytest.fixture
 def under_a_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
-    """A clock that moves in a trial's steps only: by what a function of trial, kind and the step's number says."""
+    """Fake the clock: it advances in a trial's steps only, by a function of (trial, kind, number of the step)."""
 
     def use(milliseconds: Clock) -> None:
         seconds = 1000.0
@@ -175,12 +177,12 @@ def test_a_sample_is_the_milliseconds_of_its_own_action_alone(
     trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]], throughput=protocol)
     under_a_clock(lambda trial, kind, call: call * (1 + trials.index(trial)) * (10 if kind == "training" else 1))
     (_, one), (_, other) = measure(trials, world, lambda *_: None, never)
-    # the first call of each is the building's
+    # the first call of each is the constructor's
     assert one.infer_step_ms == pytest.approx([2, 3, 4]) and one.train_step_ms == pytest.approx([20, 30, 40])
     assert other.infer_step_ms == pytest.approx([4, 6, 8]) and other.train_step_ms == pytest.approx([40, 60, 80])
 
 
-def test_it_is_warm_when_the_medians_of_every_trial_have_agreed(
+def test_warm_up_ends_when_each_trials_medians_have_agreed_once(
     tmp_path: Path, world: World, under_a_clock: Callable[[Clock], None]
 ) -> None:
     protocol = {"batch_sizes": [8], "warmup": 3, "warmup_cap": 40, "repeats": 2}
@@ -188,18 +190,18 @@ def test_it_is_warm_when_the_medians_of_every_trial_have_agreed(
     slow = trials[1].id
 
     def falling(trial: Trial, kind: str, call: int) -> float:
-        """10 ms once it is warm: one from the start, the other after 8 steps of training."""
+        """10 ms when warm: one trial from the start, the other after 8 training steps."""
         return 10 + (max(0, 9 - call) if trial.id == slow and kind == "training" else 0)
 
     under_a_clock(falling)
     for _, samples in measure(trials, world, lambda *_: None, never):
         assert samples.train_step_ms == pytest.approx([10, 10])
         assert samples.settled and samples.flags == flags_of(samples.conditions)
-        # of the calls 2, 3 … are the rounds': the medians of six of them are the same from 8 + 1 + 4 on
+        # calls 2, 3, … are those of the rounds: the medians of the last six agree from call 8 + 1 + 4 on
         assert samples.warmup == 12
 
 
-def test_a_warm_up_that_finds_no_rest_ends_at_its_cap_and_is_flagged(
+def test_a_warm_up_that_never_becomes_stable_ends_at_its_cap_and_is_flagged(
     tmp_path: Path, world: World, under_a_clock: Callable[[Clock], None]
 ) -> None:
     protocol = {"batch_sizes": [8], "warmup": 3, "warmup_cap": 11, "repeats": 2}
@@ -218,7 +220,7 @@ def flags_of(conditions: Conditions | None) -> list[Flag]:
 
 
 def test_a_visit_of_many_steps_counts_as_one(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps within a visit are alike whatever the machine does between two: they say nothing of its rest."""
+    """Steps within a visit resemble each other even if the machine drifts: they do not prove a stable speed."""
     protocol = {"batch_sizes": [8], "warmup": 2, "warmup_cap": 9, "repeats": 1}
     [trial] = plan_trials(tmp_path, throughput=protocol)
     visits = iter(range(1000))
@@ -249,7 +251,7 @@ def test_medians_agree_within_two_percent(times: list[float], window: int, agree
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
+def test_each_step_gets_other_images_until_more_than_the_cache_was_used(
     memory_format: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timed_model, "cache_bytes", lambda device: 3 * 32 * 32 * 4 * 50)
@@ -275,7 +277,9 @@ def test_each_step_gets_other_images_until_more_than_the_cache_went_by(
     assert len(pools.images(small, 130)) == 130
 
 
-def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world: World) -> None:
+def test_a_training_batch_that_does_not_fit_in_memory_is_flagged_and_inference_still_measured(
+    tmp_path: Path, world: World
+) -> None:
     plugin = Path(__file__).with_name("faulty.py")
     load_plugin(plugin)
     trials = plan_trials(tmp_path, models=["hoards", SMALL["mixer"]], plugins=[str(plugin)])
@@ -289,7 +293,7 @@ def test_a_batch_larger_than_memory_is_a_figure_of_its_own(tmp_path: Path, world
     assert "throughput" not in record.missing(trials[0].measure), "it is known, and not tried again"
 
 
-def test_images_that_find_no_room_are_a_figure_too(tmp_path: Path, world: World) -> None:
+def test_images_that_do_not_fit_in_memory_are_noted_too(tmp_path: Path, world: World) -> None:
     [trial] = plan_trials(tmp_path)
     more_than_any_address = 2**40  # 2^48 bytes
     timed = TimedModel(trial, world, ImagePools(world), more_than_any_address)
@@ -305,7 +309,7 @@ def test_images_that_find_no_room_are_a_figure_too(tmp_path: Path, world: World)
 
 
 @pytest.mark.parametrize("what", ["_joules_per_image", "_communication"])
-def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing(
+def test_a_failure_to_measure_energy_or_communication_is_flagged_and_keeps_the_timings(
     what: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
@@ -320,7 +324,7 @@ def test_what_cannot_be_measured_beside_the_speed_is_told_of_and_costs_no_timing
 
     monkeypatch.setattr(throughput, what, fails)
     (_, fine), (_, other) = measure(trials, world, lambda trial, *_: touched.append(trial.id), never)
-    assert blamed == [trials[1].id], "it is at hand, should the process die of it"
+    assert blamed == [trials[1].id], "progress names the trial, in case the process dies"
     assert len(other.infer_step_ms) == len(other.train_step_ms) == 3
     thing = {"_joules_per_image": "energy", "_communication": "communication"}[what]
     assert Flag(Kind.NOT_MEASURED, f"{thing}: RuntimeError: the meter, is out") in other.flags
@@ -341,11 +345,13 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
     assert len(tried) <= 26
 
 
-def test_max_is_what_fits_in_memory(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_size_max_is_the_largest_that_fits_in_memory(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(largest_batch, "CPU_BYTES", 128 << 20)
     [trial, one] = plan_trials(tmp_path, throughput={"batch_sizes": ["max", 8], "warmup": 0, "repeats": 1})
     assert trial.infer_batch_size == "max" and Record.pending(trial).infer_batch_size is None
-    assert [len(lot) for lot in groups([one, trial, one], {trial.id: 1, one.id: 1})] == [1, 1, 1]
+    assert [len(group) for group in groups([one, trial, one], {trial.id: 1, one.id: 1})] == [1, 1, 1]
     [(_, samples)] = measure([trial], world, lambda *_: None, never)
     # an image and its patches: 16 patches of 16 channels, of 4 bytes, several of them at once
     assert samples.infer_batch_size and 1_000 < samples.infer_batch_size < (128 << 20) / (64 * 4 + 16 * 16 * 4)
@@ -366,16 +372,16 @@ def test_the_peak_of_an_action_is_what_its_tensors_held_at_once() -> None:
     assert largest_batch._peak_bytes(action) == 24 << 20
 
 
-def test_lots_hold_what_fits_on_the_device_and_every_trial_once(tmp_path: Path) -> None:
+def test_groups_fit_on_the_device_and_hold_every_trial_once(tmp_path: Path) -> None:
     trials = plan_trials(tmp_path, seeds=list(range(5)))
     third = INTERLEAVED_BYTES // 16 // 3
     sizes = [third, third, third, 10 * third, 1]
-    lots = list(groups(trials, {trial.id: size for trial, size in zip(trials, sizes, strict=True)}))
-    assert [[trial.seed for trial in lot] for lot in lots] == [[0, 1, 2], [3], [4]]
+    found = list(groups(trials, {trial.id: size for trial, size in zip(trials, sizes, strict=True)}))
+    assert [[trial.seed for trial in group] for group in found] == [[0, 1, 2], [3], [4]]
     assert list(groups([], {})) == []
 
 
-def test_a_lot_is_no_larger_than_what_a_machine_that_dies_may_take_along(tmp_path: Path) -> None:
+def test_a_group_has_at_most_24_trials_so_that_a_crash_loses_no_more(tmp_path: Path) -> None:
     trials = plan_trials(tmp_path, seeds=list(range(50)))
-    lots = list(groups(trials, dict.fromkeys((trial.id for trial in trials), 1000)))
-    assert [len(lot) for lot in lots] == [24, 24, 2] and [trial for lot in lots for trial in lot] == trials
+    found = list(groups(trials, dict.fromkeys((trial.id for trial in trials), 1000)))
+    assert [len(group) for group in found] == [24, 24, 2] and [trial for group in found for trial in group] == trials

@@ -1,4 +1,4 @@
-"""Weights as files: what is saved is what is loaded, and what does not fit is named."""
+"""Weights files: saved and loaded to the bit; a file that does not fit is refused by name."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def model(seed: int, **arguments: int) -> torch.nn.Module:
     return create_model("convmixer_256_8", **(SIZE | arguments))
 
 
-def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:
+def test_saved_weights_are_loaded_to_the_bit(tmp_path: Path) -> None:
     saved, other = model(0), model(1)
     saved.train()(torch.randn(4, 1, 8, 8))  # running statistics are saved too
     weights.save(saved, tmp_path / "a.safetensors")
@@ -38,7 +38,7 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
 
-def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     state = model(0).state_dict()
     name = next(name for name in state if name.endswith("head.weight") or name.endswith("weight"))

@@ -1,4 +1,4 @@
-"""The zoo against timm's implementations, with weights carried over; what every model can do."""
+"""The zoo equals timm's implementations with the same weights; every model builds, runs and trains."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def timms(source: Any, image_size: int) -> nn.Module:
 
 
 def carry_over(ours: nn.Module, theirs: nn.Module) -> None:
-    """Ours has the values, theirs the shapes; parameters share their memory."""
+    """Copy our values into timm's shapes; the two models then share the memory of their parameters."""
     goal = theirs.state_dict()
     values = {timms_name(key): value for key, value in ours.state_dict().items()}
     assert values.keys() == goal.keys()
@@ -99,7 +99,7 @@ def carry_over(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def randomised(model: nn.Module) -> nn.Module:
-    """No tensor keeps a value under which a mistake would not show: a zero head, a tiny layer scale."""
+    """Randomise all tensors, as a zero head or a tiny layer scale would hide a mistake."""
     torch.manual_seed(0)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
@@ -159,7 +159,7 @@ def test_a_small_grey_model_trains(name: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_mlp_mixer_begins_as_its_authors_do() -> None:
+def test_mlp_mixer_is_initialised_as_its_authors_do() -> None:
     torch.manual_seed(0)
     model = create_model("mixer_s4", depth=1)
     state = model.state_dict()
@@ -171,7 +171,7 @@ def test_mlp_mixer_begins_as_its_authors_do() -> None:
         assert weight.abs().max() <= 2.2738 * inputs**-0.5  # cut at two standard deviations of the uncut normal
 
 
-def test_resmlp_begins_as_its_authors_do() -> None:
+def test_resmlp_is_initialised_as_its_authors_do() -> None:
     torch.manual_seed(0)
     state = create_model("resmlp_s12", depth=1).state_dict()
     for key in ("blocks.0.token_map", "blocks.0.channel_mlp.expand", "head"):

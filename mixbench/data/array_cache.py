@@ -100,18 +100,18 @@ class Cache:
         for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             leftover.unlink()  # left by a process that died: we hold the lock
         require_room(self.path.parent, self.bytes)
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            with open(beside, "wb") as file:
+            with open(temporary, "wb") as file:
                 file.truncate(self.bytes)
-            write(beside)
-            with open(beside, "rb") as file:
+            write(temporary)
+            with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            facts = dict(shape=self.shape, crc32=whole_crc32(beside))
-            os.replace(beside, self.path)
+            facts = dict(shape=self.shape, crc32=whole_crc32(temporary))
+            os.replace(temporary, self.path)
             write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_keep(folder: Path, error: OSError) -> RequestError:

@@ -116,7 +116,11 @@ def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
     for path in (path for folder in cache_folders() for path in sorted(folder.glob(pattern))):
         cache = known.get(path)
         if cache is None:
-            yield path.stat().st_size, "of other images", f"{path} is of other images than are there now: delete it"
+            yield (
+                path.stat().st_size,
+                "of other images",
+                f"{path} holds other images than the dataset has now: delete it",
+            )
         elif cache.good(whole=True):
             yield cache.bytes, "whole", ""
         else:

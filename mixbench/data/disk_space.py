@@ -12,7 +12,7 @@ from mixbench.system.files import nearest_existing
 from mixbench.system.words import decimal_size
 
 SAMPLED_FILES = 2000
-"""How many files' headers are read to estimate the size of all."""
+"""Files whose headers are read to estimate the size of all."""
 
 
 def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "") -> None:

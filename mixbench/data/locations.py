@@ -114,4 +114,6 @@ def remedy(dataset: Dataset) -> str:
             "val/<wnid>/*.JPEG (a link to it will do), or name its parent folder in $MIXBENCH_DATA"
         )
     other = ", or apt-get install dataset-fashion-mnist on Debian" if dataset.name == "fashion_mnist" else ""
-    return f"Where there is internet: mixbench data fetch {dataset.name}{other}; $MIXBENCH_DATA says where it is kept"
+    return (
+        f"On a machine with internet: mixbench data fetch {dataset.name}{other}; $MIXBENCH_DATA says where it is kept"
+    )

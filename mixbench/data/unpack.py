@@ -12,17 +12,17 @@ def unpack(archive: Path, folder: Path, show: Callable[[int, int], None]) -> Non
 
     `show` gets (bytes of the archive read, its size).  Raises OSError, TarError or EOFError.
     """
-    beside = folder / f".{archive.name}.unpacked"
-    shutil.rmtree(beside, ignore_errors=True)  # left by a process that died
+    temporary = folder / f".{archive.name}.unpacked"
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that died
     size = archive.stat().st_size
     with open(archive, "rb") as packed, tarfile.open(fileobj=packed) as tar:
         if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on: refuses paths outside the folder
             tar.extraction_filter = tarfile.data_filter
         for member in tar:
-            tar.extract(member, beside)
+            tar.extract(member, temporary)
             show(packed.tell(), size)
-    _move(beside, folder)
-    shutil.rmtree(beside)
+    _move(temporary, folder)
+    shutil.rmtree(temporary)
 
 
 def _move(source: Path, destination: Path) -> None:
