@@ -99,7 +99,7 @@ def test_a_killed_holder_is_taken_over_from_at_once_and_named(folder: Path) -> N
     assert holder(folder) is None, "freed at the end"
 
 
-def test_a_holder_that_only_waits_to_be_buried_is_dead(folder: Path) -> None:
+def test_a_holder_that_is_a_zombie_is_dead(folder: Path) -> None:
     with holding(folder) as process:
         process.kill()
         wait_for(lambda: b" Z " in Path(f"/proc/{process.pid}/stat").read_bytes(), "the zombie")
@@ -173,7 +173,7 @@ def test_a_holder_on_another_machine_is_seen_to_live_by_its_heartbeat(folder: Pa
         said: list[str] = []
         with pytest.raises(RequestError, match="on far-away"), claimed(folder, said.append):
             pytest.fail("two have it")
-        assert len(said) == 1 and "whether it still lives will be known in 1 s" in said[0]
+        assert len(said) == 1 and "waiting up to 1 s to see whether it is alive" in said[0]
 
 
 def test_a_silent_holder_on_another_machine_loses_the_run_and_writes_no_more_when_it_comes_back(

@@ -1,6 +1,6 @@
-"""Our figures beside the published ones: counted as the source counts, rounded as it prints, and why where they differ.
+"""Compare our figures with published ones: counted as the source counts, rounded as it prints, and why they differ.
 
-Pure: counts are made from the stored layers, without torch.
+Pure: counts are computed from the stored layers, without torch.
 """
 
 import math
@@ -13,9 +13,9 @@ from mixbench.results.statistics import Interval, supported
 from mixbench.run.parts import Complexity, Layer
 
 TOP1_TOLERANCE = 0.5
-"""Percentage points: two standard errors of 94 % on 10,000 test images are 0.47.  A wider interval of ours counts."""
+"""Percentage points, unless our interval is wider: two standard errors of 94 % on 10,000 test images are 0.47."""
 WITHOUT_CLASSIFIER = "without the classifier"
-"""The note of a source whose parameters are those of what comes before the classifier."""
+"""Note in published.csv: the source's parameter count leaves out the classifier."""
 _UNIT = {"million": 10**6, "giga": 10**9, "percent": 1}
 
 
@@ -23,10 +23,10 @@ _UNIT = {"million": 10**6, "giga": 10**9, "percent": 1}
 class Agreement:
     """One published figure and ours: parameters and MACs as exact counts in the source's convention, top1 in percent.
 
-    `difference` is ours - published.  `agrees`: counts, rounded, are the printed digits; top1 is within `tolerance`.
-    None where there is nothing to compare; `why` says so then, and where known, what makes a figure disagree.
-    `comparable`: it is an exact figure of what we measure too, whether or not ours is there yet.  `half_width`: of the
-    95 % interval of our top1.
+    `difference` is ours - published.  `agrees`: counts, rounded, equal the printed digits; top1 is within `tolerance`.
+    None if there is nothing to compare, and `why` says what is missing; if figures disagree, `why` is the reason, if
+    known.  `comparable`: the source gives an exact figure of something we measure, even if ours is still missing.
+    `half_width`: of the 95 % interval of our top1.
     """
 
     figure: PublishedFigure
@@ -39,7 +39,7 @@ class Agreement:
 
     @property
     def published(self) -> float:
-        """As a count, or in percent."""
+        """The published figure, as a count or in percent."""
         return float(Decimal(self.figure.printed) * _UNIT[self.figure.unit])
 
     @property
@@ -48,7 +48,7 @@ class Agreement:
 
     @property
     def ours_as_printed(self) -> str:
-        """Ours in the source's unit and to its decimals, or fewer where our interval supports no more."""
+        """Our figure in the source's unit and with its number of decimals, or fewer if our interval is too wide."""
         if self.ours is None:
             return ""
         rounded = _rounded(self.ours, self.figure)
@@ -60,7 +60,10 @@ class Agreement:
 def agreement(
     figure: PublishedFigure, counts: Complexity | None, top1: Interval, not_comparable: str = ""
 ) -> Agreement:
-    """`counts` are those of the model the figure is about; `not_comparable` says why its top-1 is another matter."""
+    """Compare a published figure with ours.
+
+    `counts` are those of the figure's model; `not_comparable` says why our top-1 can't be compared, empty if it can.
+    """
     if figure.figure == "top1":
         return _accuracy(figure, top1, not_comparable)
     if counts is None:
@@ -71,11 +74,11 @@ def agreement(
     if figure.qualifier:
         return Agreement(figure, ours, None, _qualified(figure), comparable=False)
     agrees = _rounded(ours, figure) == Decimal(figure.printed)
-    return Agreement(figure, ours, agrees, "" if agrees else figure.note or _slip(ours, figure))
+    return Agreement(figure, ours, agrees, "" if agrees else figure.note or _rounding_error(ours, figure))
 
 
 def params_of(counts: Complexity, figure: PublishedFigure) -> int:
-    """Our parameters as far as the source counts them."""
+    """Our parameter count, without the classifier if the source leaves it out."""
     if figure.note != WITHOUT_CLASSIFIER:
         return counts.params
     classifiers = [layer.params for layer in counts.layers if layer.output_shape == [figure.num_classes]]
@@ -83,36 +86,36 @@ def params_of(counts: Complexity, figure: PublishedFigure) -> int:
 
 
 def in_convention(layers: list[Layer], convention: Convention | str) -> int | None:
-    """What the source would count for these layers; None where we do not know how it counts."""
+    """Operations of these layers by the source's convention; None if we don't know how it counts."""
     if convention not in CONVENTIONS:
         return None
     return sum(CONVENTIONS[convention](layer) for layer in layers)
 
 
 def _splitmixer(layer: Layer) -> int:
-    """The SplitMixer authors' "FLOPS": MACs, biases, activations, BatchNorm, the pool's inputs.
+    """The SplitMixer authors' "FLOPS": MACs, biases, activations, BatchNorm and the inputs of the pool.
 
-    A channel mixer adds 1 for each of all channels, passed or mixed; each convolution and mixer of the family is
-    followed by its activation, of as many elements: these count twice.  (V, whose mixers are two in a row, has no
-    published figure.)
+    They add 1 per output element of every convolution and channel mixer (of all channels, mixed or passed on), and 1
+    per element of the activation after it, which has as many elements: thus 2 per activation element here.
+    (Variant V, which has two mixers in a row, has no published figure.)
     """
     return layer.macs + _elements(layer, activation=2)
 
 
 def _without_depthwise(layer: Layer) -> int:
-    """The ConvMixer authors' GMACs, and ptflops' of its time: no depthwise convolution; biases, ReLU, BatchNorm, pool.
+    """The ConvMixer authors' GMACs, by ptflops of that time: no depthwise convolution; biases, ReLU, BatchNorm, pool.
 
-    GELU counts nothing.
+    GELU is not counted.
     """
     if layer.type.startswith("Conv"):
         outputs = math.prod(layer.output_shape)
-        depthwise = layer.macs < outputs * layer.input_shape[0]  # fewer products an output than there are channels
+        depthwise = layer.macs < outputs * layer.input_shape[0]  # fewer products per output than input channels
         return 0 if depthwise else layer.macs + outputs
     return layer.macs + _elements(layer, activation=int(layer.type == "ReLU"))
 
 
 def _elements(layer: Layer, activation: int) -> int:
-    """What is counted an element outside of convolutions and products."""
+    """Operations counted per element: activations, BatchNorm, pool and the bias of a linear layer."""
     if layer.type in ("GELU", "ReLU"):
         return activation * math.prod(layer.output_shape)
     if layer.type.startswith("BatchNorm"):
@@ -150,8 +153,8 @@ def _rounded(ours: float, figure: PublishedFigure, rounding: str = ROUND_HALF_UP
     return (Decimal(ours) / _UNIT[figure.unit]).quantize(Decimal(figure.printed), rounding)
 
 
-def _slip(ours: float, figure: PublishedFigure) -> str:
-    """What the last digit's rounding in the source explains."""
+def _rounding_error(ours: float, figure: PublishedFigure) -> str:
+    """The difference explained by the source's rounding of the last digit, empty if that does not explain it."""
     printed = Decimal(figure.printed)
     if _rounded(ours, figure, ROUND_DOWN) == printed:
         return "the source cuts digits off where others round"

@@ -1,7 +1,7 @@
-"""What the papers say: models/published.csv, a row per figure.
+"""Published figures: models/published.csv, a row per figure.
 
-Figures are compared only where all agrees: model, overrides, dataset, image size, pretraining, and for MACs the
-convention they were counted in.
+A figure is compared with ours only if all of these are equal: model, overrides, dataset, image size, pretraining, and
+for MACs the convention they were counted in.
 """
 
 import csv
@@ -20,11 +20,11 @@ Pretraining = Literal["none", "in21k", "jft300m", "distilled"]
 Convention = Literal["splitmixer", "macs", "macs_no_depthwise", "macs_no_fft", "unknown"]
 UNITS = {"params": "million", "macs": "giga", "top1": "percent"}
 NOT_OVERRIDES = ("image_size", "in_chans", "num_classes")
-"""Arguments that the dataset gives: they have columns of their own."""
+"""Arguments set by the dataset, with columns of their own."""
 
 
 def _parse_overrides(cell: Any) -> Any:
-    """ "kernel_size=7,patch_size=7" as a dictionary of texts."""
+    """Parse "kernel_size=7,patch_size=7" into a dictionary of strings.  Raises ValueError."""
     if not isinstance(cell, str):
         return cell
     pairs = [pair.partition("=") for pair in cell.split(",") if pair]
@@ -36,9 +36,9 @@ def _parse_overrides(cell: Any) -> Any:
 class PublishedFigure(BaseModel):
     """One figure as its source prints it.
 
-    `value` is in `unit`: params in millions, MACs in thousands of millions, top1 in percent; `printed` is its text,
-    whose decimals are the source's.  `qualifier` says where it is no exact figure.  Only top1 has a `pretraining`,
-    only MACs have a `convention`.
+    `value` is in `unit`: params in millions, MACs in 10⁹, top1 in percent; `printed` is its text, with the source's
+    number of decimals.  `qualifier`: not empty if the source does not give an exact figure.  Only top1 has a
+    `pretraining`, only MACs have a `convention`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class PublishedFigure(BaseModel):
 
 
 def read(path: Path) -> list[PublishedFigure]:
-    """The rows of a file of published figures.  Raises RequestError with file:line for the first that is wrong."""
+    """Read a file of published figures.  Raises RequestError with file:line for the first invalid row."""
     figures = []
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, restkey="", restval="")
@@ -89,16 +89,16 @@ def read(path: Path) -> list[PublishedFigure]:
 
 @cache
 def load() -> list[PublishedFigure]:
-    """All of models/published.csv, in its order: the paper that this suite began with first."""
+    """All rows of models/published.csv, in its order: SplitMixer's paper first."""
     return read(content("models") / "published.csv")
 
 
 def find(
     model: str, overrides: Mapping[str, Any], dataset: str, image_size: int, pretraining: Pretraining = "none"
 ) -> list[PublishedFigure]:
-    """The figures of exactly this model in exactly this setting, in the file's order.
+    """The figures of exactly this model and setting, in the file's order.
 
-    `overrides` are those that differ from the variant's own arguments.
+    `overrides` are the arguments that differ from the variant's own.
     """
     wanted = _comparable(overrides)
     return [
@@ -111,7 +111,7 @@ def find(
 
 
 def _comparable(overrides: Mapping[str, Any]) -> dict[str, Fraction | str]:
-    """Overrides without the dataset's part, 2/3 and "2/3" being one, and 7 and "7"."""
+    """Overrides without those set by the dataset; 2/3 equals "2/3", and 7 equals "7"."""
     return {key: _number_or_text(value) for key, value in overrides.items() if key not in NOT_OVERRIDES}
 
 

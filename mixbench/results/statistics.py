@@ -1,6 +1,6 @@
 """Statistics over seeds: t-intervals, paired and Welch's t-tests, Holm's correction, and the digits they support.
 
-Pure; scipy is imported where it is used, so that counting trials costs nothing.
+Pure.  scipy is imported in the functions that use it: counting trials does not need it.
 """
 
 import math
@@ -10,18 +10,18 @@ from statistics import fmean
 from typing import Literal
 
 ALPHA = 0.05
-"""Intervals hold in all but this share of cases, and a p below it counts as significant."""
+"""Significance level: intervals cover 1 - ALPHA, and a p below it is significant."""
 DECIMALS = 2
-"""What an accuracy in percent is measured to, where no interval says that it is known less well."""
-_ROUNDING = 1e-9  # a spread below this share of the values is arithmetic's, not the seeds'
+"""Decimals shown of an accuracy in percent, at most: a wide interval supports fewer."""
+_ROUNDING = 1e-9  # a spread below this share of the values comes from rounding errors, not from the seeds
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of `n` values with half the width of its 95 % t-interval; None where n is too small for it.
+    """The mean of `n` values with half the width of its 95 % t-interval; None if n is too small for it.
 
-    `std` is the sample standard deviation (n - 1).  Values that are not finite have no mean: `not_finite` counts those
-    left out.
+    `std` is the sample standard deviation (n - 1).  `not_finite`: how many other values are left out, for being NaN or
+    infinite.
     """
 
     n: int
@@ -32,7 +32,7 @@ class Interval:
 
     @property
     def text(self) -> str:
-        """ "94.12 ± 0.13", "94.12 (n = 1)", "" where there is nothing."""
+        """ "94.12 ± 0.13", or "94.12 (n = 1)"; "" without values."""
         if self.mean is None:
             return ""
         return plus_minus(self.mean, self.half_width) + ("" if self.half_width is not None else f" (n = {self.n})")
@@ -40,12 +40,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the means of two samples are apart, first - second, and whether that is more than the seeds' spread.
+    """Difference of the means of two samples, first - second, with a t-test of it.
 
-    `kind`: paired, over the `n` common seeds; welch, over all values of both, `n` of them; none: not comparable, and
-    `note` says why.  `half_width` is that of the difference's 95 % interval, `p` two-sided and uncorrected.
-    `effect`: paired d_z = mean / standard deviation of the seeds' differences; welch Cohen's d, by the pooled standard
-    deviation.  `value` is there with a single seed too, the rest is then None.
+    `kind`: paired, over the `n` common seeds; welch, over all `n` values of both; none: not comparable, and `note` says
+    why.  `half_width` is that of the difference's 95 % interval; `p` is two-sided and uncorrected.
+    `effect`: paired d_z = mean / standard deviation of the differences per seed; welch Cohen's d, by the pooled
+    standard deviation.  With a single seed there is a `value`, and the rest is None.
     """
 
     kind: Literal["paired", "welch", "none"]
@@ -67,7 +67,7 @@ class Difference:
 
 
 def interval(values: Iterable[float | None]) -> Interval:
-    """None is a value that is not there."""
+    """Mean and t-interval of the values; None stands for a missing value."""
     known = [value for value in values if value is not None]
     finite = [value for value in known if math.isfinite(value)]
     n, left_out = len(finite), len(known) - len(finite)
@@ -78,7 +78,10 @@ def interval(values: Iterable[float | None]) -> Interval:
 
 
 def difference(first: Sequence[tuple[int, float]], second: Sequence[tuple[int, float]]) -> Difference:
-    """Two samples of (seed, value): paired over the common seeds where there are two of them, else Welch's."""
+    """Test two samples of (seed, value): paired if they have at least two common seeds, by Welch's test otherwise.
+
+    A sample that has a seed twice cannot be paired.
+    """
     ones = [(seed, value) for seed, value in first if math.isfinite(value)]
     others = [(seed, value) for seed, value in second if math.isfinite(value)]
     by_seed, by_other = dict(ones), dict(others)
@@ -89,12 +92,12 @@ def difference(first: Sequence[tuple[int, float]], second: Sequence[tuple[int, f
     else:
         found = _welch([value for _, value in ones], [value for _, value in others])
     left_out = len(first) + len(second) - len(ones) - len(others)
-    said = [found.note, f"not finite, and left out: {left_out}" if left_out else ""]
-    return replace(found, note="; ".join(filter(None, said)))
+    notes = [found.note, f"not finite, and left out: {left_out}" if left_out else ""]
+    return replace(found, note="; ".join(filter(None, notes)))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected for their number by Holm's step-down method; None is no test, and takes no part."""
+    """Correct p-values for multiple testing by Holm's step-down method; None, for no test, stays None."""
     tests = sorted((p, index) for index, p in enumerate(values) if p is not None)
     corrected: list[float | None] = [None] * len(values)
     largest = 0.0
@@ -105,19 +108,19 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def decimals(half_width: float | None, most: int = DECIMALS) -> int:
-    """How many decimals an interval supports: those of its half-width's one or two significant digits, at least 0.
+    """Number of decimals (0 or more) that an interval supports: to one or two significant digits of its half-width.
 
-    The rounding rule of the Particle Data Group (Review of Particle Physics, Introduction, 5.3): two digits where the
-    first three are 100 to 354, one from 355 to 949, and 950 to 999 are rounded up to 1000, of which two are kept.
-    `most` where there is no interval, or none that has a width.
+    The rounding rule of the Particle Data Group (Review of Particle Physics, Introduction, 5.3): two digits if the
+    first three are 100 to 354, one for 355 to 949, and 950 to 999 are rounded up to 1000, of which two are kept.
+    `most` decimals if there is no interval, or one of width 0.
     """
     return max(0, _place(half_width, most))
 
 
 def plus_minus(value: float, half_width: float | None, most: int = DECIMALS, sign: Literal["", "+"] = "") -> str:
-    """ "94.12 ± 0.13", "1430 ± 130": no more digits than the half-width supports; the value alone where there is none.
+    """ "94.12 ± 0.13", "1430 ± 130": no more digits than the half-width supports; the value alone if it is None.
 
-    "+" for the sign shows that of a positive value too.
+    `sign="+"` puts a plus before a positive value.
     """
     place = _place(half_width, most)
     rounded = round(value, place) + 0.0  # no negative zero
@@ -129,12 +132,12 @@ def plus_minus(value: float, half_width: float | None, most: int = DECIMALS, sig
 
 
 def supported(value: float, half_width: float | None, most: int = DECIMALS, sign: Literal["", "+"] = "") -> str:
-    """A value to the digits that the half-width supports, without it: "94.1", "-20"."""
+    """The value with the digits that its half-width supports, without the half-width: "94.1", "-20"."""
     return plus_minus(value, half_width, most, sign).partition(" ± ")[0]
 
 
 def _place(half_width: float | None, most: int) -> int:
-    """The last digit shown, as round() takes it: -1 for the tens."""
+    """Position of the last digit shown, as round() takes it: -1 for the tens."""
     if half_width is None or not math.isfinite(half_width) or half_width <= 0:
         return most
     digits, exponent = f"{half_width:.2e}".split("e")
@@ -144,9 +147,9 @@ def _place(half_width: float | None, most: int) -> int:
 
 
 def _paired(ones: list[float], others: list[float]) -> Difference:
-    apart = [one - other for one, other in zip(ones, others, strict=True)]
-    n, value, largest = len(apart), fmean(apart), max(map(abs, ones + others))
-    std = _spread(apart, largest)
+    differences = [one - other for one, other in zip(ones, others, strict=True)]
+    n, value, largest = len(differences), fmean(differences), max(map(abs, ones + others))
+    std = _spread(differences, largest)
     if std == 0:
         return _no_spread("paired", n, value, largest)
     return _tested("paired", n, value, std / math.sqrt(n), n - 1, value / std)
@@ -178,20 +181,20 @@ def _tested(
 
 
 def _no_spread(kind: Literal["paired", "welch"], n: int, value: float, largest: float) -> Difference:
-    """Equal is equal; but a difference that no seed changes cannot be set against the spread of seeds."""
+    """Result for samples without spread: identical ones have difference 0; if they differ, no test is possible."""
     if abs(value) <= _ROUNDING * largest:
         return Difference(kind, n, 0.0, 0.0, 1.0, 0.0, "identical values")
     return Difference("none", n, value, note="not comparable: no spread over seeds to test the difference against")
 
 
 def _spread(values: list[float], largest: float | None = None) -> float:
-    """The sample standard deviation, without what rounding alone makes of values up to `largest`, else their own."""
+    """The sample standard deviation; 0 if rounding errors of values up to `largest` (by default theirs) explain it."""
     std = math.dist(values, [fmean(values)] * len(values)) / math.sqrt(len(values) - 1)
     return std if std > _ROUNDING * (max(map(abs, values)) if largest is None else largest) else 0.0
 
 
 def _quantile(degrees: float) -> float:
-    """Student's t that 95 % lie within."""
+    """Student's t that 95 % of the distribution lie within, two-sided."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 1 - ALPHA / 2))

@@ -1,10 +1,11 @@
-"""Who works on a run: one process at a time, on whatever machine, over NFS too.
+"""Claims on a run: one process at a time works on a run folder, on any machine, over NFS too.
 
-A run's folder lock/ holds claims, numbered files; the highest is the run's.  Whoever wants the run creates the next
-number, which exactly one process can (O_EXCL), so that taking over from a dead one is atomic and never leaves the run
-without a claim.  A claim that is over says so and stays until the next one.  While it is not, a thread touches it now
-and then.  Whether a holder is dead is never told from the clocks of two machines: on its own machine its process is
-looked for, on another one, or where it is another user's and hidden, its claim is watched for a while.
+The folder lock/ of a run holds claims, numbered files; the highest number is valid.  A process claims the run by
+creating the file of the next number, in which exactly one process succeeds (O_EXCL), so that taking over from a dead
+process is atomic and never leaves the run without a claim.  A claim that has ended is marked so and stays until the
+next one.  Until then a thread touches its file every few seconds (the heartbeat).  Clocks of two machines are never
+compared to find out if a holder is dead: on the same machine its process is looked up; on another one, or if /proc
+hides another user's process, its claim is watched for heartbeats.
 """
 
 import os
@@ -27,15 +28,15 @@ from mixbench.system.host import timestamp
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER = 12
-"""So many heartbeats of a process on another machine must be missed before it counts as dead."""
+"""Heartbeats that a process on another machine must miss before it counts as dead."""
 
 
 class Taken(Exception):
-    """Another process has taken the run over, as this one showed no sign of life: it must not write any more."""
+    """Another process has taken over the run, so this one must not write any more."""
 
 
 class Holder(BaseModel):
-    """The process that has, or had, a run.  `started`, in clock ticks since the boot, tells it from later ones."""
+    """The process that holds, or held, a claim.  `started`, in clock ticks since boot: pids are used again."""
 
     host: str
     boot: str
@@ -53,7 +54,7 @@ class Holder(BaseModel):
         return cls(**_machine(), pid=pid, started=started, since=now, heartbeat_seconds=HEARTBEAT_SECONDS)
 
     def lives(self) -> bool | None:
-        """Whether its process still runs; None where another machine would know, or /proc hides another user's."""
+        """Return True if its process still runs; None if unknown: on another machine, or hidden in /proc."""
         machine = _machine()
         if any(getattr(self, key) != value for key, value in machine.items()):
             return None
@@ -68,7 +69,7 @@ class Holder(BaseModel):
 
 @dataclass(frozen=True)
 class Claim:
-    """One process's turn with the run whose locks are in this folder."""
+    """The claim of one process on a run: the file `number`.json in the run's folder lock/."""
 
     folder: Path
     number: int
@@ -81,24 +82,25 @@ class Claim:
         return latest(self.folder) != self
 
     def check(self) -> None:
-        """Raises Taken."""
+        """Raise Taken if another process has taken over the run."""
         if self.is_lost():
             raise Taken(f"another process has taken over {self.folder.parent}")
 
     def holder(self) -> Holder | None:
-        """None where the file is damaged.  Raises FileNotFoundError."""
+        """Return the process that made the claim; None if the file is damaged.  Raises FileNotFoundError."""
         try:
             return Holder.model_validate_json(self.file.read_bytes())
         except (ValidationError, IsADirectoryError):
             return None
 
     def pulse(self) -> int:
-        """What changes with every heartbeat: read from the opened file, which NFS asks its server about."""
+        """Modification time, new with every heartbeat; of the opened file, since NFS then asks its server."""
         with open(self.file, "rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns
 
 
 def latest(folder: Path) -> Claim | None:
+    """Return the claim of the highest number; None if there are no claims."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -108,7 +110,7 @@ def latest(folder: Path) -> Claim | None:
 
 
 def holder(folder: Path) -> Holder | None:
-    """Who has the run now, alive or not; None where nobody has, or the claim cannot be read."""
+    """Return the process that holds the run, dead or alive; None if no process does, or the claim is damaged."""
     claim = latest(folder)
     with suppress(FileNotFoundError):
         if claim and (found := claim.holder()) and not found.ended:
@@ -118,28 +120,28 @@ def holder(folder: Path) -> Holder | None:
 
 @contextmanager
 def claimed(folder: Path, say: Callable[[str], None]) -> Iterator[Claim]:
-    """Have the run to oneself; `say` hears of a wait, and of a dead process that is taken over from.
+    """Hold the run's claim within a `with` block; `say` is called to report a wait or a takeover from a dead process.
 
-    Where the claim is lost in between, this process is interrupted.  Raises RequestError where another one has the run.
+    If the claim is lost meanwhile, this process gets a SIGTERM.  Raises RequestError if another process holds the run.
     """
     claim = _take(folder, say)
     over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(claim, over), daemon=True)
-    beating.start()
+    heartbeat = threading.Thread(target=_beat, args=(claim, over), daemon=True)
+    heartbeat.start()
     try:
         yield claim
     finally:
         over.set()
-        beating.join()
-        with suppress(OSError):  # on a full disk: that this process is gone will be seen
+        heartbeat.join()
+        with suppress(OSError):  # disk full: the next process will find this one dead
             if not claim.is_lost() and (mine := claim.holder()):
                 write_atomically(claim.file, to_json(mine.model_copy(update={"ended": timestamp()})))
 
 
 def seize(folder: Path) -> Claim:
-    """Take the next claim without waiting: for whoever knows that the holder is dead, or no longer wanted.
+    """Take the next claim without waiting, for a caller that knows the holder to be dead, or is to replace it.
 
-    Should it live after all, it finds its claim lost and writes no more.
+    A holder that is alive after all finds its claim lost, and writes no more.
     """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -161,7 +163,7 @@ def _take(folder: Path, say: Callable[[str], None]) -> Claim:
             _create(mine.file, to_json(Holder.me()))
         except FileExistsError:
             continue  # another process was quicker
-        if mine.is_lost():  # a number that was used up and cleared away since we looked
+        if mine.is_lost():  # since `latest`, others have used this number, removed it, and gone on to higher ones
             mine.file.unlink(missing_ok=True)
             continue
         break
@@ -173,25 +175,25 @@ def _take(folder: Path, say: Callable[[str], None]) -> Claim:
 
 
 def _await_end(claim: Claim, say: Callable[[str], None]) -> None:
-    """Return where the claim is over or its holder dead.  Raises RequestError where it lives."""
+    """Return once the claim has ended or its holder is dead.  Raises RequestError if the holder is alive."""
     deadline, pulse = None, None
     while True:
         try:
             who, now = claim.holder(), claim.pulse()
         except FileNotFoundError:
-            return  # the next claim cleared it away
+            return  # removed by the process with the next claim
         lives = who.lives() if who else None
         if who and who.ended:
             return
         if lives or pulse not in (None, now):
             raise RequestError(
                 f"{claim.folder.parent} is being run by {who or 'another process'}; nothing was started or written.  "
-                f"Wait for its end, or stop it there; how far it is: mixbench status {quote(str(claim.folder.parent))}"
+                f"Wait for its end, or stop it there; its progress: mixbench status {quote(str(claim.folder.parent))}"
             )
         name = who or f"a process whose claim {claim.file} is damaged"
         patience = DEAD_AFTER * (who.heartbeat_seconds if who else HEARTBEAT_SECONDS)
         if deadline is None and lives is None:
-            say(f"this run is held by {name}; whether it still lives will be known in {patience:.0f} s or less")
+            say(f"this run is held by {name}; waiting up to {patience:.0f} s to see whether it is alive")
             deadline, pulse = time.monotonic() + patience, now
         if lives is False or (deadline and time.monotonic() > deadline):
             say(f"taking over from {name}, which has died")
@@ -215,8 +217,9 @@ def _create(path: Path, text: str) -> None:
 
 
 def _beat(claim: Claim, over: threading.Event) -> None:
+    """Touch the claim until it is over; if it is lost, end this process with a SIGTERM."""
     while not over.wait(HEARTBEAT_SECONDS):
-        with suppress(OSError):  # a server that is away for a moment
+        with suppress(OSError):  # the file server may be unreachable for a moment
             if claim.is_lost():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -224,7 +227,7 @@ def _beat(claim: Claim, over: threading.Event) -> None:
 
 
 def _machine() -> dict[str, str]:
-    """What process ids are unique in, until it is booted again."""
+    """Identity of the pid namespace of this boot of this machine, in which process ids can be compared."""
     return {
         "host": socket.gethostname(),
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
@@ -233,9 +236,9 @@ def _machine() -> dict[str, str]:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process was started; None where it is gone, or only waits to be buried.
+    """Return when a process was started, in clock ticks since boot; None if it has exited or is a zombie.
 
-    Raises PermissionError where one has that number and /proc, mounted with hidepid, does not show it.
+    Raises PermissionError if it exists, but /proc, mounted with hidepid, does not show it.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -245,5 +248,5 @@ def _start_of(pid: int) -> int | None:
         except (ProcessLookupError, OverflowError):
             return None
         raise PermissionError(f"/proc does not show process {pid}") from None
-    buried = fields[0] in b"ZX" and int(fields[17]) <= 1  # a dying process may have threads that still finish a write
-    return None if buried else int(fields[19])
+    exited = fields[0] in b"ZX" and int(fields[17]) <= 1  # a zombie may have other threads that still finish a write
+    return None if exited else int(fields[19])

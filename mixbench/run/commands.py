@@ -1,6 +1,6 @@
-"""The commands that a run was made by: a line each in commands.jsonl, when, where, and what was typed.
+"""Commands that made a run: a line of commands.jsonl for each, with its time, host and command line.
 
-Only whoever has a claim on the run writes; a line that cannot be read is passed over.
+Only a process with a claim on the run writes; a line that cannot be read is skipped.
 """
 
 import os
@@ -18,7 +18,7 @@ FILE = "commands.jsonl"
 
 
 class Command(BaseModel):
-    """`line` as a shell would take it; `at` is ISO 8601, UTC."""
+    """A command of mixbench: `line` is quoted for a shell; `at` is ISO 8601, UTC."""
 
     at: str
     host: str
@@ -26,7 +26,7 @@ class Command(BaseModel):
 
 
 def note(run: Run, arguments: Sequence[str], at: str) -> None:
-    """Add what was typed after `mixbench`.  Raises OSError, Taken."""
+    """Append a command; `arguments` are what was typed after `mixbench`.  Raises OSError, Taken."""
     run.check_claim()
     line = os.fsencode(shlex.join(["mixbench", *arguments])).decode(errors="backslashreplace")  # paths may be any bytes
     command = Command(at=at, host=socket.gethostname(), line=line)
@@ -34,7 +34,7 @@ def note(run: Run, arguments: Sequence[str], at: str) -> None:
 
 
 def commands(run: Run) -> list[Command]:
-    """In the order they were given."""
+    """Return the commands in the order they were given."""
     found = []
     for line in text_of(run.folder / FILE).splitlines():
         with suppress(ValidationError):

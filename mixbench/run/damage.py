@@ -1,4 +1,4 @@
-"""What cannot be read in a run folder: named by whoever reads, set aside by the next run, never used, never deleted."""
+"""Damaged files in a run folder: every reader reports them, the next run renames them, none is used or deleted."""
 
 import os
 import re
@@ -17,11 +17,11 @@ from mixbench.system.files import set_aside
 
 ASIDE = re.compile(r"\.damaged-[0-9]")
 ASIDE_DEPTH = 4
-"""How deep in a run folder something may lie that was set aside: trials/<trial id>/checkpoint/<name>.damaged-1."""
+"""Levels of a run folder that are searched for files set aside: trials/<trial id>/checkpoint/<name>.damaged-1."""
 
 
 def of_run(run: Run) -> list[Damage]:
-    """What is damaged of the run's own files, not of its trials'."""
+    """Return the run's own damaged files, without those of its trials."""
     found = []
     if suite_name(run.suite_file) is None and run.suite_file.exists():
         found.append(Damage(run.suite_file, f"{run.suite_file} cannot be read as a suite"))
@@ -33,7 +33,7 @@ def of_run(run: Run) -> list[Damage]:
 
 
 def set_all_aside(inventory: Inventory) -> list[Path]:
-    """Rename all that is damaged; the new names.  For whoever has a claim on the run.  What is newer stays."""
+    """Rename all damaged files, and return the new paths; a later version's stay.  Needs a claim on the run."""
     run = inventory.run
     try:
         trials = run.trial_ids()
@@ -45,18 +45,18 @@ def set_all_aside(inventory: Inventory) -> list[Path]:
 
 
 def refuse_newer(inventory: Inventory, trials: Iterable[Trial]) -> None:
-    """Raises RequestError where a record of these trials, which cannot be used, is a later mixbench's."""
+    """Raise RequestError if a record of these trials was written by a later mixbench, which this one cannot use."""
     paths = [inventory.run.record_file(trial.id) for trial in trials if inventory.is_newer(trial.id)]
     if paths:
         more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
         raise RequestError(
             f"{paths[0]}{more}: {NEWER}; this one reads schema version {SCHEMA_VERSION}, and would measure the trial "
-            "again. Go on with the mixbench that wrote it, or take another folder with --out"
+            "again. Use the mixbench that wrote it, or another folder with --out"
         )
 
 
 def aside(run: Run) -> Iterator[Path]:
-    """All that was set aside, now or earlier."""
+    """Yield all files that were set aside, by this run or an earlier one."""
     return _aside(str(run.folder), ASIDE_DEPTH)
 
 
@@ -70,7 +70,7 @@ def _aside(folder: str, depth: int) -> Iterator[Path]:
 
 
 def suite_name(path: Path) -> str | None:
-    """What a frozen suite calls itself; None where it is missing or damaged."""
+    """Return the `name` in a run's suite.yaml; None if the file is missing or damaged."""
     try:
         name = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
     except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, RecursionError):

@@ -1,4 +1,4 @@
-"""The parts of a record but for the timings: counts, curve, and where and with what each was measured."""
+"""Parts of a record: counts, learning curve and environment.  Its timings are in timings.py."""
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -8,13 +8,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
-# A record has a hundred layers and epochs: as models, each with a set of its fields' names, they take thrice the room.
+# A record has a hundred layers and epochs: as BaseModels, each with a set of its fields' names, they take three times
+# the memory.
 NUMBERS = ConfigDict(ser_json_inf_nan="constants")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
 class Layer:
-    """One module that has parameters or multiplies: shapes without the batch's axis."""
+    """A module that has parameters or does multiplications.  Shapes are without the batch dimension."""
 
     name: str
     type: str
@@ -25,7 +26,7 @@ class Layer:
 
 
 class Complexity(Frozen):
-    """Exact counts for one image.  `uncounted` names the operators that no counter knows."""
+    """Exact counts for one image.  `uncounted`: the operators that look like multiplications, but have no counter."""
 
     params: int
     macs: int
@@ -36,7 +37,7 @@ class Complexity(Frozen):
 
 
 class Environment(Frozen):
-    """Where and with what something was measured."""
+    """Hardware and software that a measurement was made with."""
 
     mixbench_version: str
     git_commit: str = ""
@@ -57,9 +58,9 @@ class Environment(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=NUMBERS)
 class Epoch:
-    """A point of the learning curve.  top1 and top5 in percent, seconds of training alone since the point before.
+    """A point of the learning curve.  top1 and top5 in percent; seconds of training since the point before.
 
-    Epoch 0 has been trained on nothing: given weights are evaluated.
+    Epoch 0 is an evaluation of given weights, without training.
     """
 
     epoch: int
@@ -72,7 +73,7 @@ class Epoch:
 
 
 class Curve(Frozen):
-    """All epochs that were evaluated.  The best was chosen on the test set: it is optimistic, and stands here only."""
+    """All evaluated epochs.  The best one is chosen on the test set, thus optimistic: it is stored, not reported."""
 
     epochs: list[Epoch]
     best_top1_optimistic: float

@@ -1,4 +1,4 @@
-"""Raw timings of a trial, what the machine was at while they were taken, and what a reader must know of both."""
+"""Raw timings of a trial, the state of the machine meanwhile, and the flags that warn a reader about either."""
 
 from statistics import fmean, median, quantiles, stdev
 
@@ -8,11 +8,11 @@ from mixbench.run.flags import Flag, Kind
 from mixbench.run.parts import Frozen
 
 BUSY_SHARE = 0.1
-"""Of the cores: kept busy by others, they are a neighbour that is told of."""
+"""Share of the cores that other processes may keep busy before the timings are flagged."""
 
 
 class Spread(Frozen):
-    """The least, the median and the most of what was looked at now and then."""
+    """Minimum, median and maximum of a value sampled during the timing."""
 
     low: float
     median: float
@@ -24,7 +24,10 @@ class Spread(Frozen):
 
 
 class GpuConditions(Frozen):
-    """The main process's GPU.  `throttled`: why it ran slower than it could; None: it would not tell."""
+    """State of the main process's GPU during the timing.  None: not available from its driver.
+
+    `throttled`: reasons for which it lowered its clocks.
+    """
 
     sm_mhz: Spread | None = None
     watts: Spread | None = None
@@ -34,9 +37,9 @@ class GpuConditions(Frozen):
 
 
 class Conditions(Frozen):
-    """The main process's machine while a lot of trials was timed.  None: it would not tell.
+    """State of the main process's machine while a group of trials was timed.  None: not available.
 
-    `others`: how many of the `cores` that may be used were kept busy by other processes, in the mean.
+    `others`: how many of the usable `cores` other processes kept busy, on average.
     """
 
     seconds: float
@@ -48,10 +51,10 @@ class Conditions(Frozen):
 
 
 class Communication(Frozen):
-    """What the processes of a trial send in a training step, and raw timings of an all-reduce alone, in milliseconds.
+    """Bytes that a process of a trial sends in a training step, and raw timings of a lone all-reduce, in milliseconds.
 
-    `step_bytes`: of one process, by the kind of collective.  `allreduce_ms`: of `gradient_bytes`; `latency_ms`: of
-    `single_bytes`, one number.
+    `step_bytes`: of one process, by kind of collective.  `allreduce_ms`: of `gradient_bytes`; `latency_ms`: of
+    `single_bytes`, a single number.
     """
 
     gradient_bytes: int
@@ -62,11 +65,11 @@ class Communication(Frozen):
 
 
 class ThroughputSamples(Frozen):
-    """Raw timings: milliseconds a step, in the order they were taken; none of what found no room in memory.
+    """Raw timings: milliseconds a step, in the order of measurement; empty for a step that did not fit in memory.
 
-    `warmup`: the rounds before them; `settled`: whether its medians agreed in some of these.  `joules_per_image`: of
-    inference, by the GPU's own counter.  `device_memory_bytes`: taken on the whole device when all was timed, by all
-    that was timed together and by whomever else.  `unmeasured`: what else was tried, and why it failed.
+    `warmup`: rounds before them; `settled`: the medians of the step times agreed in one of these.
+    `joules_per_image`: of inference, by the GPU's own counter.  `device_memory_bytes`: in use on the whole device after
+    timing, by all trials timed together and by other programs.  `unmeasured`: other measurements that failed, and why.
     """
 
     infer_step_ms: list[float]
@@ -85,32 +88,32 @@ class ThroughputSamples(Frozen):
 
     @property
     def flags(self) -> list[Flag]:
-        """What a reader of these figures must know."""
+        """Warnings about these timings, for `flags` of results.csv."""
         found = [Flag(Kind.OUT_OF_MEMORY, what) for what in self.out_of_memory]
         found += [Flag(Kind.NOT_MEASURED, what) for what in self.unmeasured]
         if not self.settled:
             found.append(Flag(Kind.SPEED_STILL_MOVED, f"{self.warmup} rounds of warm-up"))
-        return found + (_told_by(self.conditions) if self.conditions else [])
+        return found + (_machine_flags(self.conditions) if self.conditions else [])
 
 
-def _told_by(conditions: Conditions) -> list[Flag]:
+def _machine_flags(conditions: Conditions) -> list[Flag]:
     found = []
     if conditions.others is not None and conditions.others > BUSY_SHARE * conditions.cores:
-        said = f"others kept {conditions.others:.1f} of {conditions.cores} cores busy"
-        found.append(Flag(Kind.BUSY_NEIGHBOURS, said))
+        detail = f"others kept {conditions.others:.1f} of {conditions.cores} cores busy"
+        found.append(Flag(Kind.BUSY_NEIGHBOURS, detail))
     if conditions.gpu and conditions.gpu.throttled:
         found.append(Flag(Kind.THROTTLED_GPU, ", ".join(conditions.gpu.throttled)))
     if conditions.gpu and conditions.gpu.foreign_processes:
-        said = f"{conditions.gpu.foreign_processes} other processes on the GPU"
-        found.append(Flag(Kind.BUSY_NEIGHBOURS, said))
+        detail = f"{conditions.gpu.foreign_processes} other processes on the GPU"
+        found.append(Flag(Kind.BUSY_NEIGHBOURS, detail))
     return found
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """Linear between the values.  `percent` is a multiple of 5."""
+    """Percentile with linear interpolation between the values.  `percent` must be a multiple of 5."""
     return quantiles(values, n=20, method="inclusive")[percent // 5 - 1] if len(values) > 1 else values[0]
 
 
 def variation(values: list[float]) -> float | None:
-    """The coefficient of variation: standard deviation over mean; None of a single value."""
+    """Coefficient of variation: standard deviation over mean; None for a single value."""
     return stdev(values) / fmean(values) if len(values) > 1 else None
