@@ -250,7 +250,11 @@ def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
         ({"test_crop": 0.9}, {}, "those of digits are squashed to size"),
         ({"ema": 0.9}, {"precision": ["fp32", "bf16"]}, "ema averages whole fp32 weights"),
         ({"drop_path": 0.1}, {}, "splitmixer_i_256_8 has no drop_path; give it to the models that have one"),
-        ({"augment": {"randaugment": "rand-m9-mstd0.5-inc1"}}, {}, "'rand-m9-mstd0.5-inc1' cannot be honoured exactly"),
+        (
+            {"augment": {"randaugment": "rand-m9-mstd0.5-inc1"}},
+            {},
+            "'rand-m9-mstd0.5-inc1' cannot be reproduced exactly",
+        ),
         ({"augment": {"resize_crop": {"scale": [1, 0.5]}}}, {}, "the lower bound comes first: [1.0, 0.5]"),
         ({"augment": {"resize_crop": {"scale": [0.5, 1.5]}}}, {}, "at most 1, not 1.5"),
         ({"augment": {"erasing": {"ratio": [3, 2]}}}, {}, "the lower bound comes first: [3.0, 2.0]"),

@@ -1,39 +1,34 @@
-"""The table of datasets.  Neither torch nor any data is needed to read it."""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from mixbench.errors import RequestError
-from mixbench.suite.recipe import Recipe
-
-if TYPE_CHECKING:
-    pass
-
+"""The table of datasets.  Reading it needs neither torch nor the datasets' files."""
 
 import hashlib
 import os
-from dataclasses import field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mixbench.errors import nearest
+from mixbench.errors import RequestError, nearest
+from mixbench.suite.recipe import Recipe
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Those of torchvision's ImageFolder, whatever their case."""
+"""Those of torchvision's ImageFolder; case does not matter."""
+HELD_OUT = 10
+"""`split: val` holds out one training image in so many, of each class."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """mean and std are of the training images scaled to [0, 1], per channel.
+    """A dataset of images with one label each.
 
-    `image_size` is what a model sees, pixels a side; `train_side` what training images are decoded to before their
-    augmentation (0: the same).  `streamed` images are decoded anew in each epoch, a training image within the box that
-    its augmentation draws, a test image resized and cut at its centre; all others are squashed to a square once.
-    `resampling` is that of streamed test images.  `folder` is that of an `image_folder`, empty for those in the table;
-    `contents` hashes the names of the classes and images in it, for what a trial's id tells apart.  `decoded` images of
-    a streamed dataset are decoded once, into a cache: the same images, so that datasets that differ in it are equal.
+    `image_size`: pixels a side of a model's input.  `train_side`: pixels a side of training images before augmentation
+    (0: the same).  `mean` and `std`: per channel, of the training images scaled to [0, 1].
+    `streamed`: images are decoded again in each epoch; a training image is cropped to the box that its augmentation
+    draws, a test image is resized and centre-cropped.  Images of other datasets are decoded once, and resized to a
+    square without keeping their aspect ratio.  `resampling`: of streamed test images.
+    `folder`: path of an `image_folder`, empty for a dataset of the table; `contents`: hash of the names of its classes
+    and images, part of a trial's id.  `decoded`: a streamed dataset's images are decoded once, into a cache; they are
+    the same images, so datasets that differ only in this are equal.
     """
 
     name: str
@@ -55,7 +50,7 @@ class Dataset:
 
     @property
     def decoded_bytes(self) -> int:
-        """What both splits take as uint8 arrays, in memory or in the cache; of a streamed dataset, what it would."""
+        """Bytes of both splits as uint8 arrays, in memory or in a cache; if streamed, of the cache of `decoded`."""
         train_side = self.train_side or self.image_size
         pixels = self.train_images * train_side**2 + self.test_images * self.image_size**2
         return self.channels * pixels
@@ -180,10 +175,10 @@ DATASETS = {
 def find_dataset(
     name: str, image_size: int | None = None, image_folder: str | None = None, decoded: bool = False
 ) -> Dataset:
-    """The dataset of the table, at another image size where one is given; or the images of a folder.
+    """Return a dataset of the table, at `image_size` if given, or that of the images in a folder.
 
-    At another size `train_side` keeps its proportion to it.  Raises RequestError with the nearest names where there is
-    no such dataset, or says what the folder lacks, or where `decoded` has no meaning.
+    At another size `train_side` is scaled with it.  Raises RequestError if there is no such dataset (with the nearest
+    names), if the folder's layout is wrong, or if `decoded` is given for a dataset that is not streamed.
     """
     if image_folder is not None:
         return replace(_folder_dataset(name, Path(image_folder), image_size or 224), decoded=decoded)
@@ -230,18 +225,15 @@ def _folder_dataset(name: str, folder: Path, image_size: int) -> Dataset:
 
 
 def classes_in(folder: Path, part: str) -> list[str]:
-    """The class folders of a part, in the order of their labels."""
+    """Names of the class folders of a part (train or val), in the order of their labels."""
     return sorted(entry.name for entry in os.scandir(folder / part) if entry.is_dir())
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """The names of the images in a folder, in any order."""
+    """Names of the images in a folder, in no particular order."""
     return (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
 
 
-HELD_OUT = 10  # one image in ten, of each class
-
-
 def training_images(dataset: Dataset, recipe: Recipe) -> int:
-    """How many images a recipe trains on, at least: `split: val` holds out a tenth of each class, rounded down."""
+    """Number of images to train on, at least: `split: val` holds out a tenth of each class, rounded down."""
     return dataset.train_images - (dataset.train_images // HELD_OUT if recipe.split == "val" else 0)

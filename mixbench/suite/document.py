@@ -1,4 +1,4 @@
-"""YAML as data, each value with the line it stands on: no tags, no anchors, no key twice, nothing read two ways."""
+"""Read YAML as plain data with the line of each value; refuse tags, anchors, duplicate keys and ambiguous numbers."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from mixbench.errors import RequestError, cut, shown
 
 KeyPath = tuple[str | int, ...]
 MOST_CHARACTERS = 2**18
-"""A suite has some two thousand; PyYAML reads this many in a few seconds."""
+"""Largest file that is read, in a few seconds by PyYAML; a suite has some 2,000 characters."""
 MOST_DEPTH = 30
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def dotted(path: KeyPath) -> str:
-    """A key as `--set` names it: models.0.ratio."""
+    """Write the path of a key as `--set` does: models.0.ratio."""
     return cut(".".join(map(str, path)))
 
 
 @dataclass(frozen=True)
 class Document:
-    """A mapping read from a file.  `places` says where each value stands: ("models", 0, "ratio") → "cifar.yaml:7"."""
+    """A mapping read from a file.  `places`: file and line of each value, ("models", 0, "ratio") → "cifar.yaml:7"."""
 
     source: str
     data: dict[str, Any]
@@ -31,7 +31,7 @@ class Document:
     places: dict[KeyPath, str] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> str:
-        """`file:line` of a value, or of the nearest thing around it."""
+        """`file:line` of a value, or of the innermost list or mapping around it that has one."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.places:
                 return self.places[path[:end]]
@@ -39,7 +39,7 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes plain data; an anchor, a tag or a deep nest is refused where it stands, before anything grows of it."""
+    """Loader that raises RequestError at an anchor, a tag or deep nesting, before these can use up memory."""
 
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
@@ -63,11 +63,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(path: Path) -> Document:
-    """The mapping in a YAML file.  Raises RequestError naming file and line where it is anything else."""
+    """Read the mapping in a YAML file.  Raises RequestError naming file and line if it cannot be read as one."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            what = "a folder" if path.is_dir() else "a pipe or a device"
-            raise RequestError(f"{path} is {what}; a YAML file is wanted")
+        if path.exists() and not path.is_file():  # opening a pipe would block for ever
+            kind = "a folder" if path.is_dir() else "a pipe or a device"
+            raise RequestError(f"{path} is {kind}; a YAML file is wanted")
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, source: str) -> Document:
-    """The mapping in a YAML text.  Raises RequestError."""
+    """Parse a YAML text that is a mapping.  Raises RequestError naming `source` and line."""
     if len(text) > MOST_CHARACTERS:
         raise RequestError(f"{source} has more than {MOST_CHARACTERS:,} characters: that is no suite")
     try:
@@ -105,7 +105,7 @@ def parse(text: str, source: str) -> Document:
 
 
 def parse_value(text: str, source: str) -> Any:
-    """The value that a text would have in a suite: `3`, `[0, 1]`, `{lr: 0.1}`.  Raises RequestError naming `source`."""
+    """Parse one value as in a suite file: `3`, `[0, 1]`, `{lr: 0.1}`.  Raises RequestError naming `source`."""
     try:
         data = parse(f"value: {text}", "").data
     except RequestError as error:
@@ -133,9 +133,10 @@ def _line(node: yaml.Node, document: Document) -> str:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    """What a word means.  Raises ValueError for a number that YAML 1.1 reads otherwise than people do, or no computer.
+    """The value of a YAML scalar.
 
-    Dates, `=` and `<<` are text, and 24:00:00, which is how long a job of SLURM may run.
+    Dates, `=`, `<<` and times such as 24:00:00 (a time limit of SLURM) are text.  Raises ValueError for a number that
+    YAML 1.1 reads differently than people do, or that has too many digits, and for control characters.
     """
     text, kind = node.value, node.tag.rpartition(":")[2]
     _check_text(text)

@@ -1,4 +1,4 @@
-"""What a suite's values may be: numbers in their ranges, names, paths."""
+"""Types of the values in a suite: numbers in their ranges, names, paths, lists."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from mixbench.errors import shown
 
 
 class Strict(BaseModel):
-    """Data from a person: unknown keys and values of another type are refused."""
+    """Model of data that a person writes: unknown keys and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def _number(value: Any) -> Any:
-    """A number as people write it: PyYAML reads 1e-3, without a point, as text."""
+    """Convert an int, or text such as 1e-3, to float: PyYAML reads a number with an exponent but no point as text."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -52,19 +52,19 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Title = Annotated[str, AfterValidator(_one_line)]
-"""What tables, pages and terminals show as it is: one line, and nothing that turns a line's direction."""
+"""Text that tables, pages and terminals can show unchanged: one line, without control or text direction characters."""
 Distinct = AfterValidator(_distinct)
 
 
 def as_list(value: Any) -> Any:
-    """One value may stand for a list."""
+    """Make a list of a single value; None stays None."""
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
 AsList = BeforeValidator(as_list)
 
 
-def _a_path(text: str) -> str:
+def _path(text: str) -> str:
     if not text.strip():
         raise ValueError("a path is wanted, not an empty text")
     if len(text) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
@@ -72,20 +72,20 @@ def _a_path(text: str) -> str:
     return text
 
 
-PathText = Annotated[str, AfterValidator(_a_path)]
+PathText = Annotated[str, AfterValidator(_path)]
 
 
-def _rises(bounds: tuple[float, float]) -> tuple[float, float]:
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError(f"the lower bound comes first: {list(bounds)}")
     return bounds
 
 
-def _is_a_share(bounds: tuple[float, float]) -> tuple[float, float]:
+def _at_most_1(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[1] > 1:
         raise ValueError(f"a share of the image's area is at most 1, not {bounds[1]}")
     return bounds
 
 
-Range = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_rises)]
-Share = Annotated[Range, AfterValidator(_is_a_share)]
+Range = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_in_order)]
+Share = Annotated[Range, AfterValidator(_at_most_1)]

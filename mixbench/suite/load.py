@@ -1,4 +1,4 @@
-"""A suite file → a Suite and its trials, or all that is wrong with it at once, each with file:line.
+"""Load a suite file as a Suite and its trials, or report all its problems at once, each with file:line.
 
 suite, trials = load("quick")
 """
@@ -20,17 +20,17 @@ from mixbench.suite.trial import Trial
 from mixbench.system.content import content
 
 BATCH_KEYS = {"recipe", "resources", "measure"}
-"""The keys that decide how large a batch may be."""
+"""Keys that limit the batch size."""
 
 
 def load(
     name: str, assignments: tuple[str, ...] = (), resources: dict[str, int] | None = None
 ) -> tuple[Suite, list[Trial]]:
-    """The suite in a file (or of a bundled name) with `key=value` assignments made to it, and its trials.
+    """Load a suite by its path or a bundled name, apply `key=value` assignments, and return it with its trials.
 
-    `resources` are a cluster's, for a suite that says nothing of its own.
+    `resources` are a cluster's; they apply if the suite has none.
 
-    Raises RequestError whose text lists every problem, one a line, each with file:line.
+    Raises RequestError whose text lists every problem, one per line, each with file:line.
     """
     document = _with_base(_read(find_suite(name)))
     for key, value in (resources or {}).items():
@@ -38,7 +38,7 @@ def load(
             assignments = (f"resources.{key}={value}", *assignments)
     for assignment in assignments:
         _assign(document, assignment)
-    _whole_paths(document.data, Path())  # an assigned one starts where the command was given
+    _make_paths_absolute(document.data, Path())  # assigned paths are relative to the working directory
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
@@ -51,7 +51,7 @@ def load(
 
 
 def find_suite(name: str) -> Path:
-    """The file that `suites/x.yaml` or `x` means: a file as it is, else a bundled suite.  Raises RequestError."""
+    """Return the path of `suites/x.yaml` or `x`: an existing file first, then a bundled suite.  Raises RequestError."""
     path = Path(name)
     bundled = content("suites") / f"{path.stem}.yaml"
     if not path.is_file() and bundled.is_file() and name in (path.stem, bundled.name, f"suites/{bundled.name}"):
@@ -66,29 +66,29 @@ def bundled_suites() -> list[str]:
 
 
 def _read(path: Path) -> Document:
-    """A suite's document, the files that it names as whole paths: a relative one starts at the suite file."""
+    """Read a suite file; paths in it are relative to its folder, and are made absolute."""
     document = read(path)
-    _whole_paths(document.data, path.parent)
+    _make_paths_absolute(document.data, path.parent)
     return document
 
 
-def _whole_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make the paths in a suite whole that start at a folder."""
+def _make_paths_absolute(data: dict[str, Any], folder: Path) -> None:
+    """Replace paths in a suite that are relative to a folder by absolute ones."""
     if plugins := as_list(data.get("plugins")):
-        data["plugins"] = [_whole(folder, each) for each in plugins]
+        data["plugins"] = [_absolute(folder, each) for each in plugins]
     for key, file in (("datasets", "image_folder"), ("models", "weights")):
         for entry in as_list(data.get(key)) or []:
             if isinstance(entry, dict) and entry.get(file, "timm") != "timm":
-                entry[file] = _whole(folder, entry[file])
+                entry[file] = _absolute(folder, entry[file])
 
 
-def _whole(folder: Path, path: Any) -> Any:
-    """A path that starts at a folder made whole; what can be no path is left for the schema to refuse."""
+def _absolute(folder: Path, path: Any) -> Any:
+    """Make a path relative to a folder absolute; a value that cannot be a path is left for the schema to report."""
     return os.path.realpath(folder / os.path.expanduser(path)) if isinstance(path, str) and path.strip() else path
 
 
 def _with_base(document: Document) -> Document:
-    """The document laid over its base, which is named relative to it."""
+    """Merge the document over its base, if it has one; the base's path is relative to the document's folder."""
     if "base" not in document.data:
         return document
     where = document.place(("base",))
@@ -118,7 +118,7 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 
 def _assign(document: Document, assignment: str) -> None:
-    """`recipe.epochs=1`: the same as writing it in the file.  Raises RequestError."""
+    """Apply a `--set` such as `recipe.epochs=1`, as if it stood in the file.  Raises RequestError."""
     source = f"--set {printable(cut(assignment, 200))}"
     key, sign, text = assignment.partition("=")
     if not sign or not all(key.split(".")):
@@ -127,35 +127,38 @@ def _assign(document: Document, assignment: str) -> None:
         raise RequestError(f"{source}: a base is named in the file alone")
     value = parse_value(text, source)
     path: KeyPath = ()
-    here: Any = document.data
+    parent: Any = document.data
     *outer, last = key.split(".")
     for part in outer:
-        step = _step(here, part, path, source)
+        step = _step(parent, part, path, source)
         path = (*path, step)
-        if isinstance(here, dict) and step not in here:
-            here[step] = {}
+        if isinstance(parent, dict) and step not in parent:
+            parent[step] = {}
             document.places[path] = source
-        if path[:1] in (("models",), ("datasets",)) and len(path) == 2 and isinstance(here[step], str):
-            here[step] = {"name": here[step]}
-        here = here[step]
-    step = _step(here, last, path, source)
-    here[step] = value
+        if path[:1] in (("models",), ("datasets",)) and len(path) == 2 and isinstance(parent[step], str):
+            parent[step] = {"name": parent[step]}
+        parent = parent[step]
+    step = _step(parent, last, path, source)
+    parent[step] = value
     path = (*path, step)
     for stale in [place for place in document.places if place[: len(path)] == path]:
         del document.places[stale]
     document.places[path] = source
 
 
-def _step(here: Any, part: str, path: KeyPath, source: str) -> str | int:
-    """The key or index that a part of a dotted key means in a mapping or a list."""
-    if isinstance(here, dict):
+def _step(parent: Any, part: str, path: KeyPath, source: str) -> str | int:
+    """Return the key (in a mapping) or index (in a list) that a part of a dotted key stands for.
+
+    Raises RequestError if `parent`, the value at `path`, has none such.
+    """
+    if isinstance(parent, dict):
         return part
-    if not isinstance(here, list):
-        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {shown(here)}")
-    if not here:
+    if not isinstance(parent, list):
+        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {shown(parent)}")
+    if not parent:
         raise RequestError(f"{source}: {dotted(path)} is an empty list")
-    if part not in map(str, range(len(here))):
-        raise RequestError(f"{source}: {dotted(path)} is a list: write {dotted((*path, 0))} to {len(here) - 1}")
+    if part not in map(str, range(len(parent))):
+        raise RequestError(f"{source}: {dotted(path)} is a list: write {dotted((*path, 0))} to {len(parent) - 1}")
     return int(part)
 
 
@@ -164,7 +167,7 @@ def _refusal(document: Document, problems: list[Problem]) -> RequestError:
 
 
 def _as_written(path: KeyPath, data: Any) -> KeyPath:
-    """A path in a Suite as it is in the file, where one value may stand for a list, and a name for a mapping."""
+    """Convert a path in a Suite to that in the file, where one value may stand for a list, and a name for a mapping."""
     written: KeyPath = ()
     for key in path:
         if isinstance(key, int) and not isinstance(data, list) and (len(written) == 1 or not isinstance(data, dict)):
@@ -176,14 +179,14 @@ def _as_written(path: KeyPath, data: Any) -> KeyPath:
 
 
 def _all_problems(document: Document, error: ValidationError) -> list[Problem]:
-    """The schema's problems, and those that the plan finds in the sound rest of the document."""
+    """Return the schema's problems, and those that planning finds in the valid part of the document."""
     errors = [item for item in error.errors() if not _is_consequence(item)]
     wrong = [item["loc"] for item in errors]
     problems = [(item["loc"], explain(item, _as_written(item["loc"], document.data))) for item in errors]
-    suite, origin = _sound_part(document.data, wrong)
+    suite, origin = _valid_part(document.data, wrong)
     incomplete = any(len(origin[kind]) < len(as_list(document.data.get(kind)) or []) for kind in origin)
-    blurred = incomplete or any(BATCH_KEYS & set(path) for path in wrong)
-    more = fit(suite)[1] if blurred else plan(suite)[1]
+    batch_limits_unknown = incomplete or any(BATCH_KEYS & set(path) for path in wrong)
+    more = fit(suite)[1] if batch_limits_unknown else plan(suite)[1]
     return problems + [
         ((path[0], origin[str(path[0])][int(path[1])], *path[2:]) if path[0] in origin else path, message)
         for path, message in more
@@ -191,29 +194,29 @@ def _all_problems(document: Document, error: ValidationError) -> list[Problem]:
 
 
 def _is_consequence(item: Any) -> bool:
-    """pydantic calls a list too short where its items are wrong."""
+    """True for a "too short" that pydantic reports of a long enough list because its items are invalid."""
     return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
 
 
-def _sound_part(data: dict[str, Any], wrong: list[KeyPath]) -> tuple[Suite, dict[str, list[int]]]:
-    """A suite of what is not wrong in the data, and where its models and datasets stood there."""
+def _valid_part(data: dict[str, Any], wrong: list[KeyPath]) -> tuple[Suite, dict[str, list[int]]]:
+    """Return a suite of the valid values in the data, and the indices its models and datasets have in the data."""
     rest = {key: value for key, value in data.items() if key not in {path[0] for path in wrong}}
     rest = {"name": "any"} | rest | {"models": ["any"], "datasets": ["any"]}
-    sound: dict[str, dict[int, Any]] = {"models": {}, "datasets": {}}
+    valid: dict[str, dict[int, Any]] = {"models": {}, "datasets": {}}
     for kind, spec in (("models", ModelSpec), ("datasets", DatasetSpec)):
         for index, entry in enumerate(map(as_entry, as_list(data.get(kind)) or [])):
             bad = {path[2:3] for path in wrong if path[:2] == (kind, index)}
             if not bad & {(), ("name",), ("image_folder",)}:
                 good = {key: value for key, value in entry.items() if (key,) not in bad}
-                sound[kind][index] = spec.model_validate(good)
-    specs = {kind: tuple(found.values()) for kind, found in sound.items()}
-    return Suite.model_validate(rest).model_copy(update=specs), {kind: list(found) for kind, found in sound.items()}
+                valid[kind][index] = spec.model_validate(good)
+    specs = {kind: tuple(found.values()) for kind, found in valid.items()}
+    return Suite.model_validate(rest).model_copy(update=specs), {kind: list(found) for kind, found in valid.items()}
 
 
 def _frozen(document: Document, assignments: tuple[str, ...]) -> str:
-    """The file's own text where that is all there is to it, else the same suite written out."""
+    """The text for the run's suite.yaml: the file's own, or, with a base or assignments, the merged data as YAML."""
     if parse(document.text, document.source).data == document.data:
         return document.text
-    how = "".join(f" --set {assignment}" for assignment in assignments)
-    header = " ".join(f"# {Path(document.source).name}{how}".split())
+    options = "".join(f" --set {assignment}" for assignment in assignments)
+    header = " ".join(f"# {Path(document.source).name}{options}".split())
     return f"{header}\n" + yaml.safe_dump(document.data, sort_keys=False, allow_unicode=True)

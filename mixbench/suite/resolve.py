@@ -1,6 +1,6 @@
-"""The models of a suite as each of its datasets needs them: arguments resolved, tried on the meta device, with weights.
+"""Resolve each model of a suite for each of its datasets: its arguments, a trial build on the meta device, its weights.
 
-Plugins are loaded; nothing is written or started.
+Loads plugins; writes and starts nothing.
 """
 
 import os
@@ -23,15 +23,16 @@ from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plug
 from mixbench.zoo.weights import check
 
 Problem = tuple[KeyPath, str]
-"""What is wrong, with the path of the key it lies in."""
+"""The path of a key, and a message that says what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as one dataset needs it.  `overrides` are those that differ from the variant's own arguments.
+    """A model resolved for one dataset.
 
-    `weights`: the file that is evaluated, and what tells its contents from another's; empty where it is trained.
-    `test_crop`: how the images were cut that these weights are to see, where that is known.
+    `overrides`: the arguments that differ from the variant's own.  `identity`: the arguments that a trial's id hashes.
+    `weights`: the file to evaluate and the fingerprint of its contents, both empty if the model is trained.
+    `test_crop`: the `test_crop` with which these weights are to be evaluated, if known.
     """
 
     label: str
@@ -46,7 +47,7 @@ class Subject:
 
 
 def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
-    """Each model on each dataset, and what does not fit."""
+    """Resolve each model for each dataset, as (dataset's index, model's index) → Subject, and return all problems."""
     problems = list(_plugin_problems(suite))
     datasets: dict[int, Dataset] = {}
     for d, asked in enumerate(suite.datasets):
@@ -56,19 +57,19 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
             problems.append((("datasets", d, "image_folder" if asked.image_folder else "name"), str(error)))
         except OSError as error:
             problems.append((("datasets", d, "image_folder"), f"image_folder: {error.filename}: {error.strerror}"))
-    problems += _namesakes(datasets)
+    problems += _name_conflicts(datasets)
     subjects: dict[tuple[int, int], Subject] = {}
     for m, spec in enumerate(suite.models):
-        wrong = list(_entry_problems(spec, ("models", m)))
-        fitting, misfits = _subjects(spec, ("models", m), datasets)
-        if not wrong:
-            subjects |= {(d, m): subject for d, subject in fitting.items()}
-        problems += wrong + misfits
+        entry_problems = list(_entry_problems(spec, ("models", m)))
+        built, build_problems = _subjects(spec, ("models", m), datasets)
+        if not entry_problems:
+            subjects |= {(d, m): subject for d, subject in built.items()}
+        problems += entry_problems + build_problems
     return subjects, problems
 
 
-def _namesakes(datasets: dict[int, Dataset]) -> Iterator[Problem]:
-    """Folders of one name: nothing in a trial's id or in a table would tell them apart."""
+def _name_conflicts(datasets: dict[int, Dataset]) -> Iterator[Problem]:
+    """Yield folders of images that share a name: neither a trial's id nor a table would tell them apart."""
     first: dict[str, int] = {}
     for d, dataset in datasets.items():
         other = first.setdefault(dataset.name, d)
@@ -88,7 +89,7 @@ def _plugin_problems(suite: Suite) -> Iterator[Problem]:
 
 
 def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
-    """What is wrong with a model's name and overrides, each taken by itself."""
+    """Yield the problems of a model's name, overrides and weights, each checked by itself."""
     try:
         entry = find(spec.name)
     except RequestError as error:
@@ -112,7 +113,7 @@ def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
 
 
 def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> tuple[dict[int, Subject], list[Problem]]:
-    """The model on each dataset, as far as its overrides are known.  A misfit is named with its datasets."""
+    """Resolve a model for each dataset by its index, without unknown overrides; a problem names its datasets."""
     try:
         entry = find(spec.name)
         known = {key: value for key, value in spec.overrides.items() if key in entry.overridable}
@@ -120,12 +121,12 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         file, crop, datasets = _weights(spec, datasets)
     except RequestError:
         return {}, []  # _entry_problems has named it
-    subjects, misfits = {}, dict[str, list[str]]()
+    subjects, failures = {}, dict[str, list[str]]()
     for d, dataset in datasets.items():
         shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
         arguments = resolve(spec.name, known | shape)
-        if misfit := _misfit(entry, arguments, file):
-            misfits.setdefault(misfit, []).append(dataset.name)
+        if failure := _build_error(entry, arguments, file):
+            failures.setdefault(failure, []).append(dataset.name)
             continue
         plain = {key: _plain(value) for key, value in arguments.items()}
         overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
@@ -134,29 +135,32 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         weights = (str(file), fingerprint(file)) if file else ("", "")
         subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset, weights, crop)
     problems = []
-    for misfit, names in misfits.items():
+    for failure, names in failures.items():
         where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"
-        guilty = [(*path, key) for key in (*known, "weights") if re.search(rf"\b{re.escape(key)}\b", misfit)]
-        problems.append(((guilty or [path])[0], f"{spec.name}{where}: {misfit}"))
+        mentioned = [(*path, key) for key in (*known, "weights") if re.search(rf"\b{re.escape(key)}\b", failure)]
+        problems.append(((mentioned or [path])[0], f"{spec.name}{where}: {failure}"))
     return subjects, problems
 
 
 def _weights(spec: ModelSpec, datasets: dict[int, Dataset]) -> tuple[Path | None, float | None, dict[int, Dataset]]:
-    """The file of a model's weights, how they want test images cut, and the datasets with the images made their way."""
+    """Return a model's weights file and its `test_crop`, and the datasets with the preprocessing of these weights.
+
+    Raises RequestError if there is no such file, or timm has no such weights.
+    """
     if not spec.weights:
         return None, None, datasets
     if spec.weights != "timm":
         if not os.path.isfile(spec.weights):
-            what = "is not a file" if os.path.lexists(spec.weights) else "does not exist"
-            raise RequestError(f"weights: {spec.weights} {what}; a file of safetensors, or timm, is wanted")
+            reason = "is not a file" if os.path.lexists(spec.weights) else "does not exist"
+            raise RequestError(f"weights: {spec.weights} {reason}; a file of safetensors, or timm, is wanted")
         return Path(spec.weights), None, datasets
     found = find_pretrained(spec.name)
-    looks: dict[str, Any] = dict(mean=found.mean, std=found.std, resampling=found.resampling)
-    return found.file, found.test_crop, {d: replace(dataset, **looks) for d, dataset in datasets.items()}
+    preprocessing: dict[str, Any] = dict(mean=found.mean, std=found.std, resampling=found.resampling)
+    return found.file, found.test_crop, {d: replace(dataset, **preprocessing) for d, dataset in datasets.items()}
 
 
-def _misfit(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> str:
-    """What a model, built on the meta device, which costs no memory, or its file of weights says against it."""
+def _build_error(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> str:
+    """Build the model on the meta device, without memory, and check its weights file; return the error, or ""."""
     try:
         with torch.device("meta"):
             model = build(entry, arguments)
@@ -172,7 +176,7 @@ def _misfit(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> st
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: a tuple becomes a list, a Fraction its text, "3/5"."""
+    """A value as JSON can hold it: a tuple becomes a list, a Fraction its text, "3/5"."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)

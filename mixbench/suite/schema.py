@@ -1,4 +1,4 @@
-"""What a suite file may hold: its keys, their types and their defaults; and in words what is wrong with one."""
+"""Schema of a suite file: its keys, their types and defaults; and messages for what is wrong with one."""
 
 import re
 from collections.abc import Iterator
@@ -14,20 +14,21 @@ from mixbench.suite.trial import Checkpointing, Measure, MemoryFormat, Precision
 
 
 def as_entry(value: Any) -> Any:
+    """A model or dataset as a mapping, if only its name is given."""
     return {"name": value} if isinstance(value, str) else value
 
 
 class ModelSpec(Strict):
-    """A model by name.  Any other key overrides an argument of that model; its recipe is merged over all others.
+    """A model by name.  Any other key overrides an argument of the model; its recipe is merged over all others.
 
-    `weights`, a file of safetensors or `timm`, are evaluated without training.
+    `weights`, a safetensors file or `timm`, are evaluated without training.
     """
 
     model_config = ConfigDict(extra="allow")
 
     name: str  # a registered model: `mixbench list models`
-    label: Title | None = None  # what tables call it; by default its name and overrides
-    weights: PathText | None = None  # a file of safetensors, or `timm`: evaluated as they are
+    label: Title | None = None  # its name in tables; by default `name` with the overrides
+    weights: PathText | None = None  # a safetensors file, or `timm`: evaluated without training
     recipe: Recipe = Recipe()  # merged over the suite's and the dataset's
 
     @property
@@ -39,21 +40,21 @@ class DatasetSpec(Strict):
     """A dataset by name; its recipe is merged over the suite's.
 
     `image_folder` is a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, under a name of the suite's choice.
-    `decoded: true` decodes images that are streamed once, onto the disk: faster, and no other result.
+    `decoded: true` decodes the images of a streamed dataset once, into a cache on disk: faster, with the same results.
     """
 
     name: Title  # a dataset: `mixbench list datasets`; of an image_folder, any name
     image_size: Annotated[int, Field(ge=1, le=16_384)] | None = None  # pixels a side; by default the dataset's own
     image_folder: PathText | None = None  # a folder of train/CLASS/*.jpg and val/CLASS/*.jpg
-    decoded: bool = False  # decode streamed images once, onto the disk: the same results, faster
+    decoded: bool = False  # decode streamed images once, into a cache on disk: faster, with the same results
     recipe: Recipe = Recipe()  # merged over the suite's
 
 
 class Resources(Strict):
-    """What each trial runs on: nodes × processes, one process a GPU (or one a share of the CPU's cores)."""
+    """Processes of each trial: nodes × processes per node; each process has one GPU, or a share of the CPU's cores."""
 
-    nodes: Count = 1  # machines a trial runs on
-    processes_per_node: Count = 1  # processes on each: one a GPU, or a share of the CPU's cores
+    nodes: Count = 1  # machines that a trial runs on
+    processes_per_node: Count = 1  # processes on each: one per GPU, or per share of the CPU's cores
 
     @property
     def processes(self) -> int:
@@ -66,45 +67,45 @@ OneOrMore = Field(strict=False, min_length=1)
 
 
 class Suite(Strict):
-    """A suite file.  Where a list is wanted, one value will do."""
+    """A suite file.  A list of one value may be written as that value."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", max_length=100)]  # the run folder's name: runs/<name>
-    base: str = ""  # another suite's file, relative to this one, that this one is laid over
-    description: str = ""  # for readers
+    base: str = ""  # another suite file, relative to this one; this one is merged over it
+    description: str = ""  # a note for readers
     # models, each a name, or a mapping with overrides
     models: Annotated[tuple[Annotated[ModelSpec, AsEntry], ...], AsList, OneOrMore]
     # datasets, each a name, or a mapping
     datasets: Annotated[tuple[Annotated[DatasetSpec, AsEntry], ...], AsList, OneOrMore]
-    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore, Distinct] = (0,)  # a trial for each
-    # what is measured of each trial
+    seeds: Annotated[tuple[Seed, ...], AsList, OneOrMore, Distinct] = (0,)  # a trial for each seed
+    # what is measured in each trial
     measure: Annotated[tuple[Measure, ...], AsList, OneOrMore, Distinct] = ("complexity", "throughput", "accuracy")
-    # how models are trained; a trial for each of a list
+    # how models are trained; a trial for each recipe
     recipe: Annotated[tuple[Recipe, ...], AsList, OneOrMore] = (Recipe(),)
     throughput: Throughput = Throughput()  # how speed is measured
-    # what each trial runs on; a trial for each
+    # nodes and processes of a trial; a trial for each
     resources: Annotated[tuple[Resources, ...], AsList, OneOrMore, Distinct] = (Resources(),)
-    # of arithmetic; a trial for each
+    # number format of the arithmetic; a trial for each
     precision: Annotated[tuple[Precision, ...], AsList, OneOrMore, Distinct] = ("fp32",)
-    # of images and weights; a trial for each
+    # memory layout of images and weights; a trial for each
     memory_format: Annotated[tuple[MemoryFormat, ...], AsList, OneOrMore, Distinct] = ("contiguous",)
-    compile: Annotated[tuple[bool, ...], AsList, OneOrMore, Distinct] = (False,)  # by torch.compile; a trial for each
+    compile: Annotated[tuple[bool, ...], AsList, OneOrMore, Distinct] = (False,)  # use torch.compile; a trial for each
     # Python files that register models, relative to this file
     plugins: Annotated[tuple[PathText, ...], AsList, Field(strict=False), Distinct] = ()
-    keep_weights: bool = False  # keep what was trained, as safetensors in the trial's folder
-    checkpoint: Checkpointing = Checkpointing()  # when a training under way is saved
+    keep_weights: bool = False  # keep the trained weights, as safetensors in the trial's folder
+    checkpoint: Checkpointing = Checkpointing()  # when checkpoints of a training are written
 
     _text: str = PrivateAttr(default="")
 
     @property
     def text(self) -> str:
-        """The whole suite as a YAML text that stands alone."""
+        """The suite with its base and `--set` values, as the text of a YAML file."""
         return self._text
 
 
 def explain(error: Any, path: KeyPath, schema: type[BaseModel] = Suite) -> str:
-    """One of pydantic's errors about a Suite, or another schema, in a person's words, with the nearest valid choice.
+    """Return a message for one of pydantic's errors in a Suite, or another schema, with the nearest valid choice.
 
-    `path` is where it lies in the file, which may name one model where the schema has a list.
+    `path` is its place in the file, in which a single value may stand for the schema's list.
     """
     kind, given, inside, key = error["type"], error["input"], dotted(path[:-1]), dotted(path)
     if kind == "extra_forbidden":
@@ -133,7 +134,7 @@ def _some(count: int) -> str:
 
 
 def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that are valid at this place of a schema."""
+    """Valid keys at this place of a schema."""
     for key in path:
         if isinstance(key, str) and key in model.model_fields:
             model = next(models_in(model.model_fields[key].annotation), model)
@@ -141,6 +142,7 @@ def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the pydantic models that a type annotation contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
