@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from mixbench.results.collect import collect
 from mixbench.run import damage, folder
 from mixbench.run.claim import Claim, claimed
 from mixbench.run.folder import Run
-from mixbench.run.inventory import Inventory
+from mixbench.run.inventory import Found, Inventory
 from mixbench.run.record import Record, read_record
 from mixbench.suite.load import load
 from mixbench.suite.trial import Trial
@@ -30,8 +31,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each trial's record has been parsed, in this process."""
     counts: Counter[str] = Counter()
 
-    def counted(path: Path) -> Record:
-        record = read_record(path)
+    def counted(path: Path, text: bytes | None = None) -> Record:
+        record = read_record(path, text)
         counts[path.parent.name] += 1
         return record
 
@@ -103,6 +104,16 @@ def test_what_was_written_since_is_read_again(
     assert parsed[trials[1].id] == 1
 
 
+def test_a_file_in_place_of_a_trials_folder_is_forgotten_once_it_was_set_aside(run: Run, trials: list[Trial]) -> None:
+    inventory, folder = Inventory(run), run.trial_folder(trials[2].id)
+    shutil.rmtree(folder)
+    folder.write_text("hello")
+    assert "not a folder" in inventory.look(trials[2].id).damages[0].text
+    damage.set_all_aside(inventory)
+    run.write_plan("name: cifar\n", trials)
+    assert inventory.look(trials[2].id) == Found(trials[2])
+
+
 def test_a_newer_mixbenchs_record_is_told_from_a_damaged_one(run: Run, trials: list[Trial]) -> None:
     later = json.loads(run.record_file(trials[0].id).read_bytes()) | {"schema_version": 9}
     run.record_file(trials[0].id).write_text(
@@ -133,7 +144,7 @@ def test_what_another_process_finished_until_this_one_had_the_claim_is_not_run_a
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     suite, trials = load(str(write_suite(tmp_path, measure=["complexity"])))
-    run = fake_runs.write_run(tmp_path / "run", trials, [], suite.text)
+    run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.failed(trials[0], "killed")], suite.text)
 
     @contextmanager
     def late(lock: Path, say: Callable[[str], None]) -> Iterator[Claim]:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from mixbench.run import damage
 from mixbench.run.flags import Flag, Kind
@@ -52,14 +52,13 @@ def collect(of: Run | Inventory) -> Collected:
             if record is None:
                 continue
             of_files = [Flag(Kind.NEWER_RECORD if each.newer else Kind.DAMAGED_RECORD) for each in damages]
-            record.flags = list(dict.fromkeys([*record.flags, *of_files, *_warnings(record)]))
-            record.planned = trial_id in planned
-            records.append(record)
+            flags = list(dict.fromkeys([*record.flags, *of_files, *_warnings(record)]))
+            records.append(_with(record, flags=flags, planned=trial_id in planned))
     return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
 
 
 def _read(inventory: Inventory, trial_id: str) -> tuple[Record | None, Sequence[Damage]]:
-    """A copy of a trial's record, as the plan now describes the trial, and what was wrong with its files."""
+    """A trial's record, as the plan now describes the trial, and what was wrong with its files."""
     try:
         found = inventory.look(trial_id)
     except OSError as error:
@@ -80,14 +79,19 @@ def _current(found: Found) -> Record | None:
             return None
         record = Record.pending(trial)
     elif trial is not None:
-        details = record.details.model_copy(update={"trial": trial})
-        record = record.model_copy(update=Record.names(trial) | {"details": details})
-    else:
-        record = record.model_copy()
+        record = _with(record, **Record.names(trial))
+        if record.details.trial is not trial:
+            record = _with(record, details=record.details.model_copy(update={"trial": trial}))
     # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
     if record.status == "pending" and found.progress is not None:
-        record.status = "running"
+        record = _with(record, status="running")
     return record
+
+
+def _with(record: Record, **values: Any) -> Record:
+    """A copy with these values; the record itself where it has them all."""
+    changed = {name: value for name, value in values.items() if getattr(record, name) != value}
+    return record.model_copy(update=changed) if changed else record
 
 
 def _warnings(record: Record) -> list[Flag]:

@@ -48,7 +48,7 @@ class Run:
         return self.folder / "jobs"
 
     def trial_folder(self, trial_id: str) -> Path:
-        return self.folder / "trials" / trial_id
+        return self.folder.joinpath("trials", trial_id)
 
     def record_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "record.json"
@@ -106,11 +106,11 @@ class Run:
         planned = self.planned()
         return list(dict.fromkeys([*planned, *self.trial_folders()]))
 
-    def trial(self, trial_id: str) -> Trial:
-        """Raises RequestError where trial.json is missing or damaged."""
+    def trial(self, trial_id: str, *, text: bytes | None = None) -> Trial:
+        """What trial.json says, or this text of it.  Raises RequestError where it is missing or damaged."""
         path = self.trial_file(trial_id)
         try:
-            text = path.read_bytes()
+            text = path.read_bytes() if text is None else text
             if not is_untouched(text) and not is_intact(json.loads(text)):
                 raise ValueError("it does not have the checksum that it was written with")
             trial = Trial.model_validate_json(text)
@@ -122,11 +122,11 @@ class Run:
             raise RequestError(f"{path} is damaged: {' '.join(str(error).split())}") from None
         return trial
 
-    def record(self, trial_id: str) -> Record | None:
-        """The trial's record, or None where there is none.  Raises DamagedRecord."""
+    def record(self, trial_id: str, *, text: bytes | None = None) -> Record | None:
+        """What record.json says, or this text of it; None where there is none.  Raises DamagedRecord."""
         path = self.record_file(trial_id)
         try:
-            record = read_record(path)
+            record = read_record(path, text)
         except FileNotFoundError:
             return None
         if record.trial_id != trial_id:

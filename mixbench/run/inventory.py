@@ -4,8 +4,9 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -51,7 +52,7 @@ class Inventory:
 
     def __init__(self, run: Run):
         self.run = run
-        self._parsed: dict[Path, tuple[tuple[int, ...] | None, Any]] = {}
+        self._parsed: dict[str, tuple[tuple[int, ...], Any]] = {}
 
     @classmethod
     def of(cls, run: "Run | Inventory") -> "Inventory":
@@ -61,11 +62,13 @@ class Inventory:
     def look(self, trial_id: str) -> Found:
         """Raises OSError where a file could not be read this time."""
         trial, record = self._trial(trial_id), self._record(trial_id)
+        if isinstance(record, Record) and record.details.trial == trial:
+            record.details.trial = trial  # of thousands, one object each instead of two
         damages = [each for each in (trial, record) if isinstance(each, Damage)]
         if damages and (folder := self.run.trial_folder(trial_id)).exists() and not folder.is_dir():
             return Found(damages=(Damage(folder, f"{folder}: not a folder"),))
         progress, path = None, self.run.progress_file(trial_id)
-        if _version(path) is not None:
+        if os.path.lexists(path):
             progress = self.run.progress(trial_id)
             if progress is None and path.exists():
                 damages.append(Damage(path, f"{path} cannot be read"))
@@ -88,8 +91,9 @@ class Inventory:
 
     def take(self, record: Record) -> None:
         """The record of a trial that has ended, which its launcher has just read or written: it is not parsed again."""
-        path = self.run.record_file(record.trial_id)
-        self._parsed[path] = _version(path), record
+        name = str(self.run.record_file(record.trial_id))
+        with suppress(OSError), open(name, "rb", buffering=0) as file:
+            self._parsed[name] = _version(file), record
 
     def unfinished(self, trials: Iterable[Trial]) -> list[Trial]:
         """Those without a good record."""
@@ -107,35 +111,53 @@ class Inventory:
             return False
         record, file = self.record(trial.id), self.run.weights_file(trial.id)
         written = record.details.weights if record else ""
-        return not file.is_file() or bool(written and self._once(file, lambda: checksum.fingerprint(file)) != written)
+        return not file.is_file() or bool(written and checksum.fingerprint(file) != written)
 
     def _trial(self, trial_id: str) -> Trial | Damage:
-        return self._once(self.run.trial_file(trial_id), lambda: _read_trial(self.run, trial_id))
+        return self._once(self.run.trial_file(trial_id), lambda text: _parsed_trial(self.run, trial_id, text))
 
     def _record(self, trial_id: str) -> Record | Damage | None:
-        return self._once(self.run.record_file(trial_id), lambda: _read_record(self.run, trial_id))
+        return self._once(self.run.record_file(trial_id), lambda text: _parsed_record(self.run, trial_id, text))
 
-    def _once(self, path: Path, read: Callable[[], T]) -> T:
-        version, parsed = _version(path), self._parsed.get(path)
-        if parsed is None or parsed[0] != version:
-            parsed = self._parsed[path] = version, read()
-        return cast(T, parsed[1])
+    def _once(self, path: Path, parse: Callable[[bytes | None], T]) -> T:
+        """What is parsed of a file's text; of None where there is no file, and nothing worth keeping.
+
+        Opened each time: NFS asks its server then, while it may answer from memory what a file's date is.
+        """
+        name = str(path)
+        known = self._parsed.get(name)
+        try:
+            with open(name, "rb", buffering=0) as file:
+                version = _version(file)
+                if known is not None and known[0] == version:
+                    return cast(T, known[1])
+                text = file.readall()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return parse(None)
+        found = parse(text)
+        self._parsed[name] = version, found
+        return found
 
 
-def _read_trial(run: Run, trial_id: str) -> Trial | Damage:
+def _version(file: FileIO) -> tuple[int, ...]:
+    """What is another after a file was written again."""
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _parsed_trial(run: Run, trial_id: str, text: bytes | None) -> Trial | Damage:
     try:
-        return run.trial(trial_id)
+        return run.trial(trial_id, text=text)
     except RequestError as error:
         return Damage(run.trial_file(trial_id), str(error))
 
 
-def _read_record(run: Run, trial_id: str) -> Record | Damage | None:
+def _parsed_record(run: Run, trial_id: str, text: bytes | None) -> Record | Damage | None:
     try:
-        return run.record(trial_id)
+        return run.record(trial_id, text=text)
     except DamagedRecord as error:
-        path = run.record_file(trial_id)
-        newer = _is_newer(path)
-        return Damage(path, f"{error}: {NEWER}" if newer else str(error), newer)
+        newer = text is not None and _is_newer(text)
+        return Damage(run.record_file(trial_id), f"{error}: {NEWER}" if newer else str(error), newer)
 
 
 @contextmanager
@@ -152,27 +174,11 @@ def reading_many() -> Iterator[None]:
             gc.enable()
 
 
-def _version(path: Path) -> tuple[int, ...] | None:
-    """What is another after a file was written again; None where there is none.
-
-    Of the opened file: NFS asks its server then, while it may answer a mere stat from memory.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        found = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _is_newer(path: Path) -> bool:
+def _is_newer(text: bytes) -> bool:
     """Whether this is a record with its checksum, of a schema version that is yet to come here."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(text)
         version = found["schema_version"]
         return type(version) is int and version > SCHEMA_VERSION and checksum.KEY in found and checksum.is_intact(found)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False

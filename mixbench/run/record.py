@@ -201,10 +201,10 @@ class DamagedRecord(Exception):
     """A record that cannot be used: truncated, changed, foreign, or of another schema version."""
 
 
-def read_record(path: Path) -> Record:
-    """The record in this file.  Raises DamagedRecord, FileNotFoundError."""
+def read_record(path: Path, text: bytes | None = None) -> Record:
+    """What this file says, or this text of it.  Raises DamagedRecord, FileNotFoundError."""
     try:
-        text = path.read_bytes()
+        text = path.read_bytes() if text is None else text
         if not checksum.is_untouched(text):
             _check(json.loads(text), path)
         record = _validated(text, path)
