@@ -27,7 +27,6 @@ from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of, write_atomically
 from mixbench.system.host import usable_cores
 from mixbench.system.polling import polls
-from mixbench.system.words import plural
 
 CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365
@@ -76,7 +75,7 @@ def check(trials: list[Trial], cluster: str) -> None:
     there, kind = len(gpu_names()) or usable_cores(), "GPUs" if gpu_names() else "cores"
     if there < processes:
         raise RequestError(
-            f"the suite asks for {plural(processes, 'process')} a trial; this machine has {there} {kind}: "
+            f"the suite asks for {processes} processes a trial; this machine has {there} {kind}: "
             f"set fewer as resources, or run those alone that fit, such as --only world_size={there}"
         )
 
