@@ -33,9 +33,9 @@ def bounds(schema: dict[str, Any]) -> dict[str, float]:
 
 def values(schema: dict[str, Any], key: str = "") -> Drawn:
     """What this key may hold."""
-    schema, hand = resolved(schema), {"points": points(), "scale": pairs(1.0), "ratio": pairs(10.0)}
-    if key in hand:
-        return hand[key]
+    schema = resolved(schema)
+    if key in DRAWN_BY_HAND:
+        return DRAWN_BY_HAND[key]
     if "enum" in schema:
         there = [choice for choice in schema["enum"] if choice not in ("lamb", "lion") or find_spec("timm")]
         return st.sampled_from(there)
@@ -74,6 +74,10 @@ def pairs(most: float) -> Drawn:
     return st.tuples(st.floats(0.01, most), st.floats(0.01, most)).map(sorted)
 
 
+DRAWN_BY_HAND = {"points": points(), "scale": pairs(1.0), "ratio": pairs(10.0)}
+ANY_KEYS = values(SCHEMA)
+
+
 def titles() -> Drawn:
     kept = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp", "Cf"])
     return st.text(kept, min_size=1, max_size=30).filter(str.strip)
@@ -82,7 +86,7 @@ def titles() -> Drawn:
 @st.composite
 def suites(draw: st.DrawFn) -> dict[str, Any]:
     """A good suite of a few small models; of its recipe what goes together."""
-    suite = draw(values(SCHEMA))
+    suite = draw(ANY_KEYS)
     suite["name"] = draw(st.from_regex(r"\A[a-z0-9_-]{1,20}\Z"))
     depths = draw(st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True))
     suite["models"] = [{"name": "convmixer_256_8", "depth": depth, "dim": 8} for depth in depths]

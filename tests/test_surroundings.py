@@ -36,7 +36,7 @@ def mixbench(*words: str, cwd: Path, **environment: str) -> subprocess.Completed
 
 
 def test_a_folder_full_of_odd_characters_in_a_locale_without_them_an_odd_zone_and_no_home(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, models=[SMALL["mixer"] | {"label": "größe 🙂"}])
+    suite = write_suite(tmp_path, models=[SMALL["mixer"] | {"label": "größe 🙂"}], measure=["accuracy"])
     (tmp_path / "here").mkdir()
     (tmp_path / "home").write_text("a file")
     around = dict(cwd=tmp_path / "here", HOME=str(tmp_path / "home"), TZ="Pacific/Kiritimati", **ASCII_ALONE)
@@ -114,7 +114,7 @@ time.time = jumping
 
 
 def test_durations_do_not_follow_a_clock_that_jumps_back_an_hour_at_each_look(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path)
+    suite = write_suite(tmp_path, measure=["throughput", "accuracy"])
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(CLOCK)
     path = os.pathsep.join([str(tmp_path / "path"), str(Path(__file__).parent.parent)])
