@@ -348,13 +348,13 @@ def test_the_largest_batch_is_found_within_a_thirtysecond(room: int) -> None:
 def test_batch_size_max_is_the_largest_that_fits_in_memory(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(largest_batch, "CPU_BYTES", 128 << 20)
+    monkeypatch.setattr(largest_batch, "CPU_BYTES", 16 << 20)
     [trial, one] = plan_trials(tmp_path, throughput={"batch_sizes": ["max", 8], "warmup": 0, "repeats": 1})
     assert trial.infer_batch_size == "max" and Record.pending(trial).infer_batch_size is None
     assert [len(group) for group in groups([one, trial, one], {trial.id: 1, one.id: 1})] == [1, 1, 1]
     [(_, samples)] = measure([trial], world, lambda *_: None, never)
     # an image and its patches: 16 patches of 16 channels, of 4 bytes, several of them at once
-    assert samples.infer_batch_size and 1_000 < samples.infer_batch_size < (128 << 20) / (64 * 4 + 16 * 16 * 4)
+    assert samples.infer_batch_size and 1_000 < samples.infer_batch_size < (16 << 20) / (64 * 4 + 16 * 16 * 4)
     record = Record.pending(trial)
     record.add_throughput(samples)
     assert record.infer_batch_size == samples.infer_batch_size

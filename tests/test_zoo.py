@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mixbench.zoo.pretrained import timms_name
 from mixbench.zoo.registry import create_model, find, list_models
 
-BATCH = 2
+BATCH, DEPTH = 2, 3
 timm_mixer: Any = MlpMixer
 
 
@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "mixer_b16": ({"image_size": 64}, "mixer_b16_224"),
     "mixer_l32": ({"image_size": 64}, "mixer_l32_224"),
     "mixer_l16": ({"image_size": 32}, "mixer_l16_224"),
-    "mixer_h14": ({"image_size": 56, "depth": 2}, lambda: mixer(14, 2, 1280, 56, 1000)),
+    "mixer_h14": ({"image_size": 56}, lambda: mixer(14, 32, 1280, 56, 1000)),
     "mixer_s4": ({}, lambda: mixer(4, 8, 512, 32, 10)),
     "mixer_nano4": ({}, lambda: mixer(4, 8, 128, 32, 10)),
     "resmlp_s12": ({}, "resmlp_12_224"),
@@ -54,7 +54,11 @@ def test_outputs_and_gradients_equal_timms(name: str) -> None:
     overrides, source = CASES[name]
     image_size = overrides.get("image_size", find(name).arguments["image_size"])
     with torch.device("meta"):  # both get other values, and initialising the large ones takes long
-        ours, theirs = create_model(name, **overrides), timms(source, image_size)
+        theirs: Any = timms(source, image_size)
+        whole = create_model(name, **overrides).state_dict()
+        sizes = {timms_name(key): value.numel() for key, value in whole.items()}
+        assert sizes == {key: value.numel() for key, value in theirs.state_dict().items()}, "at its full depth"
+        ours, theirs.blocks = create_model(name, **overrides, depth=DEPTH), theirs.blocks[:DEPTH]
     ours = randomised(ours.to_empty(device="cpu"))
     carry_over(ours, theirs)
     images = torch.randn(BATCH, 3, image_size, image_size)
