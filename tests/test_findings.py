@@ -10,7 +10,7 @@ from mixbench.report.figures.all import figures
 from mixbench.report.findings import Findings, Sentence, findings
 from mixbench.report.formats.markdown import markdown
 from mixbench.report.leaderboard import board
-from mixbench.report.models import alike
+from mixbench.report.models import merge_repeated
 from mixbench.report.overview import missing
 from mixbench.report.tradeoffs import front
 from mixbench.results.metrics import PRICES
@@ -76,7 +76,7 @@ def test_a_price_names_who_is_not_beaten_at_it(tmp_path: Path) -> None:
     assert points["Best for parameters"] == (
         "splitmixer_i_256_8 (275,834, 93.00 %), convmixer_256_8 (594,186, 94.00 %): "
         "no other row's mean is as high at as low a price. "
-        "Whether the dearer of these is more accurate, these seeds cannot say."
+        "These seeds cannot tell whether the more expensive of these are more accurate."
     )
     assert points["Best for inference throughput"].startswith("splitmixer_i_256_8 (1,430 images/s, 93.00 %), conv")
 
@@ -163,7 +163,7 @@ def test_layers_that_repeat_stand_once() -> None:
         return Layer(name=name, type="Linear", params=params, macs=64, input_shape=[8], output_shape=[8])
 
     blocks = [layer(f"blocks.{index}.{part}") for index in range(8) for part in ("a.0", "b.0")]
-    found = alike([layer("stem"), *blocks, layer("blocks.8.a.0", params=9), layer("head.0")])
+    found = merge_repeated([layer("stem"), *blocks, layer("blocks.8.a.0", params=9), layer("head.0")])
     assert [(each.name, each.times) for each in found] == [
         ("stem", 1), ("blocks.*.a.0", 8), ("blocks.*.b.0", 8), ("blocks.8.a.0", 1), ("head.0", 1),
     ]  # fmt: skip

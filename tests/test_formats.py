@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mixbench.cli.main import cli
 from mixbench.report.formats import latex, markdown
 from mixbench.report.formats.timm import ACCURACIES, SPEEDS
-from mixbench.report.write import FORMS, write
+from mixbench.report.write import FORMATS, write
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
 from mixbench.system.checksum import with_checksums
@@ -50,7 +50,7 @@ def hostile_run(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_every_form_is_made_of_bad_records_and_of_none(form: str, tmp_path: Path) -> None:
     run = hostile_run(tmp_path / "hostile")
     assert tables(run).counts["done"] == len(HOSTILE) + 2
@@ -59,10 +59,10 @@ def test_every_form_is_made_of_bad_records_and_of_none(form: str, tmp_path: Path
         damaged.count("\n") == 3
         and "schema version 9, this mixbench reads 2: written by a newer mixbench, and kept as it is" in damaged
     )
-    written = write(run, forms=[form])
+    written = write(run, formats=[form])
     assert written and all(path.stat().st_size > 0 for path in written)
     empty = write_run(tmp_path / "empty", [], [])
-    for path in write(empty, forms=[form]):
+    for path in write(empty, formats=[form]):
         assert path.is_file() and "nan" not in path.read_text(encoding="utf-8").lower().split("<svg")[0].split(",")
 
 
@@ -151,7 +151,7 @@ def test_latex_has_the_rows_of_markdown(tmp_path: Path) -> None:
 
 def test_timms_files_have_timms_columns_units_order_and_one_name_in_both(tmp_path: Path) -> None:
     run = full_run(tmp_path, seeds=3)
-    speeds, accuracies = (pd.read_csv(path) for path in write(run, forms=["timm"]))
+    speeds, accuracies = (pd.read_csv(path) for path in write(run, formats=["timm"]))
     assert list(speeds) == SPEEDS and list(accuracies) == ACCURACIES
     assert ",".join(SPEEDS) == (
         "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,param_count,infer_gmacs,infer_macts"
@@ -171,7 +171,7 @@ def test_timms_files_have_timms_columns_units_order_and_one_name_in_both(tmp_pat
 def test_timms_rows_that_share_a_model_are_told_apart_by_a_tag(tmp_path: Path) -> None:
     trials = [trial(dataset=name, precision=kind) for name in ("cifar10", "cifar100") for kind in ("fp32", "bf16")]
     run = write_run(tmp_path, trials, [done(each, 90.0) for each in trials])
-    speeds, accuracies = (pd.read_csv(path) for path in write(run, forms=["timm"]))
+    speeds, accuracies = (pd.read_csv(path) for path in write(run, formats=["timm"]))
     tags = ("cifar10_fp32", "cifar10_bf16", "cifar100_fp32", "cifar100_bf16")
     assert set(speeds.model) == set(accuracies.model) == {f"splitmixer_i_256_8.{tag}" for tag in tags}
 
@@ -180,7 +180,7 @@ def test_timms_step_is_that_of_all_processes_and_bad_values_have_no_row(tmp_path
     trials = [trial(processes_per_node=4), trial("mixer_s_4"), trial("resmlp_s12_4")]
     bad = done(trials[1], math.nan, infer_samples_per_sec=math.inf, top5=math.nan)
     records = [done(trials[0], 90.0, infer_samples_per_sec=2048.0), bad, done(trials[2], 80.0, top5=math.nan)]
-    speeds, accuracies = (pd.read_csv(path) for path in write(write_run(tmp_path, trials, records), forms=["timm"]))
+    speeds, accuracies = (pd.read_csv(path) for path in write(write_run(tmp_path, trials, records), formats=["timm"]))
     assert dict(zip(speeds.model, speeds.infer_step_time, strict=True))["splitmixer_i_256_8"] == 500.0
     assert list(accuracies.model) == ["splitmixer_i_256_8", "resmlp_s12_4"] and math.isnan(accuracies.top5[1])
     assert "mixer_s_4" not in set(speeds.model)
@@ -188,7 +188,7 @@ def test_timms_step_is_that_of_all_processes_and_bad_values_have_no_row(tmp_path
 
 def test_no_text_is_a_formula_in_any_csv(tmp_path: Path) -> None:
     run = hostile_run(tmp_path)
-    for path in write(run, forms=["csv", "timm"]):
+    for path in write(run, formats=["csv", "timm"]):
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(stdlib_csv.reader(file))
         for cell in (cell for row in rows for cell in row):
@@ -201,8 +201,8 @@ def test_no_text_is_a_formula_in_any_csv(tmp_path: Path) -> None:
 def test_tensorboard_reads_each_trials_curve_settings_and_results(tmp_path: Path) -> None:
     trials = [trial(seed=seed) for seed in range(2)] + [trial("mixer_s_4")]
     run = write_run(tmp_path, trials, [done(trials[0], 93.0), done(trials[1], math.nan)])
-    written = write(run, forms=["tensorboard"])
-    assert written == write(run, forms=["tensorboard"]), "the same files, not more"
+    written = write(run, formats=["tensorboard"])
+    assert written == write(run, formats=["tensorboard"]), "the same files, not more"
     assert [path.parent.name for path in written] == [trials[0].id, trials[1].id]
     seen = EventAccumulator(str(written[0].parent)).Reload()
     curve = seen.Scalars("test/top1")
@@ -257,6 +257,6 @@ def test_one_damaged_record_among_hundreds_costs_its_own_row_alone(tmp_path: Pat
 
 def test_several_runs_in_one_report_keep_their_events_apart(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [trial()], [done(trial(), 90.0)]) for name in "ab"]
-    written = write(*runs, out=tmp_path / "both", forms=["tensorboard", "markdown"])
+    written = write(*runs, out=tmp_path / "both", formats=["tensorboard", "markdown"])
     folders = [path.relative_to(tmp_path / "both").parts[:2] for path in written[:2]]
     assert folders == [("tensorboard", "a"), ("tensorboard", "b")]

@@ -28,7 +28,7 @@ def test_its_tables_are_those_that_it_was_reported_with(table: str, tmp_path: Pa
     folder = tmp_path / OLD.name
     shutil.copytree(OLD, folder)
     (folder / table).unlink()
-    write(Run(folder), forms=["csv"])
+    write(Run(folder), formats=["csv"])
     before, now = rows(OLD / table), rows(folder / table)
     assert [{column: row[column] for column in before[0]} for row in now] == before
     assert len(before) == {"results.csv": 8, "summary.csv": 4}[table]

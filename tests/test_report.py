@@ -310,7 +310,7 @@ def test_a_report_leaves_no_figure_that_it_does_not_have_and_nothing_else_is_tou
     folder.mkdir()
     for name in ("2-digits-params.svg", "2-digits-params.png", "my-own.svg", "3-notes.txt"):
         (folder / name).write_text("old")
-    write(run, forms=["csv"])
+    write(run, formats=["csv"])
     assert len(list(folder.iterdir())) == 4
     write(run)
     assert {path.name for path in folder.iterdir() if path.read_bytes() == b"old"} == {"my-own.svg", "3-notes.txt"}

@@ -172,7 +172,7 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
         raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
     forms = forms or DEFAULT
     together = [(found, out)] if out else [([run], None) for run in found]
-    written = [path for some, folder in together for path in write(*some, out=folder, forms=forms)]
+    written = [path for some, folder in together for path in write(*some, out=folder, formats=forms)]
     if not written:
         click.echo(f"mixbench: no trial is done yet, so {', '.join(forms)} has nothing to write", err=True)
     if written or as_json:

@@ -1,1 +1,1 @@
-"""Tables into a page, figures and other forms.  Imports no torch."""
+"""Tables into a page, figures and other formats.  Imports no torch."""

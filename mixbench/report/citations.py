@@ -1,4 +1,4 @@
-"""What the papers say of the models of a report, ours beside it, each source numbered once."""
+"""Published figures of a report's models beside ours, with numbered sources."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Citation:
-    """What one source says of one row: figures by kind (top1, params, macs)."""
+    """The figures that one source gives for one row, by kind (top1, params, macs); `number` is the source's."""
 
     group: Group
     variant: str
@@ -21,9 +21,9 @@ class Citation:
 
     @property
     def notes(self) -> list[str]:
-        """The source's own, and why a figure is not met or not compared."""
-        said = [text for each in self.figures.values() for text in (each.figure.note, each.why) if text]
-        return list(dict.fromkeys(said))
+        """The source's notes, and why a figure differs or is not compared."""
+        texts = [text for each in self.figures.values() for text in (each.figure.note, each.why) if text]
+        return list(dict.fromkeys(texts))
 
     @property
     def convention(self) -> str:
@@ -32,6 +32,8 @@ class Citation:
 
 @dataclass(frozen=True)
 class Papers:
+    """All citations of a report, and their sources in the order of their numbers."""
+
     citations: list[Citation]
     sources: list[str]
 

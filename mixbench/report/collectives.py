@@ -1,4 +1,4 @@
-"""What the processes of a trial send in a training step: a row for each of the leaderboard's that sends."""
+"""Table of the communication between the processes of a trial: a row for each row of the leaderboard that has any."""
 
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -10,8 +10,11 @@ from mixbench.results.tables import Tables
 
 
 @dataclass(frozen=True)
-class Sent:
-    """One row: bytes and milliseconds of one process; `share` in percent of the training step's median."""
+class CommunicationRow:
+    """Bytes per training step and milliseconds, of one process.
+
+    `share`: the all-reduce in percent of the median training step.  `kinds`: names of the collectives.
+    """
 
     name: str
     key: str
@@ -27,11 +30,12 @@ class Sent:
 
     @property
     def times(self) -> float:
+        """Bytes sent in a step as a multiple of the gradients' bytes."""
         return self.step_bytes / self.gradient_bytes
 
 
-def communication(tables: Tables) -> list[Sent]:
-    """In the leaderboard's order of datasets; empty where every trial ran in one process."""
+def communication(tables: Tables) -> list[CommunicationRow]:
+    """Rows in the suite's order of datasets; empty if every trial ran in one process."""
     found = []
     for images, groups in by_images(tables.groups).items():
         for group, name in zip(groups, names(groups), strict=True):
@@ -41,7 +45,7 @@ def communication(tables: Tables) -> list[Sent]:
             low, middle, high = quantiles(reduced, n=4, method="inclusive") if len(reduced) > 1 else reduced * 3
             steps = samples("train", group.records)
             found.append(
-                Sent(
+                CommunicationRow(
                     name=name,
                     key=group.key,
                     dataset=images,

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: computed from the rows that are there, with what they cannot say."""
+"""Findings of a report as sentences, computed from its rows: best models, significant differences, trade-offs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
-MOST_COMPARED = 10  # rows: their 45 pairs can still be read, and Holm's correction leaves something to find
+MOST_COMPARED = 10  # rows: a table of their 45 pairs is readable, and Holm's correction for 45 tests not too strict
 MOST_NAMED = 8  # rows in one sentence
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A row, by the name that it has in its dataset, and its key for a link."""
+    """A link to a row of the leaderboard: its name among the rows of its dataset, and its key."""
 
     name: str
     key: str
@@ -32,7 +32,7 @@ Sentence = list[str | Ref]
 
 @dataclass(frozen=True)
 class Pair:
-    """A line of the table of pairs."""
+    """A row of the table of tested pairs."""
 
     first: Ref
     second: Ref
@@ -48,7 +48,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Findings:
-    """Of the rows tested on the same images: a title and what is found under it; the pairs that were tested."""
+    """Findings about the rows tested on the same images: titles with their sentences, and the tested pairs."""
 
     images: str
     points: list[tuple[str, Sentence]]
@@ -56,7 +56,7 @@ class Findings:
 
 
 def findings(tables: Tables) -> list[Findings]:
-    """In the suite's order of datasets, each that has an accuracy."""
+    """Findings for each dataset that has an accuracy, in the suite's order."""
     found = []
     for images, groups in by_images(tables.groups).items():
         named = zip(groups, names(groups), strict=True)
@@ -76,7 +76,7 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
             if price.where == "all":
                 points += [
                     (f"Best for {price.name}{where}", _efficient(front(some, price), price, tested, refs))
-                    for where, some in _measured_alike(ranked, price)
+                    for where, some in _by_device(ranked, price)
                     if sum(group.value(price) is not None for group in some) > 1
                 ]
     if papers := _against_papers(groups, refs):
@@ -85,8 +85,8 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
     return Findings(images, points, pairs)
 
 
-def _measured_alike(groups: list[Group], price: Metric) -> list[tuple[str, list[Group]]]:
-    """The rows that can be set against each other at this price: of each device its own, where there are several."""
+def _by_device(groups: list[Group], price: Metric) -> list[tuple[str, list[Group]]]:
+    """Split rows by device if the price depends on it and there are several; with words that name the device."""
     devices = list(dict.fromkeys(group.row.device for group in groups)) if price.of_device else []
     if len(devices) < 2:
         return [("", groups)]
@@ -115,7 +115,7 @@ def _other(comparison: Comparison, group: Group) -> Group | None:
 
 
 def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    """How many pairs differ by more than the seeds' spread, and which; the rest is said not to."""
+    """The number of significantly different pairs and their names; how many are not significant or not tested."""
     real = [each for each in tested if each.significant]
     unsure = [each for each in tested if each.significant is False]
     untested = len(tested) - len(real) - len(unsure)
@@ -158,7 +158,7 @@ def _efficient(best: list[Group], price: Metric, tested: list[Comparison], refs:
 
 
 def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    """Whether a dearer row of a front is really more accurate than the one before it: as the table of pairs has it."""
+    """Name the rows of a front that are significantly more accurate than the next cheaper one, by the tested pairs."""
     verdicts = {frozenset((each.first.key, each.second.key)): each for each in tested}
     pairs = [frozenset((one.key, other.key)) for one, other in pairwise(sorted(best, key=_best_first))]
     steps = [verdicts[pair] for pair in pairs if pair in verdicts]
@@ -166,7 +166,7 @@ def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) ->
     if not steps:
         return []
     if not any(each.significant is not None for each in steps):
-        return [" Whether the dearer of these is more accurate, these seeds cannot say."]
+        return [" These seeds cannot tell whether the more expensive of these are more accurate."]
     if not real:
         return [" By these seeds none of them is significantly more accurate than the next cheaper one."]
     if len(real) == len(steps) > 1:
@@ -179,10 +179,10 @@ def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) ->
 
 
 def _against_papers(groups: list[Group], refs: dict[str, Ref]) -> Sentence:
-    """How many figures are met, and which are not without a known reason; empty where there are none."""
+    """Count the published figures that ours agree with, and name those that differ without a known reason."""
     found = [(group, each) for group in groups for each in group.agreements if each.agrees is not None]
     sentence: Sentence = []
-    for kind, what, within in (
+    for kind, noun, within in (
         ("top1", "accuracy", f"within {TOP1_TOLERANCE} points or our interval"),
         ("params", "parameter count", "to the printed digit"),
         ("macs", "MAC count", "to the printed digit, counted as the source counts"),
@@ -191,26 +191,26 @@ def _against_papers(groups: list[Group], refs: dict[str, Ref]) -> Sentence:
         far = [(group, each) for group, each in of_kind if not each.agrees]
         if not of_kind:
             continue
-        met = f"{len(of_kind) - len(far)} of {plural(len(of_kind), f'published {what}')}"
+        met = f"{len(of_kind) - len(far)} of {plural(len(of_kind), f'published {noun}')}"
         agree = "agrees" if len(of_kind) == 1 else "agree"
         sentence.append(f"{' ' if sentence else ''}{met} {agree} {within}")
         if explained := [each for _, each in far if each.why]:
             sentence.append(f"; {len(explained)} not, for reasons given with the published figures")
         unexplained = [(group, each) for group, each in far if not each.why]
         for index, (group, each) in enumerate(unexplained[:MOST_NAMED]):
-            by = f"{_by(each)} points" if kind == "top1" else each.ours_as_printed
+            by = f"{_difference(each)} points" if kind == "top1" else each.ours_as_printed
             against = "" if kind == "top1" else f" for {each.figure.printed}"
             sentence += [", " if index else "; not ", refs[group.key], f" ({by}{against})"]
         sentence.append(f" and {len(unexplained) - MOST_NAMED} more." if len(unexplained) > MOST_NAMED else ".")
     return sentence
 
 
-def _by(each: Agreement) -> str:
+def _difference(each: Agreement) -> str:
     return numbers.signs(supported(each.difference or 0.0, each.half_width, sign="+"))
 
 
 def _listed(groups: Sequence[Group], refs: dict[str, Ref]) -> Sentence:
-    """ "A, B and C", or the first of many and how many more."""
+    """ "A, B and C", or "A, B, C and 4 more" for many."""
     shown = list(groups[:MOST_NAMED])
     more = len(groups) - len(shown)
     sentence: Sentence = []

@@ -1,4 +1,4 @@
-"""Each model of a report: its arguments, layers, both counters, timings, and every trial with where and when it ran."""
+"""The page's section on each model: its arguments, layers, counts by both counters, timings and trials."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -25,24 +25,24 @@ COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed
 
 @dataclass(frozen=True)
 class Counts:
-    """One network's counts by both counters.  `difference` is ptflops' against ours, as a share."""
+    """One network's counts by both counters.  `difference`: (ptflops - ours) / ours, of the MACs."""
 
     record: Record
     uncounted: list[str]
     difference: float | None
 
     @property
-    def far(self) -> bool:
+    def differ(self) -> bool:
         return self.difference is not None and abs(self.difference) > COUNTERS_AGREE
 
     @property
     def disputed(self) -> bool:
-        return bool(self.uncounted) or self.far
+        return bool(self.uncounted) or self.differ
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Layers alike in all but a number in their name: blocks.*.mlp.  params and MACs are one layer's."""
+    """Layers that differ only in a number in their name, such as blocks.*.mlp.  `layer` is one of them."""
 
     name: str
     times: int
@@ -51,13 +51,14 @@ class Layers:
 
 @dataclass(frozen=True)
 class Timings:
-    """The raw samples of one row's trials, drawn and said in a few numbers."""
+    """The raw timings of one row's trials, as histograms and in text."""
 
     setting: str
     group: Group
 
     @property
     def drawings(self) -> list[tuple[str, Markup, str]]:
+        """(name of the step, histogram as SVG, text of its spread), for inference and training if timed."""
         row, records = self.group.row, self.group.records
         kinds: tuple[tuple[str, Kind], ...] = (("inference step", "infer"), ("training step", "train"))
         return [
@@ -68,8 +69,8 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A trial: its record, on which machine, and its curve as a small drawing."""
+class TrialRow:
+    """A row of the table of trials: a record, its host, duration and learning curve as a small drawing."""
 
     record: Record
 
@@ -83,7 +84,7 @@ class Ran:
 
     @property
     def cells(self) -> list[tuple[str, str | None]]:
-        """Of each metric that trials differ in: its value, and what a pointer at it hears."""
+        """For each metric that trials differ in, its value and the text shown when it is pointed at."""
         return [(self._cell(each), self._hover(each)) for each in OF_TRIALS]
 
     def _cell(self, metric: Metric) -> str:
@@ -100,11 +101,11 @@ class Ran:
 
     @property
     def seconds(self) -> float | None:
-        """From its first start to its end, measured or not: with what a break in between took."""
+        """Seconds from its first start to its end, including interruptions; None if it has not ended."""
         try:
             began, ended = (datetime.fromisoformat(text) for text in (self.record.started_at, self.record.finished_at))
             return (ended - began).total_seconds()
-        except (ValueError, TypeError):  # not ended, or one of the two without its offset
+        except (ValueError, TypeError):  # not ended, or only one of the two has a UTC offset
             return None
 
     @property
@@ -119,18 +120,18 @@ class Ran:
 
 @dataclass(frozen=True)
 class Model:
-    """One network: a model with its arguments, which the dataset's size and classes are part of."""
+    """One network: a model with its arguments, including image size and classes, and its trials."""
 
     anchor: str
     record: Record
-    trials: list[Ran]
+    trials: list[TrialRow]
     counts: Counts | None
     layers: list[Layers]
     timings: list[Timings] = field(default_factory=list)
 
     @property
     def title(self) -> str:
-        """Its own in the page, as labels may be alike."""
+        """A title that is unique in the page, which labels need not be."""
         return f"{self.anchor.removeprefix('model-')}: {self.record.label}"
 
     @property
@@ -143,29 +144,29 @@ class Model:
 
     @property
     def done(self) -> int:
-        return sum(ran.record.status == "done" for ran in self.trials)
+        return sum(row.record.status == "done" for row in self.trials)
 
     @property
     def failed(self) -> int:
-        return sum(ran.record.status == "failed" for ran in self.trials)
+        return sum(row.record.status == "failed" for row in self.trials)
 
 
 def models(tables: Tables) -> list[Model]:
-    """In the order in which the plan names them."""
-    together: dict[str, list[Record]] = {}
+    """All models, in the order of the plan."""
+    by_model: dict[str, list[Record]] = {}
     for record in tables.records:
-        together.setdefault(_key(record), []).append(record)
+        by_model.setdefault(_key(record), []).append(record)
     timed: dict[str, list[Timings]] = {}
     for group, timings in _timings(tables.groups):
         timed.setdefault(_key(group.records[0]), []).append(timings)
     return [
         _model(anchor, records, timed.get(key, []))
-        for (key, records), anchor in zip(together.items(), _anchors(), strict=False)
+        for (key, records), anchor in zip(by_model.items(), _anchors(), strict=False)
     ]
 
 
 def anchors(tables: Tables) -> dict[str, str]:
-    """Where each group's model stands in the page, by the group's key."""
+    """The page's anchor of each group's model, by the group's key."""
     found = dict(zip(dict.fromkeys(map(_key, tables.records)), _anchors(), strict=False))
     return {group.key: found[_key(group.records[0])] for group in tables.groups}
 
@@ -185,12 +186,12 @@ def _model(anchor: str, records: list[Record], timings: list[Timings]) -> Model:
         part = counted.details.complexity
         share = counted.macs_ptflops / counted.macs - 1 if counted.macs_ptflops is not None and counted.macs else None
         counts = Counts(counted, part.uncounted if part else [], share)
-        layers = alike(part.layers if part else [])
-    return Model(anchor, counted or records[0], [Ran(record) for record in records], counts, layers, timings)
+        layers = merge_repeated(part.layers if part else [])
+    return Model(anchor, counted or records[0], [TrialRow(record) for record in records], counts, layers, timings)
 
 
-def alike(layers: Sequence[Layer]) -> list[Layers]:
-    """Layers that repeat, once, where they first stand."""
+def merge_repeated(layers: Sequence[Layer]) -> list[Layers]:
+    """Merge layers that differ only in a number in their name, at the position of the first."""
     found: dict[tuple[Any, ...], list[Layer]] = {}
     for layer in layers:
         shape = (layer.type, layer.params, layer.macs, tuple(layer.input_shape), tuple(layer.output_shape))

@@ -1,4 +1,4 @@
-"""What the page says of the run as a whole: its head, what is missing, where it ran and how it is run again."""
+"""Overview of a run for its page: the head, missing results, environments, and the commands to run it again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Head:
-    """What was run, when and where, and what of it is missing."""
+    """Summary at the top of a report: what was run, when, on which devices, and what is missing."""
 
     done: int
     total: int
@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Place:
-    """One environment, and how many trials were measured in it."""
+    """An environment, and the number of trials measured in it."""
 
     environment: Environment
     trials: int
@@ -63,15 +63,16 @@ def head(tables: Tables) -> Head:
 
 
 def device_hours(records: list[Record]) -> str:
-    """Hours of training times processes, which is what a record knows exactly; empty where nothing was trained."""
+    """Hours of training × processes, without evaluation and start-up, which records do not hold; empty if none."""
     seconds = sum(numbers.finite([(record.train_seconds or 0.0) * record.world_size for record in records]))
     return numbers.hours(seconds) if seconds else ""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One run of a report: its suite's text, the command that runs the same again, given that as suite.yaml, and the
-    commands that were given.
+    """The suite and commands of one run of a report, to reproduce it.
+
+    `command` runs `suite_text`, saved as suite.yaml, again; `given` are the commands that made the run.
     """
 
     name: str
@@ -86,14 +87,14 @@ def origins(tables: Tables) -> list[Origin]:
         records = [record for record in tables.records if len(tables.sources) == 1 or record.run == source.name]
         commits = _unique(place.environment.git_commit for place in environments(records))
         command = "mixbench run suite.yaml --out again"
-        if commits:  # the one that most was measured with
+        if commits:  # the first is that of the most trials
             command = f"git checkout {commits[0]} && uv run {command}"
         found.append(Origin(source.name, source.suite_text, command, source.commands))
     return found
 
 
 def missing(tables: Tables) -> list[str]:
-    """What a reader must know is not here, in whole sentences."""
+    """Sentences on results that are missing or need care: failed or pending trials, few seeds, damaged files."""
     counts, groups = tables.counts, tables.groups
     short = [group for group in groups if group.row.n_seeds < seeds(group) and _wants_accuracy(group)]
     single = [group for group in groups if group.row.n_seeds == 1]
@@ -108,8 +109,8 @@ def missing(tables: Tables) -> list[str]:
         (single, f"{plural(len(single), 'row')} with a single seed: no spread can be given."),
         (
             held_out,
-            f"{plural(held_out, 'row')} tested on a validation split, a part of the training set: set against "
-            "each other alone, never against rows tested on the test set, nor against published figures.",
+            f"{plural(held_out, 'row')} tested on a validation split, a part of the training set: compared with "
+            "each other only, not with rows tested on the test set or with published figures.",
         ),
         (
             unplanned,
@@ -130,7 +131,7 @@ def missing(tables: Tables) -> list[str]:
 
 
 def environments(records: list[Record]) -> list[Place]:
-    """Every environment that something was measured in, the most used first."""
+    """All environments that trials were measured in, the most used first."""
     used: dict[str, tuple[Environment, set[str]]] = {}
     for record in records:
         for environment in record.details.environment.values():

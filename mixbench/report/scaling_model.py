@@ -1,7 +1,7 @@
-"""How fast more processes would train than were measured: a simple model, each number of which was measured.
+"""Predict the training throughput with more processes than were measured, by a simple model fitted to measurements.
 
-A step is compute, then a ring all-reduce of the gradients; nothing overlaps.  P processes on equal links take
-2 (P - 1) (a + bytes / (P B)): 2 (P - 1) messages of a P-th of the gradients, each after a latency a, at a bandwidth B.
+A step is compute, then a ring all-reduce of the gradients, without overlap.  The all-reduce of P processes on equal
+links takes 2 (P - 1) (a + bytes / (P B)): 2 (P - 1) messages of 1/P of the gradients, with latency a and bandwidth B.
 """
 
 import math
@@ -12,17 +12,18 @@ from statistics import median
 from mixbench.results.summary import Group
 from mixbench.run.timings import Communication
 
-DOUBLINGS = 3  # beyond the largest size that was measured
+DOUBLINGS = 3  # predictions for 2, 4 and 8 times the largest number of processes measured
 
 
 @dataclass(frozen=True)
 class Ring:
-    """The links between processes.  `ms_per_byte` is 0 where the gradients took no longer than a single number."""
+    """Links between processes in a ring.  `ms_per_byte` is 0 if the gradients took no longer than a single number."""
 
     latency_ms: float
     ms_per_byte: float
 
     def milliseconds(self, processes: int, size: float) -> float:
+        """Time of an all-reduce of `size` bytes."""
         return 2 * (processes - 1) * (self.latency_ms + self.ms_per_byte * size / processes)
 
 
@@ -32,7 +33,7 @@ def communications(group: Group) -> list[Communication]:
 
 
 def fit(groups: Sequence[Group]) -> Ring | None:
-    """The ring that comes nearest to all that was measured, as shares of it; None where nothing was."""
+    """Fit a ring to all timed all-reduces by least squares of the relative errors; None if nothing was timed."""
     import numpy as np
     from scipy.optimize import nnls
 
@@ -49,16 +50,16 @@ def fit(groups: Sequence[Group]) -> Ring | None:
         return None
     processes, size, milliseconds = np.array(timed, dtype=float).T
     terms = np.stack([2 * (processes - 1), 2 * (processes - 1) * size / processes]) / milliseconds
-    scale = terms.max(axis=1)  # milliseconds, and milliseconds a byte
+    scale = terms.max(axis=1)  # so that nnls sees both unknowns (ms, and ms per byte) at one magnitude
     found, _ = nnls(terms.T / scale, np.ones(len(timed)))
     return Ring(*(found / scale).tolist())
 
 
 def predict(groups: Sequence[Group], ring: Ring | None, weak: bool) -> list[tuple[int, float]]:
-    """Numbers of processes beyond those measured, and the images a second that they would train.
+    """Predict (processes, training images per second) for more processes than measured.
 
-    `groups` differ in their processes alone, the most last.  Compute is the last one's step less its all-reduce: the
-    same for each process where the batch grows with them (weak), else shared among them.
+    `groups` differ only in their number of processes, and are sorted by it.  Compute is the last one's step minus its
+    all-reduce: constant per process if the batch grows with their number (`weak`), else divided among them.
     """
     last = groups[-1]
     batch, speed, size = last.row.train_batch_size, last.row.train_samples_per_sec, last.row.world_size

@@ -1,6 +1,6 @@
-"""Small drawings beside a table's numbers, as SVG text: a learning curve in a cell, timings as a histogram.
+"""Small drawings for tables, as SVG text: a learning curve in a cell, a histogram of timings.
 
-By hand, as there may be thousands of them, and a bar is a rectangle.
+Written without matplotlib, which is too slow for thousands of them.
 """
 
 import math
@@ -14,7 +14,7 @@ MOST_BINS = 24
 
 
 def curve(points: Sequence[tuple[float, float]], name: str) -> str:
-    """A line through points of rising x, from the lowest to the highest; empty for fewer than two."""
+    """Draw a line through points of rising x, scaled to their range of y; empty for fewer than two points."""
     known = [(x, y) for x, y in points if math.isfinite(y)]
     if len(known) < 2:
         return ""
@@ -30,7 +30,7 @@ def curve(points: Sequence[tuple[float, float]], name: str) -> str:
 
 
 def histogram(values: Sequence[float], name: str) -> str:
-    """Bars of how many values lie in equal parts of their range, which is written below them in milliseconds."""
+    """Draw a histogram of milliseconds, with the lowest and highest below it; empty for fewer than two values."""
     known = finite(values)
     if len(known) < 2:
         return ""
@@ -56,7 +56,7 @@ def histogram(values: Sequence[float], name: str) -> str:
 
 
 def _svg(width: int, height: int, label: str, inside: str, kind: str = "spark") -> str:
-    """`label` and `inside` are made of numbers and our own words alone."""
+    """An svg element.  `label` and `inside` are not escaped: they must not hold text from users."""
     return (
         f'<svg class="{kind}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{label}">{inside}</svg>'

@@ -1,4 +1,4 @@
-"""How far the timed steps behind a median speed lie apart: what every images/s of the page can be asked for."""
+"""Spread of the timed steps behind a median throughput: the text shown with every images/s of the page."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,24 +13,24 @@ Kind = Literal["infer", "train"]
 
 
 def samples(kind: Kind, records: Sequence[Record]) -> list[float]:
-    """The raw milliseconds of all these trials."""
+    """Raw step times of all these trials, in milliseconds."""
     parts = [record.details.throughput for record in records if record.details.throughput]
     return numbers.finite(ms for part in parts for ms in getattr(part, f"{kind}_step_ms"))
 
 
 def steps(kind: Kind, figures: Record | SummaryRow, records: Sequence[Record]) -> str:
-    """`60 timed steps, p5 to p95: 9.81 ms to 10.4 ms, CV 2.13 % …`; empty where nothing was timed.
+    """`60 timed steps, p5 to p95: 9.81 ms to 10.4 ms, CV 2.13 % …`; empty if nothing was timed.
 
-    `figures`: a trial, or the row of several; the percentiles are of their steps together.
+    `figures`: a trial's record, or the summary row of several; the percentiles are over the steps of all of them.
     """
     timed = samples(kind, records)
     if not timed:
         return ""
     ends = [numbers.step(percentile(timed, percent)) for percent in (5, 95)]
-    said = [plural(len(timed), "timed step"), f"p5 to p95: {' to '.join(ends)}"]
+    texts = [plural(len(timed), "timed step"), f"p5 to p95: {' to '.join(ends)}"]
     variation = figures.infer_step_cv if kind == "infer" else figures.train_step_cv
     if variation is not None:
-        said.append(f"CV {'at most ' * (len(records) > 1)}{numbers.fixed(100 * variation)} %")
+        texts.append(f"CV {'at most ' * (len(records) > 1)}{numbers.fixed(100 * variation)} %")
     if kind == "infer" and figures.infer_joules_per_image is not None:
-        said.append(f"{numbers.rate(figures.infer_joules_per_image)} J/image")
-    return ", ".join(said)
+        texts.append(f"{numbers.rate(figures.infer_joules_per_image)} J/image")
+    return ", ".join(texts)

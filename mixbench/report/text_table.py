@@ -1,4 +1,4 @@
-"""The leaderboards as a paper prints them, every cell a text: what Markdown and LaTeX have in common."""
+"""Leaderboards as tables of text, as a paper prints them, for the Markdown and LaTeX formats."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ NOTE = (
     f"{QUALITY.title}: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
     f"{MACS.title}: multiply-accumulates of one image. {INFERENCE.unit.capitalize()}: medians."
 )
-LONGEST_FLAG = 200  # characters of all flags of a kind: each trial's own stand in results.csv
+LONGEST_FLAG = 200  # characters of all flags of a kind; results.csv has those of each trial in full
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, a text of each row, and whether a row has one at all."""
+    """A column: its heading, the text of a row's cell, and whether a row has a value for it."""
 
     heading: str
     cell: Callable[[SummaryRow], str]
@@ -30,10 +30,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Board:
-    """The rows tested on the same images, the best first.
+    """The leaderboard of the rows tested on the same images, the most accurate first.
 
-    The first column holds names, from users; all others are numbers.  Where a row is flagged, the last one says by what
-    of `flags`, counted from 1.
+    The first column holds names given by users, all others numbers.  If any row is flagged, the last column holds the
+    numbers of its flags in `flags`, counted from 1.
     """
 
     images: str
@@ -68,7 +68,7 @@ COLUMNS = [
 
 
 def boards(tables: Tables) -> list[Board]:
-    """A board for each dataset in the suite's order, with the columns that any of its rows has something for."""
+    """A board for each dataset in the suite's order, with the columns in which any of its rows has a value."""
     return [_board(images, groups) for images, groups in by_images(tables.groups).items()]
 
 
@@ -83,10 +83,10 @@ def _board(images: str, groups: list[Group]) -> Board:
         for row, (_, group) in zip(rows, best_first, strict=True):
             own = {each.kind for each in by_kind(group.records)}
             row.append(", ".join(str(number) for number, each in enumerate(flags, 1) if each.kind in own))
-    return Board(images, headings, rows, list(map(_said, flags)))
+    return Board(images, headings, rows, list(map(_flag_text, flags)))
 
 
-def _said(flags: Flags) -> str:
+def _flag_text(flags: Flags) -> str:
     """`busy neighbours (2 trials): others kept 1.2 of 2 cores busy; others kept 0.9 of 2 cores busy`."""
     text = f"{flags.kind} ({plural(flags.trials, 'trial')})"
     return numbers.short(": ".join([text, *["; ".join(flags.details)] * bool(flags.details)]), LONGEST_FLAG)

@@ -1,4 +1,4 @@
-"""What quality is paid for with: size, work, speed, time, memory; and which rows are not beaten at a price."""
+"""Trade-offs of quality against a "price": parameters, MACs, throughput, training time or memory; Pareto fronts."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ def at_a_price(price: Metric) -> str:
 
 
 def brief(price: Metric, value: float) -> str:
-    """As in a table's cell, with its unit where it needs one."""
+    """A value as in a table's cell, with its unit if it has one."""
     return " ".join(filter(None, [numbers.FORMATS[price.quantity].cell(value), price.unit]))
 
 
 def front(groups: Sequence[Group], price: Metric) -> list[Group]:
-    """The Pareto-optimal rows of those tested on the same images, the cheapest first.
+    """The Pareto-optimal rows among those tested on the same images, the cheapest first.
 
-    None other is as good at that price, and better in one of the two.  Equals stay together.
+    No other row is at least as good in both quality and price, and better in one.  Rows equal in both are all kept.
     """
     priced = [
         (price.cost(value), QUALITY.cost(group.row.quality), group)

@@ -1,4 +1,4 @@
-"""Write a report in any of its forms, made from whatever records there are."""
+"""Write a report in any of its formats, from the records that exist so far."""
 
 import gc
 import re
@@ -15,28 +15,28 @@ from mixbench.system.files import write_atomically
 _FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
 DEFAULT = ("csv", "html", "markdown")
 Files = dict[str, str | bytes]
-"""What a form consists of: contents by their name in the report's folder."""
+"""Contents of a format's files, by their name in the report's folder."""
 
 
-def write(*runs: Run | Inventory, out: Path | None = None, forms: Iterable[str] = DEFAULT) -> list[Path]:
-    """Write a report and say what was written: of one run into its folder, or of all given into another, `out`.
+def write(*runs: Run | Inventory, out: Path | None = None, formats: Iterable[str] = DEFAULT) -> list[Path]:
+    """Write a report, of one run into its folder or of several into the folder `out`, and return the files' paths.
 
-    `forms` are keys of FORMS.  Raises RequestError where one is no run folder or a form's library is missing, OSError
-    where something cannot be written to.
+    `formats` are keys of FORMATS.  Raises RequestError if a folder is not a run's or a format's library is missing,
+    OSError if a file cannot be written.
     """
-    content, forms = tables(*runs), list(dict.fromkeys(forms))
+    content, formats = tables(*runs), list(dict.fromkeys(formats))
     folder = out or Inventory.of(runs[0]).run.folder
-    with _kept():
-        files = {folder / name: text for form in forms for name, text in FORMS[form](content).items()}
+    with _gc_frozen():
+        files = {folder / name: text for each in formats for name, text in FORMATS[each](content).items()}
     for path, text in files.items():
         write_atomically(path, text)
-    if "html" in forms:
+    if "html" in formats:
         _remove_old_figures(folder / "figures", files)
     return list(files)
 
 
 def _remove_old_figures(folder: Path, written: Mapping[Path, object]) -> None:
-    """Those of an earlier report that this one no longer has; whatever else lies there is somebody's."""
+    """Remove figures of an earlier report that this one does not have, but no other files."""
     for path in folder.glob("[0-9]*-*"):
         if path not in written and _FIGURE.fullmatch(path.name):
             with suppress(OSError):
@@ -44,8 +44,8 @@ def _remove_old_figures(folder: Path, written: Mapping[Path, object]) -> None:
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
-    """Spare the garbage collector all that is there now: of many records it would walk over millions of objects."""
+def _gc_frozen() -> Iterator[None]:
+    """Exclude existing objects from garbage collection: with many records it would walk over millions of them."""
     gc.freeze()
     try:
         yield
@@ -93,7 +93,7 @@ def _timm(content: Tables) -> Files:
     return {**timm(content)}
 
 
-FORMS: dict[str, Callable[[Tables], Files]] = {
+FORMATS: dict[str, Callable[[Tables], Files]] = {
     "csv": _csv,
     "html": _html,
     "markdown": _markdown,

@@ -1,1 +1,1 @@
-"""What is asked for: a YAML file, read and checked, and the trials that it plans."""
+"""Suites: read and check a YAML file, and plan its trials."""

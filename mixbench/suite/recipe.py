@@ -132,7 +132,7 @@ class Augment(Strict):
 
 
 class Recipe(Strict):
-    """How a model is trained.  Defaults must never change: trial ids leave out keys that have their default value.
+    """The training of a model.  Defaults must never change: trial ids leave out keys that have their default value.
 
     `drop_path` overrides the model's own.  `ema` is the decay of a moving average of the weights, which is evaluated
     instead of them; 0 for none.  `drop_last: false` trains on an epoch's last, smaller batch too.  `split: val`

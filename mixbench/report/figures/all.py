@@ -1,4 +1,4 @@
-"""The report's figures: for each dataset, all that have something to show."""
+"""All figures of a report: for each dataset, those that have data."""
 
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,7 @@ REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batc
 
 
 def figures(tables: Tables) -> list[Drawing]:
-    """Dataset by dataset."""
+    """Draw all figures, dataset by dataset."""
     look = looks(tables.records)
     drawings: list[Drawing | None] = []
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():

@@ -22,7 +22,7 @@ MOST_EPOCHS = 120  # points drawn of one curve
 
 @dataclass(frozen=True)
 class Curve:
-    """Quality by epoch: the mean, the lowest and the highest of all seeds."""
+    """Quality by epoch: mean, lowest and highest over the seeds."""
 
     epochs: list[int]
     mean: list[float]
@@ -30,14 +30,14 @@ class Curve:
     high: list[float]
 
     def thinned(self) -> "Curve":
-        """What a panel can show; the last epoch is always kept."""
+        """Keep at most MOST_EPOCHS epochs, always including the last."""
         step = math.ceil(len(self.epochs) / MOST_EPOCHS)
         keep = slice((len(self.epochs) - 1) % step, None, step)
         return Curve(self.epochs[keep], self.mean[keep], self.low[keep], self.high[keep])
 
 
 def curves(scene: Scene) -> Drawing | None:
-    """A panel for each model, the best first: its mean over seeds, and the range of all models behind it."""
+    """A panel for each model, the most accurate first: its mean over seeds, and behind it the range of all models."""
     drawn = [(name, key, group.row, _curve(_epochs(group))) for group, name, key in scene.rows()]
     found = [(name, key, row, curve) for name, key, row, curve in drawn if curve is not None]
     if not found:
@@ -52,7 +52,7 @@ def curves(scene: Scene) -> Drawing | None:
     panels[0].set_xlim(0, max(1, far.epochs[-1]) * 1.03)
     panels[0].set_ylim(*_curve_limits([curve for *_, curve in found]))
     for panel in panels:
-        panel.set_autoscale_on(False)  # each of many would look at all the others each time
+        panel.set_autoscale_on(False)  # shared axes: autoscaling one panel would go through all of them each time
     for index, (panel, (name, _, row, curve)) in enumerate(zip(panels, shown, strict=False)):
         colour = scene.look[row.family].colour
         panel.set_gid(f"panel-{index}")
@@ -83,7 +83,7 @@ def curves(scene: Scene) -> Drawing | None:
 
 
 def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
-    """Mean, low and high over all curves, by epoch."""
+    """Mean, lowest and highest of all curves, by epoch; None without any."""
     by_epoch: dict[int, list[float]] = {}
     for epochs in tops:
         for epoch in epochs:
@@ -95,7 +95,7 @@ def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:
 
 
 def _range(tops: Sequence[Sequence[Epoch]]) -> Curve:
-    """Of all curves, each a straight line between the epochs that it was evaluated after: they may not be the same."""
+    """Mean and range of all curves, interpolated linearly, since they may be evaluated after different epochs."""
     at = sorted({epoch.epoch for epochs in tops for epoch in epochs})
     points = [([epoch.epoch for epoch in epochs], [QUALITY.of(epoch) for epoch in epochs]) for epochs in tops if epochs]
     lines = [np.interp(at, xs, ys, left=np.nan, right=np.nan) for xs, ys in points]
@@ -103,12 +103,12 @@ def _range(tops: Sequence[Sequence[Epoch]]) -> Curve:
 
 
 def _epochs(group: Group) -> list[Sequence[Epoch]]:
-    """Of the done seeds."""
+    """Learning curves of the trials that are done."""
     return [r.details.curve.epochs for r in group.records if r.status == "done" and r.details.curve]
 
 
 def _curve_limits(curves: list[Curve]) -> tuple[float, float]:
-    """The axis that shows the last three quarters of every curve."""
+    """Limits of the y axis that show the last three quarters of every curve."""
     low = min(min(curve.low[len(curve.low) // 4 :]) for curve in curves)
     high = max(max(curve.high) for curve in curves)
     room = max(high - low, 1.0) * 0.08

@@ -1,4 +1,4 @@
-"""What all figures share: their file's name and words, their two forms, their legend."""
+"""Shared by all figures: a finished figure with its texts, as SVG and PNG; the rows to draw; the legend."""
 
 import io
 import warnings
@@ -20,7 +20,7 @@ PNG_DOTS = 160  # an inch
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: `name` is its files', without the suffix; `section` of the page; `wide` where it scrolls."""
+    """A finished figure.  `name`: of its files, without suffix; `section`: of the page; `wide`: scrolls sideways."""
 
     name: str
     section: str
@@ -32,17 +32,17 @@ class Drawing:
     wide: bool = False
 
     def png(self) -> bytes:
-        """On white, for where an SVG cannot be used."""
+        """The figure as PNG on white, for programs that cannot show SVG."""
         buffer = io.BytesIO()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
             self.figure.savefig(buffer, format="png", dpi=PNG_DOTS, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The rows tested on the same images with what every figure of them needs: names and keys are in their order."""
+    """The rows tested on the same images, for all their figures: `names` and `keys` are in the order of `groups`."""
 
     prefix: str
     groups: list[Group]
@@ -59,7 +59,7 @@ class Scene:
 
 
 def blank(width: float, height: float) -> Figure:
-    """In inches.  A figure of its own: no pyplot, no state that outlives the call."""
+    """Create an empty figure, sizes in inches, without pyplot and its global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -75,20 +75,21 @@ def drawing(
     marks: Mapping[str, list[Mark]],
     wide: bool = False,
 ) -> Drawing:
+    """Finish a figure: fix its layout and render it as SVG, in which `marks` can be pointed at."""
     name, title = f"{scene.prefix}-{name}", f"{scene.dataset}: {title}"
-    settle(figure)
+    fix_layout(figure)
     return Drawing(name, section, scene.dataset, title, " ".join(notes), svg(figure, name, title, marks), figure, wide)
 
 
-def settle(figure: Figure) -> None:
-    """Give everything its place, once: it is looked for twice in every drawing else."""
+def fix_layout(figure: Figure) -> None:
+    """Compute the layout once and keep it: otherwise every rendering computes it twice."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
 
 
 def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) -> None:
-    """The families, where there are several."""
+    """Add a legend of the families, if there are several."""
     if len(families) < 2:
         return
     handles = [
@@ -102,5 +103,6 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
 
 
 def families_of(groups: Sequence[Group], look: Mapping[str, Look]) -> list[str]:
+    """Families of these rows, in the order of `look`."""
     present = {group.row.family for group in groups}
     return [family for family in look if family in present]

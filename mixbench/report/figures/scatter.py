@@ -1,4 +1,4 @@
-"""Accuracy against its price, and ours against the published: a mark for each row."""
+"""Scatter plots with a mark for each row: accuracy against a price (MACs, time …), and ours against published."""
 
 import math
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from matplotlib.transforms import Bbox
 
 from mixbench.report import numbers
-from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend, settle
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, fix_layout, legend
 from mixbench.report.figures.svg import INK, Mark
 from mixbench.report.row_names import seeds
 from mixbench.report.tradeoffs import front
 from mixbench.results.metrics import QUALITY, Metric
 from mixbench.results.summary import Group, SummaryRow
 
-WIDE = 8  # from this many times the smallest value on, ticks are those of a log axis; else any round ones
-BAR_ROOM = 0.6  # of the means' range, that bars may take beyond it
-CUT = " The widest go on beyond the edge."
+WIDE = 8  # if the largest value is this many times the smallest, the axis has the ticks of a log axis, else round ones
+BAR_ROOM = 0.6  # how far error bars may extend the y axis, as a share of the means' range
+CUT = " The widest extend beyond the edge."
 BARS = "Bars: the 95 % interval of the mean over seeds, as in the leaderboard."
-MOST_LABELS = 16  # points named in one figure; the others say their names when pointed at
+MOST_LABELS = 16  # points labelled in one figure; the names of others appear when pointed at
 LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned there
     (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
     (5, 5, "left", "bottom"), (5, -5, "left", "top"), (-5, 5, "right", "bottom"), (-5, -5, "right", "top"),
@@ -35,7 +35,7 @@ LABEL_PLACES = [  # offset in points from the mark, and how the text is aligned 
 
 @dataclass(frozen=True)
 class Point:
-    """One row of the summary in one scatter."""
+    """A row of the summary in a scatter plot."""
 
     name: str
     key: str
@@ -49,7 +49,7 @@ class Point:
 
 
 def scatter(scene: Scene, price: Metric) -> Drawing | None:
-    """None where fewer than two rows can be compared."""
+    """Accuracy against a price, with the Pareto front; None if fewer than two rows have both."""
     points = [
         Point(name, key, group, x, group.row.quality)
         for group, name, key in scene.rows()
@@ -60,7 +60,7 @@ def scatter(scene: Scene, price: Metric) -> Drawing | None:
     figure = blank(4.5, 3.7)
     axes = figure.subplots()
     devices = {point.row.device for point in points} if price.of_device else set()
-    stairs = [] if len(devices) > 1 else _draw_front(axes, front([point.group for point in points], price), price)
+    steps = [] if len(devices) > 1 else _draw_front(axes, front([point.group for point in points], price), price)
     _draw_points(axes, points, scene)
     means = [point.quality for point in points]
     ends = [end for point in points for end in _bar(point, means)]
@@ -69,10 +69,10 @@ def scatter(scene: Scene, price: Metric) -> Drawing | None:
     legend(figure, families_of([point.group for point in points], scene.look), scene.look)
     up, right = "up" if QUALITY.more_is_better else "down", "right" if price.more_is_better else "left"
     notes = [f"Better is {up} and to the {right}."]
-    notes.append("Dashed: the Pareto front." if stairs else "Of several devices: there is no front across them.")
+    notes.append("Dashed: the Pareto front." if steps else "Several devices: no Pareto front across them.")
     if any(point.row.quality_ci95 is not None for point in points):
         notes.append(BARS + CUT * any(_is_cut(point, means) for point in points))
-    _label_points(figure, axes, points, stairs)
+    _label_points(figure, axes, points, steps)
     whole = numbers.FORMATS[price.quantity].whole
     hover = [
         Mark(f"{point.name}: {accuracy(point.row)}, {whole(point.x)} {price.behind}", point.key) for point in points
@@ -83,7 +83,7 @@ def scatter(scene: Scene, price: Metric) -> Drawing | None:
 
 
 def published(scene: Scene) -> Drawing | None:
-    """Our accuracy over the paper's; None where no row has both."""
+    """Our accuracy against the published one; None if no row has both."""
     points = [
         Point(name, key, group, group.row.top1_published, group.row.quality)
         for group, name, key in scene.rows()
@@ -118,12 +118,12 @@ def published(scene: Scene) -> Drawing | None:
 
 
 def accuracy(row: SummaryRow) -> str:
-    """With its 95 % interval, as everywhere."""
+    """Mean top-1 with its 95 % interval and number of seeds."""
     return f"{numbers.quality(row)} {QUALITY.unit} ({seeds(row)})"
 
 
 def _bar(point: Point, means: Sequence[float]) -> tuple[float, float]:
-    """The ends of a point's bar, as far as a figure shows them: bars of two seeds may be wider than all else."""
+    """Ends of a point's error bar, cut at the figure's edge: with two seeds a bar may be far wider than the rest."""
     room = BAR_ROOM * max(max(means) - min(means), 1.0)
     most = 100.0 if QUALITY.quantity == "percent" else math.inf
     low, high = max(0.0, min(means) - room), min(most, max(means) + room)
@@ -142,18 +142,18 @@ def _with_room(low: float, high: float) -> tuple[float, float]:
 
 
 def _draw_front(axes: Axes, best: Sequence[Group], price: Metric) -> list[tuple[float, float]]:
-    """The stairs that no row is above, from the first to the last of the front: returns their corners."""
-    stairs = sorted((group.value(price) or 0.0, group.row.quality or 0.0) for group in best)
+    """Draw the Pareto front as a step line, and return its corners."""
+    steps = sorted((group.value(price) or 0.0, group.row.quality or 0.0) for group in best)
     where: Literal["pre", "post"] = "pre" if price.more_is_better else "post"
-    axes.step(*zip(*stairs, strict=True), where=where, color=INK, alpha=0.45, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.step(*zip(*steps, strict=True), where=where, color=INK, alpha=0.45, linewidth=0.9, linestyle=(0, (4, 3)))
     inner = [
-        (before[0], after[1]) if price.more_is_better else (after[0], before[1]) for before, after in pairwise(stairs)
+        (before[0], after[1]) if price.more_is_better else (after[0], before[1]) for before, after in pairwise(steps)
     ]
-    return [corner for pair in zip_longest(stairs, inner) for corner in pair if corner]
+    return [corner for pair in zip_longest(steps, inner) for corner in pair if corner]
 
 
 def _draw_points(axes: Axes, points: Sequence[Point], scene: Scene) -> None:
-    """Marks and error bars."""
+    """Draw the marks, and error bars of rows with an interval."""
     table = pd.DataFrame([{"family": point.row.family, "x": point.x, "quality": point.quality} for point in points])
     families, look = families_of([point.group for point in points], scene.look), scene.look
     for family in families:
@@ -181,8 +181,8 @@ def _price_axis(axes: Axes, values: list[float], price: Metric) -> None:
     if max(values) >= WIDE * min(values):
         decades = math.log10(max(values) / min(values))
         inside = [value for value in written.round_values if min(values) / 1.5 <= value <= 1.5 * max(values)]
-        several = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
-        axes.xaxis.set_major_locator(several or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        fixed = FixedLocator(inside[:: math.ceil(len(inside) / 6)]) if len(inside) > 1 else None
+        axes.xaxis.set_major_locator(fixed or LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
     else:
         unit = next((unit for unit in reversed(written.units) if max(values) >= unit), written.units[0])
         round_ones = [tick * unit for tick in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low / unit, high / unit)]
@@ -197,11 +197,11 @@ def _price_axis(axes: Axes, values: list[float], price: Metric) -> None:
 def _label_points(
     figure: Figure, axes: Axes, points: Sequence[Point], lines: Sequence[tuple[float, float]] = ()
 ) -> None:
-    """Name the points where there is room, the Pareto-optimal first, then the most accurate.
+    """Label points if there is space, the Pareto-optimal first, then the most accurate.
 
-    `lines`: the corners of a line of horizontal and vertical parts that names do not cross.
+    `lines`: corners of a line of horizontal and vertical segments that labels must not cross.
     """
-    settle(figure)
+    fix_layout(figure)
     spans = [
         (point.x, point.quality + sign * (point.row.quality_ci95 or 0.0)) for point in points for sign in (-1, 0, 1)
     ]

@@ -1,4 +1,4 @@
-"""Every seed of every model on one line each: is a difference larger than the spread?"""
+"""Strip plot of the top-1 of every seed, a line for each model: shows differences beside the spread over seeds."""
 
 from matplotlib.ticker import MaxNLocator
 
@@ -12,7 +12,7 @@ MOST_STRIPS = 40
 
 
 def strips(scene: Scene) -> Drawing | None:
-    """The best first; None where no row has two seeds."""
+    """A line for each model, the most accurate on top; None if no row has two seeds."""
     found = [
         (group, name, key, numbers.finite([QUALITY.of(r) for r in group.records if r.status == "done"]))
         for group, name, key in scene.rows()

@@ -1,4 +1,4 @@
-"""Training by more processes: speed-up and efficiency with their spread, strong and weak, and what more would give."""
+"""Speed-up and efficiency of training by several processes, strong and weak scaling, with predictions for more."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import quantiles
@@ -22,22 +22,22 @@ _PERFECT: dict[str, Any] = dict(alpha=0.5, linewidth=0.8, linestyle=":")
 
 
 def strong(scene: Scene) -> Drawing | None:
-    """One batch shared by more and more processes; None where no model was trained by two numbers of them."""
+    """Strong scaling: one batch shared by more processes; None if no model has two world sizes."""
     found = _lines(scene, lambda group: f"batch {group.row.train_batch_size}")
-    how = "The batch stays the same, each process has a smaller share of it (strong scaling)."
-    return _drawing(scene, found, False, "speed-up", "speed-up and efficiency against world size", how)
+    caption = "The batch stays the same, each process has a smaller share of it (strong scaling)."
+    return _drawing(scene, found, False, "speed-up", "speed-up and efficiency against world size", caption)
 
 
 def weak(scene: Scene) -> Drawing | None:
-    """A batch that grows with the processes; None where no model was trained by two numbers of them."""
+    """Weak scaling: a batch that grows with the processes; None if no model has two world sizes."""
 
     def share(group: Group) -> str:
         return f"{(group.row.train_batch_size or 0) / group.row.world_size} images each"
 
     found = _lines(scene, share, free=["train_batch_size"])
-    how = "Each process has as many images, the batch grows with them (weak scaling); no learning rate is scaled."
+    caption = "Each process has as many images, the batch grows with them (weak scaling); no learning rate is scaled."
     title = "speed-up and efficiency against world size, the batch growing with it"
-    return _drawing(scene, found, True, "weak-scaling", title, how)
+    return _drawing(scene, found, True, "weak-scaling", title, caption)
 
 
 def _lines(scene: Scene, fixed: Callable[[Group], str], free: Collection[str] = ()) -> list[Line]:
@@ -50,7 +50,7 @@ def _lines(scene: Scene, fixed: Callable[[Group], str], free: Collection[str] = 
     )
 
 
-def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: str, how: str) -> Drawing | None:
+def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: str, caption: str) -> Drawing | None:
     if not found:
         return None
     groups = [group for line in found for group in line.groups]
@@ -75,9 +75,9 @@ def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: s
     left.yaxis.set_minor_locator(NullLocator())
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     right.set_ylim(bottom=0)
-    _say_the_lines(left, predicted=any(more))
+    _legend_of_lines(left, predicted=any(more))
     legend(figure, families_of([line.groups[0] for line in found], scene.look), scene.look)
-    notes = [how, *_notes(found)] + ([_about_predictions(rings, growing)] if any(more) else [])
+    notes = [caption, *_notes(found)] + ([_about_predictions(rings, growing)] if any(more) else [])
     return drawing(figure, scene, name, "figures", title, notes, marks, wide=True)
 
 
@@ -86,22 +86,22 @@ def _speed_up(line: Line) -> list[float]:
 
 
 def _efficiency(line: Line) -> list[float]:
-    """Images a second of each process, in percent of those where the processes are fewest."""
+    """Images per second and process, in percent of that with the fewest processes."""
     return [100 * value * line.xs[0] / x for value, x in zip(_speed_up(line), line.xs, strict=True)]
 
 
 def _spread(line: Line) -> list[tuple[float, float]]:
-    """The speed-up of a slow step over the fewest processes' fast one, and of a fast over their slow, by the medians'.
+    """Low and high end of each speed-up, as a share of that of the medians.
 
-    Slow and fast are quartiles of all the steps that were timed.  The fewest processes' own speed-up is 1 by
-    definition, and does not scatter.
+    Low: a slow step against a fast one of the fewest processes; high: a fast one against their slow one.  Slow and fast
+    are quartiles of all timed steps.  The speed-up of the fewest processes is 1 by definition, without spread.
     """
     (fast, slow), *others = [_quartiles(group) for group in line.groups]
     return [(1.0, 1.0), *((fast / its_slow, slow / its_fast) for its_fast, its_slow in others)]
 
 
 def _quartiles(group: Group) -> tuple[float, float]:
-    """Of all steps that were timed: a fast and a slow one, over the median."""
+    """First and third quartile of all timed training steps, over the median."""
     steps = samples("train", group.records)
     fast, middle, slow = quantiles(steps, n=4, method="inclusive") if len(steps) > 1 else (1.0, 1.0, 1.0)
     return fast / middle, slow / middle
@@ -110,7 +110,7 @@ def _quartiles(group: Group) -> tuple[float, float]:
 def _draw_predictions(
     axes: Axes, found: Sequence[Line], more: Predicted, scene: Scene, quantity: Quantity
 ) -> dict[str, list[Mark]]:
-    """Dashed and hollow, from a line's last row on."""
+    """Draw predictions dashed and hollow, continuing each line from its last row; return their marks by gid."""
     marks = {}
     for index, (line, points) in enumerate(zip(found, more, strict=True)):
         if not points:
@@ -128,7 +128,7 @@ def _draw_predictions(
 
 
 def _notes(found: Sequence[Line]) -> list[str]:
-    """What is drawn, and what else differs between the sizes than the processes."""
+    """Sentences that explain the figure, and warn if the number of threads differs between world sizes."""
     notes = ["Against the fewest processes of the same model, by training throughput. Dotted: a perfect speed-up."]
     if any(low < high for line in found for low, high in _spread(line)):
         notes.append(
@@ -150,7 +150,7 @@ def _about_predictions(rings: Mapping[str, Ring | None], growing: bool) -> str:
     links = []
     for device, ring in rings.items():
         if ring:
-            rate = f"{numbers.scaled(1000 / ring.ms_per_byte)}B/s" if ring.ms_per_byte else "too large to be seen"
+            rate = f"{numbers.scaled(1000 / ring.ms_per_byte)}B/s" if ring.ms_per_byte else "too large to measure"
             where = f" on {device}" if len(rings) > 1 else ""
             links.append(f"a = {numbers.step(ring.latency_ms)}, B = {rate}{where}")
     return (
@@ -162,7 +162,7 @@ def _about_predictions(rings: Mapping[str, Ring | None], growing: bool) -> str:
     )
 
 
-def _say_the_lines(axes: Axes, predicted: bool) -> None:
+def _legend_of_lines(axes: Axes, predicted: bool) -> None:
     looks: dict[str, dict[str, Any]] = {
         "measured": dict(marker="o"),
         "prediction": dict(marker="o", markerfacecolor="none", linestyle=DASHED),

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG text that fits any page: its text takes the page's colour, its points have names."""
+"""Convert a matplotlib figure to SVG text for the page: text in the page's colour, marks that link to their rows."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mixbench.report import numbers
 
-INK = "#010203"  # drawn in this colour, shown in the colour of the text around
+INK = "#010203"  # replaced by the colour of the page's text (currentColor)
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _FONTS = "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif"
@@ -51,14 +51,18 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """What a mark says when it is pointed at, and the row of the leaderboard that it links to."""
+    """Text shown when a mark is pointed at, and key of the leaderboard's row that it links to."""
 
     title: str
     key: str
 
 
 def svg(figure: Figure, name: str, title: str, marks: Mapping[str, list[Mark]]) -> str:
-    """`name` makes the ids unique in a page; `marks` names a group (by its gid), or each mark in it, to hover for."""
+    """Render a figure as an svg element.
+
+    `name` makes its ids unique in a page.  `marks`: by gid of a group of the figure, a mark for the whole group, or one
+    for each shape in it.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the font
@@ -66,7 +70,10 @@ def svg(figure: Figure, name: str, title: str, marks: Mapping[str, list[Mark]]) 
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(buffer.getvalue())
-    for unwanted in ("metadata", "defs"):  # the date, which differs every time, and a style for all of the page
+    for unwanted in (
+        "metadata",
+        "defs",
+    ):  # the date, different every time, and a style that would apply to all the page
         for child in root.findall(f"{{{_SVG}}}{unwanted}"):
             if unwanted == "metadata" or child.find(f"{{{_SVG}}}style") is not None:
                 root.remove(child)
@@ -78,14 +85,14 @@ def svg(figure: Figure, name: str, title: str, marks: Mapping[str, list[Mark]]) 
 
 
 def _name_marks(root: ET.Element, marks: Mapping[str, list[Mark]]) -> None:
-    """Each mark becomes a link to its row, so that a keyboard reaches it; one mark for a group is all of it."""
+    """Wrap each mark in a link to its row, which also makes it reachable by keyboard; a single mark wraps its group."""
     kinds = (f"{{{_SVG}}}use", f"{{{_SVG}}}path")
     for group in list(root.iter(f"{{{_SVG}}}g")):
-        said = marks.get(group.get("id", ""))
-        if said is None:
+        of_group = marks.get(group.get("id", ""))
+        if of_group is None:
             continue
-        if len(said) == 1:
-            link = _link(said[0])
+        if len(of_group) == 1:
+            link = _link(of_group[0])
             link.extend(list(group))
             group[:] = [link]
             continue
@@ -96,7 +103,7 @@ def _name_marks(root: ET.Element, marks: Mapping[str, list[Mark]]) -> None:
             for index, shape in enumerate(parent)
             if shape.tag in kinds and id(shape) not in defined
         ]
-        for mark, (parent, index) in zip(said, places, strict=True):
+        for mark, (parent, index) in zip(of_group, places, strict=True):
             link = _link(mark)
             link.append(parent[index])
             parent[index] = link
@@ -109,7 +116,7 @@ def _link(mark: Mark) -> ET.Element:
 
 
 def _adapt(element: ET.Element, name: str) -> None:
-    """Ids of this figure's own, references to them, and the page's colour and fonts."""
+    """Prefix an element's id and references to ids with the figure's name; use the page's colour and fonts."""
     href = f"{{{_XLINK}}}href"
     if "id" in element.attrib:
         element.set("id", f"{name}-{element.get('id')}")
@@ -123,11 +130,12 @@ def _adapt(element: ET.Element, name: str) -> None:
 
 
 def _describe(root: ET.Element, name: str, title: str, role: str) -> None:
-    described = ET.Element(f"{{{_SVG}}}title", {"id": f"{name}-title"})
-    described.text = numbers.text(title)
-    root.insert(0, described)
+    """Add a title for screen readers, the role and the largest width on the page."""
+    title_element = ET.Element(f"{{{_SVG}}}title", {"id": f"{name}-title"})
+    title_element.text = numbers.text(title)
+    root.insert(0, title_element)
     width = float(root.get("width", "0pt").removesuffix("pt"))
-    root.set("style", f"--width: {1.45 * width:.0f}px")  # the page's largest: text is as large in every figure
+    root.set("style", f"--width: {1.45 * width:.0f}px")  # one scale for all figures, so that text has the same size
     root.set("role", role)
     root.set("aria-labelledby", f"{name}-title")
     root.set("stroke-linejoin", "round")

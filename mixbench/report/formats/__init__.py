@@ -1,1 +1,1 @@
-"""The forms of a report, one file each."""
+"""The formats of a report, one file each."""

@@ -1,16 +1,16 @@
-"""Tables as CSV: numbers exact, and no text that a spreadsheet would run as a formula."""
+"""Tables as CSV: exact numbers, and text that a spreadsheet does not run as a formula."""
 
 import re
 
 from pandas import DataFrame
 from pandas.api.types import is_string_dtype
 
-# Blanks before a formula are skipped, and full-width signs are taken for narrow ones, by some spreadsheets.
+# Some spreadsheets skip blanks before a formula, and read full-width signs as the usual ones.
 _FORMULA = re.compile(r"[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
 def csv(table: DataFrame) -> str:
-    """A header and a line per row; text that begins like a formula gets an apostrophe, numbers stay numbers."""
+    """A header and a line per row; text that begins like a formula is prefixed by an apostrophe, numbers never are."""
     safe = table.copy()
     for name in safe.columns:
         if is_string_dtype(safe[name]):

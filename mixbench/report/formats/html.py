@@ -1,4 +1,4 @@
-"""The tables as one page: no network, one small script of our own, every text from a user escaped."""
+"""Tables as one HTML page: no network access, one small script of our own, all text from users escaped."""
 
 import base64
 import hashlib
@@ -21,13 +21,13 @@ from mixbench.results.tables import Tables
 from mixbench.system.content import content
 from mixbench.system.words import plural
 
-LONG_NAME = 12  # a place to break costs a browser time, which a table of a thousand rows feels
+LONG_NAME = 12  # only longer names may be broken: <wbr> slows a browser down in a table of a thousand rows
 TEMPLATE = "report.html.j2"
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
 
 def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
-    """The whole page.  `drawings` spares drawing the figures again where they are at hand."""
+    """The whole page, with the given drawings, or with all figures drawn here."""
     drawings = figures(tables) if drawings is None else drawings
     failures = [record for record in tables.records if record.status == "failed"]
     return _environment().get_template(TEMPLATE).render(
@@ -51,7 +51,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
 
 
 def _environment() -> Environment:
-    """Autoescape is on for every name; only our own style, script and drawings are inserted as they are."""
+    """Jinja environment with autoescape for all values but our own style, script and drawings (Markup)."""
     folder = content("reports")
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -70,7 +70,7 @@ def _environment() -> Environment:
     environment.globals.update(
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        # the one script that the page allows: one that slipped in through a name would not run
+        # the only script that the page's content security policy runs, in case one slips in through a name
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         span=numbers.span,
         plural=plural,
@@ -79,13 +79,13 @@ def _environment() -> Environment:
         nbsp="\N{NO-BREAK SPACE}",
     )
     environment.filters["name"] = _name
-    # What is printed without a filter is a user's too: control characters have no place in a page.
+    # Values printed without a filter may come from users too: remove control characters.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment
 
 
 def _name(value: str) -> Markup:
-    """A model's name, which may be broken where its parts meet if it is long."""
+    """A model's name as HTML; a long one may be wrapped between its parts."""
     if len(value) <= LONG_NAME:
         return escape(numbers.text(value))
     return Markup(re.sub(r"([_\[,])", r"\1<wbr>", str(escape(numbers.text(value)))))

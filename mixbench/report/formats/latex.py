@@ -1,4 +1,4 @@
-"""The leaderboards as LaTeX tables in booktabs' style, to be \\input; nothing from a user is a command."""
+"""Leaderboards as LaTeX tables in booktabs' style, for \\input; all text from users is escaped."""
 
 import re
 
@@ -22,8 +22,8 @@ _SPECIAL = {
     "·": r"$\cdot$",
     "×": r"$\times$",
     "…": r"\dots{}",
-    "\ufffd": "?",  # what cannot be shown
-    "[": "{[}",  # after a row's end these would be its arguments
+    "\ufffd": "?",  # replaces characters that cannot be shown
+    "[": "{[}",  # after \\ these would be read as its arguments
     "]": "{]}",
     "*": "{*}",
 } | {character: f"\\{character}" for character in "{}$&#%_"}
@@ -37,22 +37,22 @@ def latex(tables: Tables) -> str:
 
 
 def escape(text: str) -> str:
-    """One line of text that LaTeX sets as it is."""
+    """Escape a text so that LaTeX prints it literally, on one line."""
     apart = re.sub("-(?=-)", "-\0", numbers.short(text, 1000))  # two hyphens would be a dash
     return _ANY_SPECIAL.sub(lambda found: _SPECIAL[found[0]], apart).replace("\0", "{}")
 
 
 def _table(board: Board) -> str:
-    said = [board.images, NOTE.removesuffix(".")]
+    caption = [board.images, NOTE.removesuffix(".")]
     if board.flags:
-        said.append("Flags: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
+        caption.append("Flags: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
     rows = [" & ".join(map(escape, row)) + r" \\" for row in (board.headings, *board.rows)]
     return "\n".join(
         [
             "",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{'. '.join(map(escape, said))}.}}",
+            rf"\caption{{{'. '.join(map(escape, caption))}.}}",
             rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
             r"\toprule",
             rows[0],

@@ -1,4 +1,4 @@
-"""The tables as Markdown (CommonMark with GitHub's tables), readable as it stands; nothing from a user is markup."""
+"""Tables as Markdown (CommonMark with GitHub's tables), readable as plain text; all text from users is escaped."""
 
 import re
 
@@ -11,7 +11,7 @@ MOST_FAILURES = 50
 
 
 def markdown(tables: Tables) -> str:
-    """What was run, what of it is missing, a leaderboard for each dataset, and what failed."""
+    """The report: an overview, what is missing, a leaderboard for each dataset, and the failed trials."""
     head = overview.head(tables)
     facts = [f"{head.done} of {plural(head.total, 'trial')} done"]
     facts += [numbers.span(head.began, head.ended)] * bool(head.began)
@@ -28,23 +28,23 @@ def markdown(tables: Tables) -> str:
 
 
 def escape(text: str) -> str:
-    """One line of a user's text that Markdown shows as it is: no markup, no HTML, no link, no cell of its own."""
+    """Escape a text so that Markdown shows it literally, on one line: no markup, HTML, link or new table cell."""
     line = re.sub(r"([\\`*\[\]<>|~&$@])", r"\\\1", numbers.short(text, 1000))
-    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)  # within a word it is no emphasis
+    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)  # within a word it has no meaning
     line = re.sub(r"(?i)(?<=:)/(?=/)|(?<=www)\.", r"\\\g<0>", line)  # GitHub makes links of bare addresses
     return re.sub(r"^([#+=-]|\d+(?=[.)]))", _escaped_start, line)
 
 
 def _escaped_start(found: re.Match[str]) -> str:
-    """A heading's or a list's mark at the beginning; of a number it is the full stop after it."""
+    """Escape the mark of a heading or list at the start of a line; for "1." the backslash goes before the full stop."""
     return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def _table(board: Board) -> str:
-    """Padded, so that it is a table in an editor too."""
+    """A table padded with spaces, so that it is readable as plain text."""
     rows = [board.headings, *([escape(name), *rest] for name, *rest in board.rows)]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    widths[0] = min(widths[0], 60)  # a long name moves its own row alone
+    widths[0] = min(widths[0], 60)  # longer names shift only their own row
     lines = [
         "| " + " | ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) + " |" for first, *rest in rows
     ]

@@ -1,8 +1,8 @@
-"""The summary as two files in the columns of timm's published results, so that notebooks made for those read ours.
+"""The summary as two CSV files with the columns of timm's published results, for notebooks made for those.
 
-Their units and order of rows (benchmark.py, validate.py and results/ of huggingface/pytorch-image-models): parameters
-and activations in millions, MACs in thousands of millions, milliseconds a step, percent; the fastest or best first.
-They print two decimals of parameters and MACs; below 1 there are three digits here, or small models would have 0.00.
+Units and order of rows are timm's (benchmark.py, validate.py and results/ of huggingface/pytorch-image-models):
+parameters and activations in millions, MACs in 10⁹, milliseconds per step, percent; the fastest or most accurate first.
+timm prints two decimals of parameters and MACs; here values below 1 have three digits, not 0.00 for small models.
 """
 
 import math
@@ -25,7 +25,7 @@ ACCURACIES = ["model", "img_size", "top1", "top1_err", "top5", "top5_err", "para
 
 
 def timm(tables: Tables) -> dict[str, str]:
-    """The two files by name.  A row has the same name, its own, in both."""
+    """Contents of the two files by file name.  A row of the summary has the same, unique name in both."""
     named = list(zip(_names(tables.groups), tables.groups, strict=True))
     speeds = [row for name, group in named if (row := _speed(name, group))]
     accuracies = [row for name, group in named if (row := _accuracy(name, group))]
@@ -42,14 +42,14 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
 
 
 def _names(groups: list[Group]) -> list[str]:
-    """The registry's name; where rows share it, with a tag of what sets them apart, as timm's pretrained tags."""
-    alike: dict[str, list[Group]] = {}
+    """Model names; rows of the same model get a tag of the settings they differ in, like timm's pretrained tags."""
+    by_model: dict[str, list[Group]] = {}
     for group in groups:
-        alike.setdefault(group.row.model, []).append(group)
+        by_model.setdefault(group.row.model, []).append(group)
     tags: dict[str, str] = {}
-    for rows in alike.values():
-        for group, apart in zip(rows, settings(rows), strict=True):
-            words = [each for each in apart if each != group.row.model]
+    for rows in by_model.values():
+        for group, varying in zip(rows, settings(rows), strict=True):
+            words = [each for each in varying if each != group.row.model]
             tags[group.key] = re.sub(r"\W+", "_", "_".join(words)).strip("_")
     names = [".".join(filter(None, [group.row.model, tags[group.key]])) for group in groups]
     seen: dict[str, int] = {}
@@ -61,7 +61,7 @@ def _names(groups: list[Group]) -> list[str]:
 
 
 def _speed(name: str, group: Group) -> dict[str, Any] | None:
-    """The step's time is that of timm's: the time in which all processes see a batch each."""
+    """A row of the speeds.  The step time is as in timm: the time in which every process infers one batch."""
     row = group.row
     if not row.infer_samples_per_sec or row.infer_batch_size is None:
         return None
@@ -90,7 +90,7 @@ def _accuracy(name: str, group: Group) -> dict[str, Any] | None:
 
 
 def _scaled(value: float | None, unit: float) -> float | None:
-    """To two decimals, or three digits where that is more."""
+    """A value in a unit, rounded to two decimals, or to three significant digits if that is more."""
     if not value:
         return value
     return round(value / unit, max(2, 2 - math.floor(math.log10(value / unit))))
