@@ -39,22 +39,23 @@ def profile(name: str, **overrides: Any) -> Complexity:
 
 
 def profile_of(trial: Trial) -> Complexity:
+    """Count a trial's model."""
     return profile(trial.model, **trial.arguments)
 
 
 def macs_of(trial: Trial) -> int:
-    """MACs of one image, without ptflops, which takes longer."""
+    """MACs of one image of a trial's model; does not run ptflops, which is slow."""
     model = _without_weights(trial.model, trial.arguments)
     return count(model, trial.arguments["image_size"], trial.arguments["in_chans"], ptflops=False).macs
 
 
 def params_of(trial: Trial) -> int:
-    """The number of parameters, for which the model need not run."""
+    """Number of parameters of a trial's model, without running it."""
     return sum(parameter.numel() for parameter in _without_weights(trial.model, trial.arguments).parameters())
 
 
 def once_each(count: Callable[[Trial], Count]) -> Callable[[Trial], Count]:
-    """The same count, but made only once for all trials of the same network."""
+    """Cache a count: trials of the same network share one."""
     counted: dict[str, Count] = {}
 
     def counted_once(trial: Trial) -> Count:
