@@ -114,7 +114,7 @@ def test_status_is_right_when_a_source_is_missing(slurm: Slurm, tmp_path: Path) 
     again = mixbench(slurm, *training.command[3:], SLURM_CONF=str(nowhere))
     assert again.returncode == 2 and "nothing was submitted" in again.stderr
     local = mixbench(slurm, "run", training.suite, "--out", training.out, "--set", "resources.processes_per_node=2")
-    assert local.returncode == 2 and "has 1 jobs in SLURM's queue" in local.stderr
+    assert local.returncode == 2 and "has 1 job in SLURM's queue" in local.stderr
     slurm.run("scancel", training.job.slurm_id)
     until(training.processes, lambda pids: not pids, 60)
     until(lambda: status(slurm, run)["counts"], lambda counts: counts["pending"] == 1, 30)
