@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -195,6 +195,7 @@ def test_marks_lead_to_their_rows(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.floats(0.1, 100), max_size=60))
+@example([0.0, 1.1125369292536007e-308])
 def test_small_drawings_stand_any_numbers(values: list[float]) -> None:
     for text in (sparklines.curve(list(enumerate(values)), "top-1"), sparklines.histogram(values, "top-1")):
         if text:

@@ -22,9 +22,10 @@ def curve(points: Sequence[tuple[float, float]], name: str) -> str:
     thinned = known[::-step][::-1]  # the last point is always kept
     across, heights = zip(*thinned, strict=True)
     low, high = min(heights), max(heights)
-    scale = (HEIGHT - 4) / (high - low) if high > low else 0.0
+    span = high - low if high > low else 1.0  # not multiplied by its reciprocal, which may overflow
     width = (WIDTH - 4) / (across[-1] - across[0])
-    line = " ".join(f"{(x - across[0]) * width + 2:.1f},{HEIGHT - 2 - (y - low) * scale:.1f}" for x, y in thinned)
+    places = [((x - across[0]) * width + 2, HEIGHT - 2 - (y - low) / span * (HEIGHT - 4)) for x, y in thinned]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     label = f"{name}: from {numbers.fixed(known[0][1])} to {numbers.fixed(known[-1][1])}"
     return _svg(WIDTH, HEIGHT, label, f'<polyline points="{line}"/>')
 
