@@ -9,21 +9,21 @@ from mixbench.system.checksum import fingerprint
 
 
 def measure(trials: list[Trial], recorder: Recorder) -> None:
-    """Measure what each trial still misses: counts, then speed side by side, then accuracy one by one."""
+    """Measure what each trial still misses: complexity, then throughput side by side, then accuracy one by one."""
     from mixbench.zoo.registry import load_plugin
 
     for plugin in dict.fromkeys(plugin for trial in trials for plugin in trial.plugins):
         load_plugin(Path(plugin))
     for trial in trials:
         recorder.take(trial)
-    counts = _count(trials, recorder)
-    _time([trial for trial in trials if recorder.misses(trial, "throughput")], counts, recorder)
-    _learn([trial for trial in trials if recorder.misses(trial, "accuracy")], recorder)
+    counts = _measure_complexity(trials, recorder)
+    _measure_throughput([trial for trial in trials if recorder.misses(trial, "throughput")], counts, recorder)
+    _measure_accuracy([trial for trial in trials if recorder.misses(trial, "accuracy")], recorder)
     for trial in trials:
         recorder.finish(trial)
 
 
-def _count(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
+def _measure_complexity(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
     """Each trial's counts by its id: all are needed, to know which models fit on a device together."""
     from mixbench.measure import complexity
 
@@ -39,7 +39,8 @@ def _count(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
     return counts
 
 
-def _time(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder) -> None:
+def _measure_throughput(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder) -> None:
+    """The speed of all trials, in interleaved rounds of as many as fit on the device together."""
     from mixbench.measure import throughput
 
     def now(trial: Trial, done: int, total: int) -> None:
@@ -51,7 +52,8 @@ def _time(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder
             recorder.save(trial, "throughput")
 
 
-def _learn(trials: list[Trial], recorder: Recorder) -> None:
+def _measure_accuracy(trials: list[Trial], recorder: Recorder) -> None:
+    """Each trial's training and evaluation, one trial after the other, each record finished before the next."""
     from mixbench.measure import accuracy
     from mixbench.train.checkpoint import Checkpoints
 
