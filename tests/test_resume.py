@@ -134,14 +134,23 @@ def outcome(folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     return facts, hashlib.sha256((trial / "weights.safetensors").read_bytes()).hexdigest(), files
 
 
-def die_and_resume(case: Case, folder: Path, undisturbed: dict[tuple[Any, ...], Any]) -> int:
-    """Kill and run again; the number of steps that the resumed run was spared."""
+Undisturbed = dict[tuple[Any, ...], Any]
+
+
+def without_death(case: Case, folder: Path, undisturbed: Undisturbed) -> Any:
+    """What the case's trial comes to where nothing disturbs it; it is run once."""
     key = case.model, case.processes, case.zero_stage
     if key not in undisturbed:
         whole = folder / "-".join(map(str, key))
         assert run(command_of(case, whole), whole / "diary")[0] == 0
         undisturbed[key] = outcome(whole)
         assert undisturbed[key][2] == ["record.json", "trial.json", "weights.safetensors"]
+    return undisturbed[key]
+
+
+def die_and_resume(case: Case, folder: Path, undisturbed: Undisturbed) -> int:
+    """Kill and run again; the number of steps that the resumed run was spared."""
+    whole = without_death(case, folder, undisturbed)
     disturbed = folder / "disturbed"
     command, diary = command_of(case, disturbed), disturbed / "diary"
     code, _ = run(command, diary, case)
@@ -152,7 +161,7 @@ def die_and_resume(case: Case, folder: Path, undisturbed: dict[tuple[Any, ...], 
     again = disturbed / "again"
     code, said = run(command, again)
     assert code == 0
-    assert outcome(disturbed) == undisturbed[key]
+    assert outcome(disturbed) == whole
     spared = STEPS - (again.read_text().count("step") if again.exists() else 0)
     assert (spared > 0) >= bool(begun), "it goes on from its checkpoint"
     assert ("goes on from a checkpoint" in said) == (bool(begun) and code == 0 and "are done already" not in said)
@@ -160,7 +169,7 @@ def die_and_resume(case: Case, folder: Path, undisturbed: dict[tuple[Any, ...], 
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[tuple[Any, ...], Any]:
+def undisturbed() -> Undisturbed:
     return {}
 
 
@@ -178,14 +187,14 @@ REDUCED = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "spared"), REDUCED, ids=lambda value: getattr(value, "moment", ""))
 def test_killed_and_run_again_a_trial_ends_as_if_nothing_had_happened(
-    case: Case, spared: int, tmp_path: Path, undisturbed: dict[tuple[Any, ...], Any]
+    case: Case, spared: int, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
     assert die_and_resume(case, tmp_path, undisturbed) >= spared, "it goes on from its last checkpoint"
 
 
 @pytest.mark.slow
 def test_when_one_rank_cannot_write_its_checkpoint_the_trial_fails_with_the_reason_and_later_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
     case, disturbed = Case("layernorm", 2, 1, "refuse", 2, 1), tmp_path / "disturbed"
     command = command_of(case, disturbed)
@@ -194,14 +203,12 @@ def test_when_one_rank_cannot_write_its_checkpoint_the_trial_fails_with_the_reas
     assert read_record(trial / "record.json").error == "the checkpoint could not be written: No space left on device"
     assert len(list((trial / "checkpoint").glob("step-*"))) == 1 and not list((trial / "checkpoint").glob(".*"))
     assert run(command, disturbed / "again")[0] == 0
-    whole = tmp_path / "whole"
-    assert run(command_of(case, whole), whole / "diary")[0] == 0
-    assert outcome(disturbed) == outcome(whole)
+    assert outcome(disturbed) == without_death(case, tmp_path, undisturbed)
 
 
 def main(count: int, folder: Path) -> None:
     """All kinds of death, `count` in all: python -m tests.test_resume 50 FOLDER."""
-    undisturbed: dict[tuple[Any, ...], Any] = {}
+    undisturbed: Undisturbed = {}
     tried, lost = Counter[str](), Counter[str]()
     for seed in range(count):
         case = Case.drawn(seed)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,28 @@ def let_the_time_limit_come(training: Training) -> None:
     training.let_go()
 
 
-def test_the_time_limit_comes(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 0)
+@pytest.fixture(scope="module")
+def time_limits(
+    testbed: Slurm, tmp_path_factory: pytest.TempPathFactory, undisturbed: dict[int, Outcome]
+) -> Iterator[dict[str, Future[None]]]:
+    """Both at the same time: SLURM counts them in minutes."""
+    folder = tmp_path_factory.mktemp("limits")
+    with ThreadPoolExecutor() as pool:
+        yield {
+            "once": pool.submit(the_time_limit_comes, testbed, folder / "once", undisturbed),
+            "once too often": pool.submit(
+                the_time_limit_comes_once_too_often, testbed, folder / "too often", undisturbed
+            ),
+        }
+
+
+@pytest.mark.parametrize("limit", ["once", "once too often"])
+def test_the_time_limit_comes(limit: str, time_limits: dict[str, Future[None]]) -> None:
+    time_limits[limit].result()
+
+
+def the_time_limit_comes(slurm: Slurm, folder: Path, undisturbed: dict[int, Outcome]) -> None:
+    training = held(slurm, folder, 0, memory="2900M")  # both fit on a node
     with training.started() as process:
         let_the_time_limit_come(training)
         until(training.restarts, lambda count: count == 1, WITHIN)
@@ -61,8 +82,8 @@ def test_the_time_limit_comes(slurm: Slurm, tmp_path: Path, undisturbed: dict[in
     assert training.restarts() == training.job.state().counts[training.trial_id].time_limits == 1
 
 
-def test_the_time_limit_comes_once_too_often(slurm: Slurm, tmp_path: Path, undisturbed: dict[int, Outcome]) -> None:
-    training = held(slurm, tmp_path, 1, requeue={"time_limits": 0})
+def the_time_limit_comes_once_too_often(slurm: Slurm, folder: Path, undisturbed: dict[int, Outcome]) -> None:
+    training = held(slurm, folder, 1, memory="2900M", requeue={"time_limits": 0})
     with training.started() as process:
         let_the_time_limit_come(training)
         training.ends(process, code=1)

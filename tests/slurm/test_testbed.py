@@ -128,32 +128,28 @@ def preempted(slurm: Slurm, folder: Path, low: str, high: str) -> None:
     until(lambda: slurm.accounts(first, runs=True).get(first), lambda state: state == "PREEMPTED", 30)
 
 
-def test_a_node_without_power_is_down_and_its_jobs_go_as_slurm_says(slurm: Slurm, tmp_path: Path) -> None:
+def test_nodes_without_power_or_frozen_are_down_and_their_jobs_go_as_slurm_says(slurm: Slurm, tmp_path: Path) -> None:
+    """At the same time: it takes SLURM 15 s to give a node up."""
     both = ("-N2", "-w", "n2,n3")
     again = slurm.submit(STUBBORN, tmp_path / "again", *both)
     never = slurm.submit(STUBBORN, tmp_path / "never", *both, "--no-requeue")
+    on_frozen = slurm.submit(STUBBORN, tmp_path / "on frozen", "-w", "n1")
     until_started(tmp_path / "again", tasks=2)
     until_started(tmp_path / "never", tasks=2)
+    until_started(tmp_path / "on frozen")
     slurm.testbed("kill-node", "n3")
+    slurm.testbed("freeze-node", "n1")
+    assert states_in(slurm, "n1").items() >= {"slurmd": "T", "slurmstepd": "T", "bash": "T"}.items()
     slurm.until_node("n3", r"down\*", DEATH_SECONDS)
+    slurm.until_node("n1", r"down\*", DEATH_SECONDS)
     slurm.until_job(never, "NODE_FAIL", 30)
     assert slurm.until_job(again, "PENDING", 30)["Restarts"] == "1"
+    slurm.until_job(on_frozen, "PENDING", 30)
     slurm.testbed("start-node", "n3")
+    slurm.testbed("start-node", "n1")
     until_started(tmp_path / "again", run=1, tasks=2)
-    slurm.run("scancel", again)
-    slurm.until_idle()
-
-
-def test_a_frozen_node_does_not_respond_until_it_is_reset(slurm: Slurm, tmp_path: Path) -> None:
-    job = slurm.submit(STUBBORN, tmp_path / "output", "-w", "n2")
-    until_started(tmp_path / "output")
-    slurm.testbed("freeze-node", "n2")
-    assert states_in(slurm, "n2").items() >= {"slurmd": "T", "slurmstepd": "T", "bash": "T"}.items()
-    slurm.until_node("n2", r"down\*", DEATH_SECONDS)
-    slurm.until_job(job, "PENDING", 30)
-    slurm.testbed("start-node", "n2")
-    until_started(tmp_path / "output", run=1)
-    slurm.run("scancel", job)
+    until_started(tmp_path / "on frozen", run=1)
+    slurm.run("scancel", again, on_frozen)
     slurm.until_idle()
 
 
