@@ -6,6 +6,7 @@ from operator import attrgetter
 from mixbench.errors import RequestError, nearest
 from mixbench.suite.axes import AXES
 from mixbench.suite.trial import Trial
+from mixbench.system.words import plural
 
 VALUES = {axis.name: axis.value for axis in AXES} | {"model": attrgetter("model")}  # whatever its overrides
 VALUES |= {name: attrgetter(name) for name in ("id", "label", "family")}
@@ -22,7 +23,7 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
             raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, VALUES)}")
         chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
     if not chosen:
-        count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+        count = plural(len(trials), "trial")
         raise RequestError(f"--only {expression} matches none of the {count}")
     return chosen
 
