@@ -329,7 +329,7 @@ RECIPE = [
         "recipe.augment.resize_crop.ratio",
         "lower bound comes first",
     ),
-    ("recipe: {augment: {randaugment: rand-m9}}", "recipe.augment.randaugment", "is given as {num_ops: 2"),
+    ("recipe: {augment: {randaugment: rand-m9}}", "recipe.augment.randaugment", "RandAugment write {num_ops: 2"),
     ("recipe: {augment: {randaugment: {num_ops: 0}}}", "recipe.augment.randaugment.num_ops", "at least 1"),
     (f"recipe: {{augment: {{randaugment: {{num_ops: {MANY}}}}}}}", "recipe.augment.randaugment.num_ops", "at most 100"),
     ("recipe: {augment: {randaugment: {magnitude: 31}}}", "recipe.augment.randaugment.magnitude", "at most 30"),

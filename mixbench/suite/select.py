@@ -8,8 +8,8 @@ from mixbench.suite.axes import AXES
 from mixbench.suite.trial import Trial
 from mixbench.system.words import plural
 
-VALUES = {axis.name: axis.value for axis in AXES} | {"model": attrgetter("model")}  # whatever its overrides
-VALUES |= {name: attrgetter(name) for name in ("id", "label", "family")}
+NAMES = ("id", "model", "label", "family")  # a model by its name, whatever its overrides
+VALUES = {name: attrgetter(name) for name in NAMES} | {axis.name: axis.value for axis in AXES if axis.name not in NAMES}
 
 
 def select(trials: list[Trial], expression: str) -> list[Trial]:
