@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixbench.launch.slurm.cluster_profile import Profile
@@ -96,9 +96,10 @@ def test_a_folder_of_any_name_stands_in_no_line_for_sbatch_and_quoted_in_the_she
     values=st.dictionaries(
         st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True),
         st.text(st.characters(codec="utf-8", exclude_characters="\n\0"), max_size=30),
-        max_size=4,
+        max_size=10,
     )
 )
+@settings(max_examples=40, deadline=None)  # each is a shell of its own
 def test_the_environment_reaches_the_job_as_it_was_written(values: dict[str, str]) -> None:
     values = {f"MINE{key}": value for key, value in values.items()}
     text = script(Profile(time=30, environment=values))
