@@ -150,7 +150,7 @@ def seeds(group: Group) -> int:
 
 
 def _flags(group: Group, said: list[Flag]) -> list[str]:
-    """What went wrong, with how many of the trials it concerns; what has not run yet shows in the seeds."""
+    """Flags and failures of a row, each with the number of its trials; trials that have not run show in the seeds."""
     found = Counter(str(flag) for record in group.records for flag in record.flags if flag not in said)
     found["failed"] = sum(record.status == "failed" for record in group.records)
     total = len(group.records)
@@ -192,7 +192,7 @@ def _macs_published(line: Line) -> Cell:
 
 
 def _agrees(row: SummaryRow) -> Cell:
-    """Which of the published figures ours do not meet; empty where there is none to compare with."""
+    """The published figures that ours do not agree with, or yes; empty if there is none to compare with."""
     met = {QUALITY.name: row.top1_agrees, PARAMS.brief: row.params_agrees, MACS.brief: row.macs_agrees}
     if all(agrees is None for agrees in met.values()):
         return Cell("")

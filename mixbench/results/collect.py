@@ -95,7 +95,7 @@ def _with(record: Record, **values: Any) -> Record:
 
 
 def _warnings(record: Record) -> list[Flag]:
-    """What a reader of the numbers must know, and no record says of itself."""
+    """Flags that follow from a record's values: figures that are not finite, parts that are still missing."""
     flags = []
     if any(value is not None and not math.isfinite(value) for value in map(record.__dict__.get, FLOATS)):
         flags.append(Flag(Kind.NOT_FINITE))

@@ -34,6 +34,6 @@ def shown(record: Record) -> list[Flag]:
 
 
 def common(records: Iterable[Record]) -> list[Flag]:
-    """What is true of every trial that ran, of several: said once, not of each."""
+    """The flags that every trial that ran has, to be said once instead of in each row; empty for a single trial."""
     flags = [shown(record) for record in records if record.status in ("done", "failed")]
     return [flag for flag in flags[0] if all(flag in others for others in flags)] if len(flags) > 1 else []

@@ -14,7 +14,7 @@ from mixbench.run.parts import Epoch
 from mixbench.run.record import COLUMNS, Record
 
 Quantity = Literal["percent", "loss", "count", "rate", "seconds", "milliseconds", "bytes", "share", "joules"]
-"""What kind of number it is, which says how it is written."""
+"""The kind of number, which decides how it is formatted."""
 Where = Literal["all", "page", "trials", "files"]
 """In all tables; in the page's alone; in the page's table of trials alone; in results.csv, and in details, alone."""
 OverSeeds = Literal["mean", "median", "largest", "first", "sum", ""]
@@ -175,11 +175,11 @@ SETTINGS = ("epochs", "train_batch_size", "infer_batch_size")
 IN_ALL = [metric for metric in METRICS if metric.where == "all"]
 [QUALITY] = [metric for metric in METRICS if metric.is_quality]
 PRICES = [metric for metric in METRICS if metric.where in ("all", "page") and not metric.is_quality]
-"""What quality is paid for with."""
+"""The costs that quality is traded off against: parameters, MACs, time, memory."""
 _LIKE_RESULTS = sorted(METRICS, key=lambda metric: COLUMNS.index(metric.column))
 COMPARED = [metric for metric in _LIKE_RESULTS if metric.compared]
 OF_TRIALS = [metric for metric in _LIKE_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
-"""What differs from trial to trial of one model."""
+"""The metrics that differ between the trials of one row."""
 _BY_COLUMN = {metric.column: metric for metric in METRICS}
 PARAMS, MACS, INFERENCE, TRAINING = (
     _BY_COLUMN[column] for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec")

@@ -29,7 +29,7 @@ def rows(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def keys(rows: Sequence[Row]) -> list[str]:
-    """What each row is called in links: its first trial's id, which lasts from run to run."""
+    """A key for each row, used in links: the id of its first trial, which stays the same from run to run."""
     seen: Counter[str] = Counter()
     found = []
     for row in rows:
@@ -51,7 +51,7 @@ def columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def settings(rows: Sequence[Row]) -> list[list[str]]:
-    """What sets each row apart from its neighbours but its label, in words: the settings that vary among them."""
+    """For each row, in words, the settings besides its label that vary among the rows."""
     facts = _facts(rows)
     labels = [row[0].label for row in rows]
     said = {fact.name: fact.said for fact in facts} | {"label": labels}
@@ -110,7 +110,7 @@ def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:
 
 
 def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) -> list[list[str]]:
-    """Of rows that belong together the parts that differ: the first few, and any other that rows are alike without."""
+    """For rows shown together, the parts that differ: the first few, and more until no two rows look alike."""
     found: list[list[str]] = [[] for _ in rows]
     by_value: dict[Hashable, list[int]] = {}
     for at, value in enumerate(together):

@@ -41,7 +41,7 @@ class Pair:
         return value(self.a, metric), value(self.b, metric)
 
     def why_lost(self, metric: Metric) -> str:
-        """Of a value that only A has."""
+        """The reason why B lacks a value that A has."""
         if self.b.status == "failed":
             return f"failed in B: {cut(printable(' '.join(self.b.error.split())))}"
         if self.b.status != "done":

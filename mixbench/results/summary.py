@@ -81,7 +81,7 @@ class SummaryRow(BaseModel):
 
     @property
     def images(self) -> str:
-        """What it was tested on, in words: accuracies on other images are not set against these."""
+        """The images it was tested on, in words: accuracies on different images are not compared."""
         return self.dataset if self.split == "test" else f"{self.dataset} (validation split)"
 
     @property
@@ -119,7 +119,7 @@ class Group:
         return [each.figure for each in self.agreements]
 
     def value(self, metric: Metric) -> float | None:
-        """Of all its trials together."""
+        """A metric of the row: the quality's mean, or the metric summed up over its trials."""
         if metric.is_quality:
             return self.row.quality
         return getattr(self.row, metric.column) if metric in _SUMMED_UP else metric.summed_up(self.records)

@@ -37,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Tables:
-    """What a report is made of.  `groups` are the summary's rows, in the same order.
+    """The content of a report.  `groups` are the summary's rows, in the same order.
 
     Of several runs, `sources` has each; the rest is of all together.  A trial that two of them have stands twice.
     """

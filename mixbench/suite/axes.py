@@ -95,11 +95,11 @@ NO_IDENTITY = frozenset(
         "plugins",  # where its model is defined
     }
 )  # fmt: skip
-"""What trials may differ in, and still be the same."""
+"""Fields in which two trials may differ and still be the same trial."""
 
 
 def point(trial: Trial, but: Collection[str] = ("seed",)) -> str:
-    """Where a trial stands on all axes `but` these: those of one point differ in these alone."""
+    """A trial's values on all axes `but` these, as a key: trials with the same key differ in these axes alone."""
     include, exclude = _kept(frozenset(but))
     return trial.model_dump_json(include=include, exclude=exclude)
 
@@ -109,7 +109,7 @@ Tree = dict[str, Any]
 
 @lru_cache
 def _kept(but: frozenset[str]) -> tuple[Tree, Tree]:
-    """What is included, and of that what is left out again."""
+    """The fields to include, and the parts of them to exclude again, as pydantic takes them."""
     left_out = [path for axis in AXES if axis.name in but for path in axis.fields]
     return _tree(_PATHS), _tree([*left_out, *(path for path in NO_IDENTITY if "." in path)])
 

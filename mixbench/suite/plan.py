@@ -61,7 +61,7 @@ def _too_many(suite: Suite) -> Iterator[Problem]:
 
 
 def listed(suite: Suite, axis: Axis) -> Sequence[Any]:
-    """What a suite gives for an axis: a trial for each."""
+    """The values that a suite lists for an axis, a trial for each."""
     found: Any = suite
     for key in axis.key:
         found = getattr(found, key)
@@ -104,7 +104,7 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
-    """What only the merged recipe shows, such as nesterov without momentum, named where the uppermost recipe says it.
+    """Problems that only the merged recipe shows, such as nesterov without momentum, placed in the recipe merged last.
 
     A batch for each process must be cut into its steps evenly; it is for speed alone.
     """
@@ -204,7 +204,7 @@ def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
 
 
 def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
-    """Of cells that are the same on some number of processes, as a batch of 64 and of 2 × 32 are, the first alone."""
+    """The trials of all cells; of cells that plan the same trial (a batch of 64, and of 2 × 32), the first one's."""
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
     shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
     swept = [axis for axis in AXES if axis.key and axis.key[0] not in ENTRIES]

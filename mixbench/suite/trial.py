@@ -88,12 +88,12 @@ class Trial(BaseModel):
 
     @property
     def trains(self) -> bool:
-        """Whether anything is measured that takes a recipe."""
+        """True if a part is measured that needs a recipe."""
         return "accuracy" in self.measure or "throughput" in self.measure
 
     @property
     def built_alike(self) -> str:
-        """What trials of one and the same network have in common."""
+        """A key that is the same for trials of one network: its registry name and arguments."""
         return f"{self.model} {sorted(self.arguments.items())}"
 
     @property

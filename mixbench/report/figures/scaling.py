@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is drawn of a line, and how its marks say it.  `spread`: a low and a high share of each value."""
+    """A quantity drawn as a line, and the text of its marks.  `spread`: a low and a high share of each value."""
 
     name: str
     values: Callable[[Line], list[float]]
