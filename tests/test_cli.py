@@ -293,7 +293,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
 def test_an_interruption_after_the_last_trial_asks_for_no_other(tmp_path: Path, suite: Path) -> None:
     loaded, trials = load(str(suite))
     run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(trial, 90.0) for trial in trials], loaded.text)
-    said = Session(loaded, trials, "local", run.folder, None).how_to_go_on()
+    said = Session(loaded, trials, "local", run.folder, None).how_to_resume()
     assert "4 of 4 trials done" in said and "same command" not in said
 
 

@@ -64,7 +64,7 @@ def test_a_trial_that_was_not_started_has_no_log(mixbench: Shell, tmp_path: Path
     assert mixbench("logs", run.folder, trial.id) == (
         2,
         "",
-        f"mixbench: {trial.id} has not been started: no job was given it\n",
+        f"mixbench: {trial.id} has not been started: it is in no job\n",
     )
 
 

@@ -1,1 +1,1 @@
-"""The verbs: one file each; a verb parses, calls one function, prints."""
+"""Command line: one file per verb (`mixbench VERB`); a verb parses its options, calls one function, prints."""

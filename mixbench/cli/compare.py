@@ -1,4 +1,4 @@
-"""Two runs in a terminal or as JSON: trial by trial, row by row, and what is not the same.  Imports no torch."""
+"""`mixbench compare`: print two runs side by side, by trial and over seeds, and how they differ.  Imports no torch."""
 
 import json
 from dataclasses import asdict
@@ -18,7 +18,10 @@ from mixbench.system.words import plural
 
 
 def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> bool:
-    """Whether run B keeps every limit.  Raises RequestError where the runs or the limits are no good."""
+    """Print runs A and B side by side; return True if B keeps every limit.
+
+    Raises RequestError if the runs cannot be compared or a limit is invalid.
+    """
     wanted = [parse(text) for text in limits]
     found = side_by_side(a, b)
     broken = crossed(found, wanted)
@@ -33,7 +36,7 @@ def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> 
         )
         return not broken
     to = console()
-    _print_same(found, a, b)
+    _print_overview(found, a, b)
     print_table([_trial_row(pair) for pair in found.pairs], to)
     click.echo()
     _print_cells(found, to)
@@ -45,14 +48,14 @@ def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> 
 
 
 def _within(found: SideBySide, limits: list[Limit]) -> str:
-    """With how many of the trials could be checked, where it is not all."""
+    """Say that all limits are kept, and for how many trials a limit could be checked if not for all."""
     total, pairs = len(found.pairs), plural(len(found.pairs), "trial")
     partly = [f"{n} of {pairs} for {each.text}" for each in limits if (n := checked(found, each)) < total]
     kept = "the limit" if len(limits) == 1 else f"all {len(limits)} limits"
     return f"within {kept}" + (f", as far as it could be checked: {'; '.join(partly)}" if partly else "")
 
 
-def _print_same(found: SideBySide, a: Run, b: Run) -> None:
+def _print_overview(found: SideBySide, a: Run, b: Run) -> None:
     click.echo(f"A {a.folder}\nB {b.folder}")
     click.echo(f"trials in both: {len(found.pairs)}; only in A: {len(found.only_a)}; only in B: {len(found.only_b)}")
     for line in found.differences[:MOST_LINES]:
@@ -83,8 +86,8 @@ def _print_cells(found: SideBySide, to: Console) -> None:
     settings_of = columns([[pair.a for pair in cell.pairs] for cell in found.cells])
     for cell, settings in zip(found.cells, settings_of, strict=True):
         first = cell.pairs[0].a
-        what = {"model": first.label, "dataset": first.dataset} | settings
-        rows += [what | _change_row(change) for change in cell.changes if change.a.n]
+        cell_facts = {"model": first.label, "dataset": first.dataset} | settings
+        rows += [cell_facts | _change_row(change) for change in cell.changes if change.a.n]
     if not rows:
         click.echo("no trial is done in both runs: there is nothing to compare yet")
     else:

@@ -17,7 +17,7 @@ def data() -> None:
 @click.argument("names", nargs=-1)
 @json_option
 def data_list(names: tuple[str, ...], as_json: bool) -> None:
-    """Show where the datasets NAMES lie, or how to get them  [default: all]."""
+    """Show where the datasets NAMES are stored, or how to get them  [default: all]."""
     from mixbench.data.check import list_data
 
     rows = list_data(names)
@@ -28,9 +28,9 @@ def data_list(names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @json_option
 def check(names: tuple[str, ...], as_json: bool) -> None:
-    """Verify the datasets NAMES, and the caches made of them.
+    """Verify the datasets NAMES, and the caches made from them.
 
-    Checksums are compared where there are any.  Exit code 1 where one is damaged, or one of NAMES is missing.
+    Checksums are compared if known.  Exit code 1 if a dataset or cache is damaged, or one of NAMES is missing.
     """
     from mixbench.data.check import check_data
 
@@ -45,8 +45,8 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 def fetch(names: tuple[str, ...]) -> None:
     """Download the datasets NAMES.
 
-    On a machine with internet, such as a login node: a run never downloads anything.  What has come is kept, so the
-    same command goes on after a break.
+    Use a machine with internet, such as a login node: a run never downloads anything.  The same command resumes an
+    interrupted download.
     """
     from mixbench.cli.transfer import Meter
     from mixbench.data.fetch import fetch as fetch_data

@@ -1,4 +1,4 @@
-"""The plan before anything runs: its trials, their work, and their time where a speed is known."""
+"""`mixbench run --dry-run`: print the planned trials, their MACs, and their training time if a speed is known."""
 
 import json
 from contextlib import suppress
@@ -18,7 +18,7 @@ from mixbench.system.words import decimal_size, plural
 
 
 def print_plan(session: Session, as_json: bool) -> None:
-    """One row per trial; then the totals."""
+    """Print a row per trial, then the totals."""
     macs = macs_of(session.chosen)
     records = {trial.id: session.inventory.record(trial.id) for trial in session.chosen}
     speeds = _speeds(session.chosen, records)
@@ -47,10 +47,10 @@ def print_plan(session: Session, as_json: bool) -> None:
 
 
 def _to_be_decoded(trials: list[Trial]) -> str:
-    """How much of a disk the images take that are yet to be decoded; empty where there are none, or no data."""
+    """Return a line with the disk space of images yet to be decoded; empty if there are none, or data are missing."""
     from mixbench.data.pixel_cache import to_be_decoded
 
-    with suppress(RequestError):  # a run says what is missing
+    with suppress(RequestError):  # `mixbench run` names missing data
         if caches := to_be_decoded(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)):
             size = decimal_size(sum(cache.bytes_to_decode() for cache in caches))
             return f"about {size} of images are decoded once, into {caches[0].path.parent}"
@@ -58,9 +58,9 @@ def _to_be_decoded(trials: list[Trial]) -> str:
 
 
 def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str, float]:
-    """Training images a second by the point of the trials that differ in their seed alone, where any's was measured."""
+    """Return training images per second by point (trials that differ only in their seed), if measured for any seed."""
     speeds = ((point(trial), record.train_samples_per_sec) for trial in trials if (record := records[trial.id]))
-    return {alike: speed for alike, speed in speeds if speed}
+    return {key: speed for key, speed in speeds if speed}
 
 
 def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What there is: models, suites, datasets; and one model's layers.  Only `profile_of` needs torch."""
+"""`mixbench list`: the models, suites and datasets.  Imports no torch."""
 
 import json
 from fnmatch import fnmatch
@@ -7,9 +7,9 @@ from typing import Any
 from mixbench.system.content import content
 
 
-def rows(what: str, pattern: str) -> list[dict[str, Any]]:
-    """The models, suites or datasets whose names match a shell pattern."""
-    found = {"models": _models, "suites": _suites, "datasets": _datasets}[what]()
+def rows(kind: str, pattern: str) -> list[dict[str, Any]]:
+    """Return the models, suites or datasets (`kind`) whose names match a shell pattern."""
+    found = {"models": _models, "suites": _suites, "datasets": _datasets}[kind]()
     return [row for row in found if fnmatch(row["name"], pattern)]
 
 

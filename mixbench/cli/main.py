@@ -1,4 +1,4 @@
-"""The verbs: each parses, calls one function, prints.  Heavy imports stay inside the verbs that need them."""
+"""`mixbench`: the verbs and their options.  Each parses, calls one function, prints; heavy imports are inside verbs."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def cli() -> None:
 @click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
-@click.option("--detach", is_flag=True, help="Leave when SLURM has the jobs: they finish the run.")
+@click.option("--detach", is_flag=True, help="Return once the jobs are submitted to SLURM: they finish the run.")
 @json_option
 def run(
     suite: str,
@@ -51,7 +51,7 @@ def run(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Run SUITE, or go on with it, and report.
+    """Run SUITE, or resume it, and write its report.
 
     SUITE is a file, or the name of a bundled suite.  Trials that are done are kept.
     """
@@ -76,7 +76,7 @@ def run(
         typed = click.get_current_context().find_root().obj
         counts = session.run_all(quiet=as_json, detach=detach, typed=typed)
     except (KeyboardInterrupt, Taken):
-        click.echo(session.how_to_go_on(), err=True)
+        click.echo(session.how_to_resume(), err=True)
         sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"run": str(session.run.folder), "trials": counts}))
@@ -114,13 +114,13 @@ def status(run: Path, as_json: bool) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("trial")
 @click.option(
-    "--rank", default="0", show_default=True, help="Whose: a rank's number, or batch: the script around them."
+    "--rank", default="0", show_default=True, help="Number of the rank, or batch: the job script that starts the ranks."
 )
-@click.option("--follow", "-f", is_flag=True, help="Go on until the trial has ended, or Ctrl-C.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing until the trial has ended, or Ctrl-C.")
 def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
-    """Print what the processes of TRIAL printed.
+    """Print the output of the processes of TRIAL.
 
-    TRIAL is an id as `mixbench status RUN --json` has it, the beginning of one, or a pattern: 'convmixer*-s0-*'.
+    TRIAL is an id as `mixbench status RUN --json` shows it, the beginning of one, or a pattern: 'convmixer*-s0-*'.
     """
     from mixbench.cli.logs import print_logs
     from mixbench.run.folder import Run
@@ -134,7 +134,7 @@ def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
 def cancel(run: Path, as_json: bool) -> None:
     """End the jobs of RUN in SLURM.
 
-    What was measured is kept, and what was trained up to its last checkpoint.
+    Records are kept, and each training up to its last checkpoint.
     """
     from mixbench.launch.slurm.cancel import cancel as cancel_jobs
     from mixbench.launch.slurm.cancel import summary
@@ -157,22 +157,22 @@ def cancel(run: Path, as_json: bool) -> None:
 )
 @json_option
 def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_json: bool) -> None:
-    """Write the tables and the page of RUNS anew.
+    """Write the tables and the page of RUNS again.
 
-    They are made from whatever records there are, at any moment of a run.  Each run has its report in its own folder;
-    with --out there is one of all, whose rows say which run they are of.
+    They are made from the records so far, also while a run is in progress.  Each run has its report in its own folder;
+    with --out there is one report of all, whose rows name their run.
     """
     from mixbench.report.write import DEFAULT, write
     from mixbench.run.folder import Run
 
     found = [Run(folder) for folder in runs]
     for each in found:
-        each.planned()  # before any is written, is each a run's folder
+        each.planned()  # raises RequestError for what is no run folder, before any report is written
     if out and Run(out).plan_file.exists():
         raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
     forms = forms or DEFAULT
     together = [(found, out)] if out else [([run], None) for run in found]
-    written = [path for some, folder in together for path in write(*some, out=folder, formats=forms)]
+    written = [path for group, folder in together for path in write(*group, out=folder, formats=forms)]
     if not written:
         click.echo(f"mixbench: no trial is done yet, so {', '.join(forms)} has nothing to write", err=True)
     if written or as_json:
@@ -187,16 +187,16 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     "limits",
     multiple=True,
     metavar="METRIC:CHANGE",
-    help="Exit with 1 where RUN_B is worse by more than this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
-    "(points), peak_memory_bytes:+10%; or lacks a value that RUN_A has, of a trial that failed or is not planned.  "
+    help="Exit with 1 if RUN_B is worse by more than this: train_samples_per_sec:-5% (of RUN_A's mean), top1:-0.5 "
+    "(points), peak_memory_bytes:+10%; or lacks a value that RUN_A has, as a trial failed or is not planned.  "
     "May be given several times.",
 )
 @json_option
 def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:
     """Compare the trials that RUN_A and RUN_B share.
 
-    Trial by trial, then over their seeds, with what else was not the same.  Accuracy is compared across devices,
-    throughput and memory are not.
+    By trial, then over their seeds, with all other differences.  Accuracy is compared across devices, throughput and
+    memory are not.
     """
     from mixbench.cli.compare import print_comparison
     from mixbench.run.folder import Run
@@ -212,7 +212,7 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
 def list_(what: str, pattern: str, as_json: bool) -> None:
     """List models, suites or datasets.
 
-    PATTERN picks names, as in a shell: 'splitmixer_*'.
+    PATTERN selects names, as in a shell: 'splitmixer_*'.
     """
     from mixbench.cli.listing import rows
     from mixbench.cli.terminal import print_rows
@@ -245,12 +245,12 @@ def profile(
 @click.argument("suite", required=False)
 @click.option("--cluster", default="local", help="A profile, slurm/x.yaml: check that cluster, with two small jobs.")
 @click.option("--out", type=click.Path(path_type=Path), default="runs", help="Where run folders are  [default: runs].")
-@click.option("--wait", type=float, default=300, metavar="SECONDS", help="For a job of it to start  [default: 300].")
+@click.option("--wait", type=float, default=300, metavar="SECONDS", help="Time for a job to start  [default: 300].")
 @json_option
 def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: bool) -> None:
     """Check what a run needs on this machine, or on a cluster.
 
-    Of SUITE, which may be given with a cluster, the data and what its trials ask for.
+    SUITE may be given with a cluster: then its data and the resources of its trials are checked too.
     """
     from functools import partial
 
@@ -289,7 +289,7 @@ def main() -> None:
         sys.exit(EXIT_REQUEST)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # whoever read the output has had enough of it
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "

@@ -19,19 +19,21 @@ def say_set_aside(paths: Iterable[Path], out: Console) -> None:
         out.print(f"damaged, set aside and not used: {path}", style="red", soft_wrap=True)
 
 
-def say_what_is_there(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], out: Console) -> None:
-    kept, begun = len(chosen) - len(todo), sum(run.has_checkpoint(trial.id) for trial in todo)
-    facts = [f"{kept} are done already"] * bool(kept)
-    facts += [f"{begun} {'goes' if begun == 1 else 'go'} on from a checkpoint"] * bool(begun)
+def say_plan(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], out: Console) -> None:
+    """Print the number of trials to run, of those done already, and of those that resume from a checkpoint."""
+    done, resumed = len(chosen) - len(todo), sum(run.has_checkpoint(trial.id) for trial in todo)
+    facts = [f"{done} are done already"] * bool(done)
+    facts += [f"{resumed} {'goes' if resumed == 1 else 'go'} on from a checkpoint"] * bool(resumed)
     already = f" ({', '.join(facts)})" if facts else ""
     out.print(f"{chosen[0].suite}: {plural(len(todo), 'trial')} to run{already}, in {run.folder}", soft_wrap=True)
 
 
-def say_begun_anew(old: Trial, new: Trial, out: Console) -> None:
+def say_starts_over(old: Trial, new: Trial, out: Console) -> None:
+    """Print why trial `new` does not resume from the checkpoint of `old`: the number of processes differs."""
     before, now = plural(old.world_size, "process"), plural(new.world_size, "process")
     out.print(
-        f"{new.label}, seed {new.seed}, begins anew: what there is was trained by {before}; "
-        f"with {now} it comes to other figures and is another trial",
+        f"{new.label}, seed {new.seed}, starts from scratch: its checkpoint was trained by {before}; "
+        f"with {now} the results differ, so it is another trial",
         soft_wrap=True,
     )
 
@@ -45,21 +47,21 @@ def say_submitted(launch: Launch, detach: bool, out: Console) -> None:
 
 
 def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], out: Console) -> None:
-    """After the summary: where the report is, and what did not go well."""
+    """Print what follows the summary: the paths of the report, the number of failed trials, other problems."""
     for page in pages:
         out.print(f"\nreport: {page}", soft_wrap=True)
     if failed:
         out.print(f"{plural(failed, 'trial')} failed; the same command tries again", style="red", soft_wrap=True)
     if problems:
-        aside = console(stderr=True)
+        stderr = console(stderr=True)
         for problem in problems:
-            aside.print(f"mixbench: {problem}", style="red", soft_wrap=True)
+            stderr.print(f"mixbench: {problem}", style="red", soft_wrap=True)
         kept = "what was measured before is kept; once the folder can be written, the same command goes on"
-        aside.print(f"mixbench: {kept}", soft_wrap=True)
+        stderr.print(f"mixbench: {kept}", soft_wrap=True)
 
 
-def how_to_go_on(run: Run, trials: int, left: int, in_slurm: bool) -> str:
-    """After Ctrl-C: what is kept, and what goes on."""
+def how_to_resume(run: Run, trials: int, left: int, in_slurm: bool) -> str:
+    """Return the message after Ctrl-C: what is kept, and the commands that resume, watch or end the run."""
     folder = shlex.quote(str(run.folder))
     done = f"{trials - left} of {plural(trials, 'trial')} done"
     if in_slurm:
@@ -76,10 +78,10 @@ def how_to_go_on(run: Run, trials: int, left: int, in_slurm: bool) -> str:
 
 
 def taken_over(run: Run) -> str:
-    """After another process took the run from this one."""
-    who = holder(run.lock)
+    """Return the message after another process took over the run from this one."""
+    new_holder = holder(run.lock)
     return (
         f"\nstopped: {run.folder} is no longer this process's: "
-        + (f"it gave no sign of life for a while, and {who} took over" if who else "its claim is gone")
+        + (f"it gave no sign of life for a while, and {new_holder} took over" if new_holder else "its claim is gone")
         + "; nothing more was written."
     )

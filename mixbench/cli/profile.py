@@ -1,4 +1,4 @@
-"""`mixbench profile`: one model's counts by layer."""
+"""`mixbench profile`: print one model's parameters and MACs by layer."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from mixbench.errors import RequestError
 def profile_of(
     model: str, assignments: tuple[str, ...], image_size: int | None, num_classes: int | None, as_json: bool
 ) -> None:
-    """Print a model's counts.  Raises RequestError."""
+    """Print a model's counts by layer and in total.  Raises RequestError."""
     from mixbench.measure.complexity import profile
 
     overrides = _overrides(assignments)

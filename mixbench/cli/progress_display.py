@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live display in a terminal, plain lines elsewhere."""
+"""Progress of a run: a live display in a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ PLAIN_SECONDS = 10.0
 
 @dataclass
 class Watch:
-    """Follows a run by what its processes write to the run folder.  A context: it shows from entry to exit."""
+    """Shows a run's progress, read from its run folder.  A context manager: shows from entry to exit."""
 
     run: Run
     trials: list[Trial]
@@ -40,7 +40,7 @@ class Watch:
             self._live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True)
             self._live.start()
         else:
-            self._thread = threading.Thread(target=self._print_now_and_then, daemon=True)
+            self._thread = threading.Thread(target=self._print_regularly, daemon=True)
             self._thread.start()
         return self
 
@@ -52,18 +52,18 @@ class Watch:
             self._thread.join()
 
     def end(self, record: Record) -> None:
-        """A trial has ended: a line that stays."""
+        """Count a trial that has ended, and print a line that stays."""
         self.ended += 1
         mark, style = ("✓", "green") if record.status == "done" else ("✗", "red")
-        what = f" {self.ended}/{len(self.trials)} {record.label}"
-        where = (f" {record.dataset} seed {record.seed}", "dim")
-        self.console.print(Text.assemble((mark, style), what, where, "  ", _facts(record)), soft_wrap=True)
+        name = f" {self.ended}/{len(self.trials)} {record.label}"
+        data = (f" {record.dataset} seed {record.seed}", "dim")
+        self.console.print(Text.assemble((mark, style), name, data, "  ", _facts(record)), soft_wrap=True)
         for flag in record.flags:
             if flag.kind in (Kind.DAMAGED_CHECKPOINT, Kind.OTHER_ENVIRONMENT):
                 self.console.print(Text(f"  {flag}", style="yellow"), soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """The live display: the suite's bar, and what is being measured now."""
+        """Return the live display: a progress bar of the suite, and a line per trial being measured."""
         bar = ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=min(24, self.console.width // 4))
         clock = f"{_clock(time.monotonic() - self.started)}{self.time_left()}"
         head = Table.grid(padding=(0, 1))
@@ -72,26 +72,26 @@ class Watch:
         return Group(head, *lines)
 
     def running(self) -> list[tuple[Trial, Progress]]:
-        """The trials that say they are being measured: of however many, only those that a job is at are looked at."""
+        """Return the trials being measured, with their progress; reads only files of trials that a job works on."""
         current = current_trials(self.run)
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
         return [(trial, progress) for trial, progress in pairs if progress is not None]
 
     def time_left(self) -> str:
-        """An estimate from the trials that have ended, none before there are two."""
+        """Return an estimate from the trials that have ended; empty before two have."""
         if self.ended < 2:
             return ""
         seconds = (time.monotonic() - self.started) / self.ended * (len(self.trials) - self.ended)
         return f", about {_clock(seconds)} left"
 
-    def _print_now_and_then(self) -> None:
-        said: set[str] = set()
+    def _print_regularly(self) -> None:
+        printed: set[str] = set()
         while not self._stop.wait(PLAIN_SECONDS):
-            saying = [describe(trial, progress) for trial, progress in self.running()]
-            for line in saying:
-                if line not in said:
+            lines = [describe(trial, progress) for trial, progress in self.running()]
+            for line in lines:
+                if line not in printed:
                     self.console.print(Text(f"  {line}"), soft_wrap=True)
-            said = set(saying)
+            printed = set(lines)
 
 
 def _facts(record: Record) -> Text:

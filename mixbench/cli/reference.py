@@ -1,9 +1,9 @@
-"""What a suite may hold and what the tables hold, written out from the classes themselves.
+"""Reference of all suite keys and table columns, generated from the classes that define them.
 
 python -m mixbench.cli.reference           writes suites/REFERENCE.md, suites/schema.json and reports/COLUMNS.md
-python -m mixbench.cli.reference --check   exits with 1 where one of them is not what would be written
+python -m mixbench.cli.reference --check   exits with 1 if one of them is out of date
 
-A key's meaning is the comment at its line, or above it.
+The meaning of a key is the comment at the end of its line, or above it.
 """
 
 import ast
@@ -23,26 +23,26 @@ from mixbench.system.files import write_atomically
 
 Schema = dict[str, Any]
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-"""pydantic's words, which it leaves where a validator of ours comes before its own, and JSON schema's."""
+"""Keywords of pydantic, left in its schema if a validator of ours precedes its own, and those of JSON schema."""
 BOUND_WORDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 ENTRIES = ("models", "datasets")
-"""Where a name stands for a mapping that holds it."""
+"""Keys of a suite that also take a name instead of a mapping with that name."""
 HEAD = "# {what}\n\n<!-- made by python -m mixbench.cli.reference from the classes in mixbench/: not to be edited -->"
-ABOUT_KEYS = """Where a list is wanted, one value will do. `mixbench validate FILE` says all that is wrong with a suite.
+ABOUT_KEYS = """A list of one value may be written as that value. `mixbench validate FILE` names all mistakes in it.
 
-Editors with a YAML language server complete and check the keys by `schema.json` beside this file, where a suite says so
-in its first line (in VS Code by the extension YAML of Red Hat):
+Editors with a YAML language server complete and check the keys by `schema.json` beside this file, if the first line of
+the suite names it (in VS Code with the extension YAML of Red Hat):
 
 ```yaml
 # yaml-language-server: $schema=schema.json
 ```
 
-For a suite elsewhere it is the path of that file, or its address on the web."""
-ABOUT_COLUMNS = "A cell is empty where nothing was measured. Columns are only ever appended."
+A suite in another folder gives the path or URL of that file."""
+ABOUT_COLUMNS = "A cell is empty if its value was not measured. Columns are only ever appended."
 
 
 def files() -> dict[str, str]:
-    """The generated files by their path in the content."""
+    """Return the text of each generated file by its path."""
     return {
         "suites/REFERENCE.md": keys(),
         "suites/schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
@@ -51,7 +51,7 @@ def files() -> dict[str, str]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """The comment of each field of a class.  Raises ValueError where one has none."""
+    """Return the comment of each field of a class.  Raises ValueError if a field has none."""
     lines = inspect.getsource(model).splitlines()
     found = {}
     for node in ast.walk(ast.parse("\n".join(lines))):
@@ -65,7 +65,7 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def parts(model: type[BaseModel] = Suite) -> dict[str, type[BaseModel]]:
-    """The mappings that a suite is made of, by name, each before those inside it."""
+    """Return the classes of all mappings in a suite by name, each before those inside it."""
     found = {model.__name__: model}
     for field in model.model_fields.values():
         for inner in models_in(field.annotation):
@@ -74,19 +74,19 @@ def parts(model: type[BaseModel] = Suite) -> dict[str, type[BaseModel]]:
 
 
 def schema() -> Schema:
-    """The JSON schema of a suite file, for editors: what the classes say, with one value where a list is wanted."""
+    """Return the JSON schema of a suite file, for editors; a list of one value may be written as that value."""
     made = Suite.model_json_schema()
     definitions = made.pop("$defs")
     for name, part in parts().items():
         mapping = made if part is Suite else definitions[name]
         mapping["description"] = inspect.cleandoc(part.__doc__ or "")
-        for key, said in meanings(part).items():
+        for key, meaning in meanings(part).items():
             field = mapping["properties"][key]
             if part is Suite and key in ENTRIES:
                 field["items"] = {"anyOf": [{"type": "string"}, field["items"]]}
             if AsList in part.model_fields[key].metadata:
                 field = mapping["properties"][key] = {"anyOf": [field["items"], field]}
-            field["description"] = said
+            field["description"] = meaning
     made["required"] = ["name"]
     made["anyOf"] = [{"required": ["base"]}, {"required": list(ENTRIES)}]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A suite of mixbench"}
@@ -94,13 +94,13 @@ def schema() -> Schema:
 
 
 def _plain(value: Any) -> Any:
-    """JSON schema's own words alone, without titles that repeat keys and defaults that are mappings."""
+    """Return a schema in JSON schema's keywords, without titles (they repeat keys) and defaults that are mappings."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if not isinstance(value, dict):
         return value
     plain = {BOUNDS.get(key, key): _plain(each) for key, each in value.items()}
-    if plain.get("type") == "array" and "minLength" in plain:  # so pydantic calls it behind a validator
+    if plain.get("type") == "array" and "minLength" in plain:  # pydantic's keyword behind a validator
         plain["minItems"] = plain.pop("minLength")
     if isinstance(plain.get("title"), str):
         del plain["title"]
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
 
 
 def keys() -> str:
-    """suites/REFERENCE.md."""
+    """Return the text of suites/REFERENCE.md."""
     whole = schema()
     text = [HEAD.format(what="All keys of a suite"), ABOUT_KEYS]
     for name, part in parts().items():
@@ -124,21 +124,21 @@ def keys() -> str:
 
 
 def columns() -> str:
-    """reports/COLUMNS.md."""
+    """Return the text of reports/COLUMNS.md."""
     text = [HEAD.format(what="The columns of results.csv and summary.csv"), ABOUT_COLUMNS]
     tables: list[tuple[str, str, type[BaseModel], list[str]]] = [
         ("results.csv", "A row per trial.", Record, COLUMNS),
         ("summary.csv", inspect.cleandoc(SummaryRow.__doc__ or ""), SummaryRow, SUMMARY_COLUMNS),
     ]
     for name, about, model, names in tables:
-        said, fields = meanings(model), model.model_json_schema()["properties"]
-        rows = [[f"`{column}`", _kind(fields[column]), said[column]] for column in names]
+        comments, fields = meanings(model), model.model_json_schema()["properties"]
+        rows = [[f"`{column}`", _kind(fields[column]), comments[column]] for column in names]
         text += [f"## {name}", about, _table(["column", "value", "meaning"], rows)]
     return "\n\n".join(text) + "\n"
 
 
 def _kind(field: Schema) -> str:
-    """What a value may be, in words."""
+    """Describe the values that a field accepts, in words."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"

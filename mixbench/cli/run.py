@@ -1,4 +1,4 @@
-"""One `mixbench run`: a suite brought into its run folder, launched, watched and reported."""
+"""`mixbench run`: write a suite's plan into its run folder, launch and watch its trials, write the report."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -36,9 +36,9 @@ from mixbench.system.host import timestamp
 
 
 class Session:
-    """A suite and its run folder.  `problems` are what kept a run from being finished besides trials that failed.
+    """Runs a suite in its run folder.  `problems`: messages on what kept the run from finishing, besides failed trials.
 
-    Raises RequestError where the folder holds something else, or `only` matches none.
+    Raises RequestError if the folder holds something else, or `only` matches no trial.
     """
 
     def __init__(self, suite: Suite, trials: list[Trial], cluster: str | Profile, folder: Path, only: str | None):
@@ -47,43 +47,43 @@ class Session:
         self.inventory = Inventory(self.run)
         self.chosen = trials if only is None else select(trials, only)
         self.problems: list[str] = []
-        self.unwritten: dict[str, Record] = {}  # of failed trials
+        self.unwritten: dict[str, Record] = {}  # of failed trials, by trial id
         self.in_slurm: Launch | None = None
         check_folder(self.run, suite.name)
 
     def unfinished(self) -> list[Trial]:
-        """The chosen trials without a good record."""
+        """Return the chosen trials that lack a complete record, or the weights they are to keep."""
         return self.inventory.unfinished(self.chosen)
 
     def run_all(self, quiet: bool = False, detach: bool = False, typed: Sequence[str] | None = None) -> dict[str, int]:
-        """Launch what is unfinished, then write the report.  The number of trials by status, of those chosen.
+        """Launch the unfinished trials, then write the report.  Return the number of chosen trials by status.
 
-        `detach`: return when the jobs are submitted; the last of them writes the report.  `typed`: the words of the
-        command line, for the run's records.
+        `detach`: return once the jobs are submitted; the last of them writes the report.  `typed`: the arguments of the
+        command line, kept in commands.jsonl.
 
-        Raises RequestError, before anything is written, where the cluster cannot run them, data are missing or another
-        process runs them or a newer mixbench did; Taken where another one took the run over, as this one showed no sign
-        of life.
+        Raises RequestError, before anything is written, if the cluster cannot run the trials, data are missing, another
+        process runs them, or a newer mixbench wrote their records; Taken if another process took over the run because
+        this one missed its heartbeats.
         """
         self._check()
-        out, aside = console(quiet=quiet), console(stderr=True)
-        with claimed(self.run.lock, partial(aside.print, soft_wrap=True)) as claim:
+        out, stderr = console(quiet=quiet), console(stderr=True)
+        with claimed(self.run.lock, partial(stderr.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
             self._clean_up()
             if typed is not None:
                 note(self.run, typed, timestamp())
             messages.say_set_aside(damage.set_all_aside(self.inventory), out)
-            todo = self.unfinished()  # again: another process may have been at work until this one had its claim
+            todo = self.unfinished()  # again: another process may have finished some before this one had the claim
             self._write_plan(todo)
-            messages.say_what_is_there(self.run, self.chosen, todo, out)
-            for old, new in _begun_at_another_size(self.run, self.trials, todo):
-                messages.say_begun_anew(old, new, out)
+            messages.say_plan(self.run, self.chosen, todo, out)
+            for old, new in _trained_by_other_processes(self.run, self.trials, todo):
+                messages.say_starts_over(old, new, out)
             if todo and (outcomes := self._launch(todo, out, detach)):
                 self._follow(outcomes, todo, out)
             return _counts(collect(self.inventory).records, self.chosen) if detach else self._report(out)
 
     def _check(self) -> None:
-        """Raises RequestError where the trials cannot be run.  Writes nothing."""
+        """Raise RequestError if the trials cannot be run.  Writes nothing."""
         check_cluster(self.run, self.chosen, self.cluster)
         todo = self.unfinished()
         damage.refuse_newer(self.inventory, todo)
@@ -91,18 +91,18 @@ class Session:
         check_disk_space(todo, self.run.folder, at_once(self.cluster, len(self.trials)))
 
     def _clean_up(self) -> None:
-        """After a process that was killed: its ranks may outlive it a while."""
-        if not open_jobs(self.run):  # which write, too
+        """Remove temporary files and end ranks left by a launcher that was killed."""
+        if not open_jobs(self.run):  # a job in SLURM may be writing such a file now
             self.run.sweep()
         end_ranks(job_folders(self.run))
 
     def _write_plan(self, todo: list[Trial]) -> None:
         self.run.write_plan(self.suite.text, self.trials)
         for trial_id in {trial.id for trial in self.chosen} - {trial.id for trial in todo}:
-            self.run.clear(trial_id)  # a process may have been killed between its record and this
+            self.run.clear(trial_id)  # left if a process was killed after it wrote the record
 
     def _launch(self, todo: list[Trial], out: Console, detach: bool) -> Generator[Outcome] | None:
-        """The trials as they end; None where nobody waits for that."""
+        """Launch trials; yield each one's outcome as it ends.  None if `detach`: nothing is awaited."""
         if not isinstance(self.cluster, Profile):
             return launch(todo, self.cluster, self.run)
         self.in_slurm = Launch(self.run, self.inventory, todo, self.cluster)
@@ -111,7 +111,7 @@ class Session:
         return None if detach else self.in_slurm.outcomes(partial(out.print, soft_wrap=True))
 
     def _follow(self, outcomes: Generator[Outcome], todo: list[Trial], out: Console) -> None:
-        """Show the trials as they end.  The run stops at the first failed one whose record could not be written."""
+        """Show the trials as they end.  Stops at the first failed trial whose record could not be written."""
         with Watch(self.run, todo, out) as watch, closing(outcomes):
             try:
                 for outcome in outcomes:
@@ -144,15 +144,15 @@ class Session:
         messages.say_end(pages, counts["failed"], self.problems, out)
         return counts
 
-    def how_to_go_on(self) -> str:
-        """After Ctrl-C: what is kept, and what goes on."""
+    def how_to_resume(self) -> str:
+        """Return the message after Ctrl-C or a takeover: what is kept, and the commands that resume the run."""
         if self.run.claim and self.run.claim.is_lost():
             return messages.taken_over(self.run)
-        return messages.how_to_go_on(self.run, len(self.chosen), len(self.unfinished()), self.in_slurm is not None)
+        return messages.how_to_resume(self.run, len(self.chosen), len(self.unfinished()), self.in_slurm is not None)
 
 
 def _counts(records: Iterable[Record], trials: Iterable[Trial]) -> dict[str, int]:
-    """The number of these trials by status."""
+    """Return the number of these trials by status."""
     chosen = {trial.id for trial in trials}
     counts = {"done": 0, "failed": 0, "running": 0, "pending": 0}
     for record in records:
@@ -161,14 +161,15 @@ def _counts(records: Iterable[Record], trials: Iterable[Trial]) -> dict[str, int
     return counts
 
 
-def _begun_at_another_size(run: Run, planned: list[Trial], todo: list[Trial]) -> Iterator[tuple[Trial, Trial]]:
-    """Trials that are no longer planned, with a checkpoint, and those that differ from them in their processes."""
-    wanted = {_but_for_size(trial): trial for trial in todo}
+def _trained_by_other_processes(run: Run, planned: list[Trial], todo: list[Trial]) -> Iterator[tuple[Trial, Trial]]:
+    """Yield pairs: a trial no longer planned that has a checkpoint, and one to run that differs only in processes."""
+    wanted = {_without_processes(trial): trial for trial in todo}
     for trial_id in set(run.trial_folders()) - {trial.id for trial in planned}:
         with suppress(RequestError):
-            if run.has_checkpoint(trial_id) and (new := wanted.get(_but_for_size(run.trial(trial_id)))):
+            if run.has_checkpoint(trial_id) and (new := wanted.get(_without_processes(run.trial(trial_id)))):
                 yield run.trial(trial_id), new
 
 
-def _but_for_size(trial: Trial) -> str:
+def _without_processes(trial: Trial) -> str:
+    """Return the values of all that tells trials apart, except the number of nodes and processes."""
     return point(trial, but={"nodes", "world_size"})

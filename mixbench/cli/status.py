@@ -1,4 +1,4 @@
-"""How far a run is, in a terminal.  Imports neither torch nor pandas."""
+"""`mixbench status`: print the progress of a run.  Imports neither torch nor pandas."""
 
 import json
 import math
@@ -50,8 +50,8 @@ def print_status(run: Run, as_json: bool) -> None:
             "damaged": collected.damaged,
         }
         facts |= {"set_aside": collected.set_aside}
-        who = holder(run.lock)
-        facts |= {"run_by": who and {"host": who.host, "pid": who.pid, "since": who.since, "lives": who.lives()}}
+        by = holder(run.lock)
+        facts |= {"run_by": by and {"host": by.host, "pid": by.pid, "since": by.since, "lives": by.lives()}}
         facts |= queue.facts() if queue else {}
         click.echo(json.dumps(facts, indent=1))
         return
@@ -61,19 +61,19 @@ def print_status(run: Run, as_json: bool) -> None:
             click.echo(f"now: {describe(record.details.trial, progress)}")
         if record.status == "failed":
             click.echo(f"failed: {record.trial_id}: {record.error}")
-    if who := holder(run.lock):
-        end = {
+    if by := holder(run.lock):
+        alive = {
             True: "",
             False: " (it died: the same command takes over)",
-            None: " (from here, whether it lives cannot be told)",
+            None: " (whether it is still alive is not known from here)",
         }
-        click.echo(f"run by {who}{end[who.lives()]}")
+        click.echo(f"run by {by}{alive[by.lives()]}")
     for line in queue.lines() if queue else []:
         click.echo(line)
     for damage in collected.damaged:
         click.echo(f"damaged: {damage}")
     if collected.set_aside:
-        click.echo(f"set aside: {collected.set_aside} damaged, kept as *.damaged-1 … beside where they lay")
+        click.echo(f"set aside: {collected.set_aside} damaged, kept in the same folders as *.damaged-1 …")
     counts = [f"{count} {status}" for status, count in collected.counts.items() if count]
     if left_out := sum(not record.planned for record in collected.records):
         counts.append(f"{left_out} of them no longer in the plan")
@@ -81,18 +81,18 @@ def print_status(run: Run, as_json: bool) -> None:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """A line for trials that differ in their seed alone: how many are done, accuracy, counts, and speed if it fits.
+    """Print a row per group of trials that differ only in their seed: number done, accuracy, counts, speed if it fits.
 
-    A row with a flag is marked *, and below stands what the flags are.
+    A row with a flag is marked *; a line below the table counts the kinds of flags.
     """
     planned = [record for record in records if record.planned]
     found, rows = rows_of(planned), []
-    for alike, settings in zip(found, columns(found), strict=True):
-        done = [record for record in alike if record.status == "done"]
-        mark = " *" if any(record.flags for record in alike) else ""
-        row: dict[str, Any] = {"model": f"{alike[0].label}{mark}", "dataset": alike[0].dataset} | settings
-        row |= {"done": f"{len(done)}/{len(alike)}", f"{QUALITY.brief} ± sd": _quality(done)}
-        row |= {metric.brief: metric.summed_up(alike) for metric in IN_ALL if metric.over_seeds == "first"}
+    for group, settings in zip(found, columns(found), strict=True):
+        done = [record for record in group if record.status == "done"]
+        mark = " *" if any(record.flags for record in group) else ""
+        row: dict[str, Any] = {"model": f"{group[0].label}{mark}", "dataset": group[0].dataset} | settings
+        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ± sd": _quality(done)}
+        row |= {metric.brief: metric.summed_up(group) for metric in IN_ALL if metric.over_seeds == "first"}
         if to.width >= WIDE:
             row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
         rows.append(row)

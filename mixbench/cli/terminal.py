@@ -1,4 +1,4 @@
-"""Facts in a terminal: everything is shown literally (a label such as `[red]x[/]` is no markup), narrow ones too."""
+"""Tables in a terminal, narrow ones too, or as JSON.  Text is shown literally: `[red]x[/]` in a label is not markup."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from mixbench.system.words import decimal_size
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 PIPE_WIDTH = 160
-"""Where there is no terminal and no $COLUMNS: lines are for grep then, and need not be short."""
+"""Width in characters if there is no terminal and no $COLUMNS: such lines are for grep, and need not be short."""
 SHORT = 20
-"""A text of at most so many characters is never folded."""
+"""Characters of a text that is never folded onto a second line."""
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -30,7 +30,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """A verb's facts.  Keys with _ have a space instead for a person, who need not read what is false."""
+    """Print a verb's rows: as JSON, or as a table, with spaces for _ in keys and values that are False left empty."""
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
@@ -39,7 +39,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def print_table(rows: list[dict[str, Any]], to: Console) -> None:
-    """Rows as a table, numbers to the right; where the terminal is too narrow for that, as one block each."""
+    """Print rows as a table, numbers aligned right; if the terminal is too narrow for that, as one block per row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [{key: _word(row.get(key)) for key in keys} for row in rows]
     widths = {key: _least_width(key, cells) for key in keys}
@@ -64,7 +64,7 @@ def print_table(rows: list[dict[str, Any]], to: Console) -> None:
 
 
 def _aligned(keys: list[str], cells: list[dict[str, str]]) -> tuple[str, list[str]]:
-    """Heading and lines of the table as rich makes it where nothing need be folded, in a hundredth of the time."""
+    """Return heading and lines of a table as rich prints it if no cell is folded, in a hundredth of rich's time."""
     height = max(len(key.split(" ")) for key in keys)
     columns = []
     for key in keys:
@@ -79,7 +79,7 @@ def _aligned(keys: list[str], cells: list[dict[str, str]]) -> tuple[str, list[st
 
 
 def sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows for a person: bytes in MB or GB, with keys that no longer say `bytes`."""
+    """Return rows with bytes as text in MB or GB, under keys without the word `bytes`."""
     return [
         {
             key.replace("_bytes", "").replace("bytes_", ""): decimal_size(value) if "bytes" in key else value
@@ -103,7 +103,7 @@ def _is_numeric(key: str, cells: list[dict[str, str]]) -> bool:
 
 
 def _least_width(key: str, cells: list[dict[str, str]]) -> int:
-    """The width below which a column is no longer readable: long text may be folded, a number may not."""
+    """Return the width below which a column is not readable: long text may be folded, a number may not."""
     longest = max(map(len, [*key.split(), *(row[key] for row in cells)]), default=0)
     return longest if _is_numeric(key, cells) else min(longest, SHORT)
 

@@ -1,4 +1,4 @@
-"""Bytes on their way, shown: a bar in a terminal, a line now and then elsewhere."""
+"""Progress of a download: a bar in a terminal, a line every ten seconds elsewhere."""
 
 import time
 from typing import Self
@@ -13,7 +13,7 @@ PLAIN_SECONDS = 10.0
 
 
 class Meter:
-    """A context: it shows from entry to exit."""
+    """Shows the bytes transferred.  A context manager: shows from entry to exit."""
 
     def __init__(self, to: Console | None = None, plain_seconds: float = PLAIN_SECONDS):
         self.console = to or console()
@@ -32,11 +32,11 @@ class Meter:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(line, soft_wrap=True)
 
     def show(self, what: str, done: int, total: int) -> None:
-        """How many bytes are done, of how many (0: it is not known)."""
+        """Show that `done` of `total` bytes are transferred (0: unknown); `what` describes the transfer."""
         if what != self._what:
             self._what = what
             self._bar.reset(self._task, description=what, visible=True)
