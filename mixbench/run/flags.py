@@ -1,4 +1,4 @@
-"""Flags: what a reader of a trial's numbers must know.  A value here; text in records and in results.csv."""
+"""Flags: warnings about a trial's numbers.  Objects in memory; text in records and in results.csv."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 
 class Kind(StrEnum):
-    """All kinds of flags that mixbench makes, by the name that tables give them."""
+    """All kinds of flags that mixbench sets, with their names in tables."""
 
     VALIDATION_SPLIT = "validation split"
     OUT_OF_MEMORY = "out of memory"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
     UNCOMMITTED_CHANGES = "uncommitted changes"
     DAMAGED_CHECKPOINT = "damaged checkpoint"
     OTHER_ENVIRONMENT = "begun in another environment"
-    # what no record says of itself: whoever reads it finds out
+    # not written in records: set when records are read
     NOT_FINITE = "not finite"
     NO_COMPLEXITY = "no complexity yet"
     NO_THROUGHPUT = "no throughput yet"
@@ -32,12 +32,12 @@ class Kind(StrEnum):
 
 
 BEFORE_DETAIL: dict[str, str] = {Kind.DAMAGED_CHECKPOINT: "checkpoint ", Kind.OTHER_ENVIRONMENT: "begun with "}
-"""How the text of these begins; that of all others begins with the kind and a colon."""
+"""Text before the detail for these kinds; for all others it is the kind and a colon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`busy neighbours: 2 other processes on the GPU`.  `kind`: a Kind, or what a record of another mixbench says."""
+    """A flag, such as `busy neighbours: 2 other processes on the GPU`.  `kind`: a Kind, or text of another mixbench."""
 
     kind: str
     detail: str = ""
@@ -49,7 +49,7 @@ class Flag:
 
     @classmethod
     def read(cls, text: str) -> "Flag":
-        """The flag that is written so; any text is one, and is written again as it was."""
+        """Return the flag with this text.  Any text is valid, and str() of the flag gives it back."""
         kind, _, detail = text.partition(": ")
         for other, before in BEFORE_DETAIL.items():
             if text.startswith(before):
@@ -59,7 +59,7 @@ class Flag:
 
 
 def written(flags: Iterable[Flag]) -> str:
-    """Of a table's cell."""
+    """Return the text of a table cell."""
     return ";".join(map(str, flags))
 
 
@@ -74,4 +74,4 @@ def _validated(value: object) -> Flag:
 FlagField = Annotated[
     Flag, PlainValidator(_validated), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
-"""A pydantic model's field: text outside of it."""
+"""Type of a pydantic field: a Flag in the model, text in JSON."""

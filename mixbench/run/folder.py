@@ -26,7 +26,7 @@ TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.  Reading never changes it.  Who writes has a claim on it, and stops when that is lost."""
+    """A run folder.  Reading never changes it.  A process that writes holds its claim, and stops if that is lost."""
 
     folder: Path
     claim: Claim | None = None
@@ -66,22 +66,22 @@ class Run:
         return self.trial_folder(trial_id) / "checkpoint"
 
     def has_checkpoint(self, trial_id: str) -> bool:
-        """Whether there is one that says it is this trial's; whether it is whole is seen when it is used."""
+        """Return True if a checkpoint names this trial; it is checked for damage only when it is used."""
         found = (text_of(path / "manifest.json") for path in complete(self.checkpoints(trial_id)))
         return any(f'"{trial_id}"' in text for text in found)
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
-        """Freeze the suite, the order of its trials and each trial.  Raises Taken."""
+        """Write the suite, the order of its trials and each trial.  Raises Taken."""
         self.check_claim()
-        write_atomically(self.suite_file, suite_text)  # first: it says whose folder this is
+        write_atomically(self.suite_file, suite_text)  # first: it shows which suite the folder belongs to
         for trial in trials:
             path, text = self.trial_file(trial.id), with_checksums(to_json(trial))
-            if text_of(path) != text:  # to write thousands anew takes seconds, and whoever has read them reads again
+            if text_of(path) != text:  # rewriting thousands takes seconds, and an Inventory would read them again
                 write_atomically(path, text, fsync=False)
         write_atomically(self.plan_file, json.dumps([trial.id for trial in trials], indent=1) + "\n")
 
     def planned(self) -> list[str]:
-        """The ids of the trials in the plan, in its order.  Raises RequestError where this is no run folder."""
+        """Return the ids of the trials in the plan, in its order.  Raises RequestError if this is not a run folder."""
         try:
             return TypeAdapter(list[TrialId]).validate_json(self.plan_file.read_bytes())
         except FileNotFoundError:
@@ -95,19 +95,19 @@ class Run:
             ) from None
 
     def trial_folders(self) -> list[str]:
-        """The ids of the trials that have a folder."""
+        """Return the ids of the trials that have a folder with a trial.json or record.json."""
         with suppress(OSError), os.scandir(self.folder / "trials") as entries:
             names = ("trial.json", "record.json")
             return sorted(each.name for each in entries if any(os.path.exists(f"{each.path}/{name}") for name in names))
         return []
 
     def trial_ids(self) -> list[str]:
-        """The planned trials in order, then those that are no longer planned."""
+        """Return the ids of the planned trials in order, then of those that are no longer planned."""
         planned = self.planned()
         return list(dict.fromkeys([*planned, *self.trial_folders()]))
 
     def trial(self, trial_id: str, *, text: bytes | None = None) -> Trial:
-        """What trial.json says, or this text of it.  Raises RequestError where it is missing or damaged."""
+        """Return the trial in trial.json, or in `text` read from it.  Raises RequestError if missing or damaged."""
         path = self.trial_file(trial_id)
         try:
             text = path.read_bytes() if text is None else text
@@ -123,7 +123,7 @@ class Run:
         return trial
 
     def record(self, trial_id: str, *, text: bytes | None = None) -> Record | None:
-        """What record.json says, or this text of it; None where there is none.  Raises DamagedRecord."""
+        """Return the record in record.json, or in `text` read from it; None if there is none.  Raises DamagedRecord."""
         path = self.record_file(trial_id)
         try:
             record = read_record(path, text)
@@ -134,32 +134,33 @@ class Run:
         return record
 
     def readable(self, trial_id: str) -> Record | None:
-        """The trial's record, or None where there is none that can be read."""
+        """Return the trial's record; None if there is none or it is damaged."""
         try:
             return self.record(trial_id)
         except DamagedRecord:
             return None
 
     def resumed(self, trial: Trial) -> Record:
-        """A pending record of the trial with the parts that an earlier process left."""
+        """Return a pending record of the trial with the parts that an earlier process measured."""
         record = Record.pending(trial)
         if earlier := self.readable(trial.id):
             record.keep(earlier)
         return record
 
     def write_record(self, record: Record) -> None:
-        """Raises Taken."""
+        """Write record.json.  Raises Taken."""
         self.check_claim()
         write_atomically(self.record_file(record.trial_id), with_checksums(to_json(record)))
 
     def progress(self, trial_id: str) -> Progress | None:
+        """Return the progress that the trial's process last wrote; None if there is none."""
         try:
             return Progress.model_validate_json(self.progress_file(trial_id).read_bytes())
         except (OSError, ValidationError):
             return None
 
     def write_progress(self, trial_id: str, progress: Progress) -> None:
-        """For those who watch: where it cannot be written, the measuring goes on."""
+        """Write progress.json, for displays of the run; an error is ignored, as measuring does not depend on it."""
         if self.claim and self.claim.is_lost():
             return
         with suppress(OSError):
@@ -170,13 +171,14 @@ class Run:
             self.progress_file(trial_id).unlink()
 
     def check_claim(self) -> None:
+        """Raise Taken if another process has taken over the run."""
         if self.claim:
             self.claim.check()
 
     def clear(self, trial_id: str) -> None:
-        """Delete what a trial needs no more once its record is good, and what killed processes left half written.
+        """Delete checkpoints and progress of a trial with a complete record, and temporary files of killed processes.
 
-        What was set aside as damaged stays, and what cannot be deleted now: the next run tries again.  Raises Taken.
+        Files set aside as damaged are kept.  A file that cannot be deleted now is left to the next run.  Raises Taken.
         """
         self.check_claim()
         self.clear_progress(trial_id)
@@ -188,7 +190,7 @@ class Run:
             folder.rmdir()
 
     def sweep(self) -> None:
-        """Delete what killed processes left half written of the run's own files.  For whoever has the claim."""
+        """Delete temporary files that killed processes left outside of trials/.  The caller holds the claim."""
         for pattern in (".*.tmp", "lock/.*.tmp", "jobs/**/.*.tmp", "figures/.*.tmp"):
             for path in self.folder.glob(pattern):
                 with suppress(OSError):
@@ -196,5 +198,5 @@ class Run:
 
 
 def complete(checkpoints: Path) -> list[Path]:
-    """A trial's checkpoints that are neither being written nor set aside."""
+    """Return a trial's checkpoints, except those being written or set aside."""
     return [path for path in checkpoints.glob("step-*") if not path.suffix]

@@ -1,4 +1,4 @@
-"""A run folder's trials as their files are: each file is parsed once, and again where it was written since."""
+"""Inventory: reads the trials of a run folder; parses a file again only if it was written since."""
 
 import gc
 import json
@@ -23,9 +23,9 @@ NEWER = "written by a newer mixbench, and kept as it is"
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it should be, and why, in a line that names it.
+    """A damaged file; `text`: one line that names it and says what is wrong.
 
-    `newer`: it is whole, and written by a later mixbench.  It stays where it is, for that one.
+    `newer`: an intact record of a later mixbench, which is left in place.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Found:
-    """What a trial's folder holds: what of it can be read, and what is damaged."""
+    """Contents of a trial's folder: the files that can be read, and the damages of the others."""
 
     trial: Trial | None = None
     record: Record | None = None
@@ -44,10 +44,10 @@ class Found:
 
 
 class Inventory:
-    """Reads a run folder's trials for a verb.  A file that is as it was when it was last read is not parsed again.
+    """Reads the trials of a run folder, for one verb.  A file is parsed again only if it changed since it was read.
 
-    That is looked at each time, so what another process writes is never missed: before a claim, in a job elsewhere.
-    What it hands out is shared by all who ask: nobody changes a record of it.
+    Each call checks for changes, so files written by other processes (before the claim, in jobs on other machines) are
+    never missed.  Returned objects are shared by all callers, who must not change them.
     """
 
     def __init__(self, run: Run):
@@ -56,14 +56,14 @@ class Inventory:
 
     @classmethod
     def of(cls, run: "Run | Inventory") -> "Inventory":
-        """One of this run, or the one that is given, with all that it has read."""
+        """Return a new inventory of a run; an inventory is returned as it is, with all it has parsed."""
         return run if isinstance(run, Inventory) else cls(run)
 
     def look(self, trial_id: str) -> Found:
-        """Raises OSError where a file could not be read this time."""
+        """Read a trial's files.  Raises OSError if one cannot be read now."""
         trial, record = self._trial(trial_id), self._record(trial_id)
         if isinstance(record, Record) and record.details.trial == trial:
-            record.details.trial = trial  # of thousands, one object each instead of two
+            record.details.trial = trial  # one object instead of two equal ones: saves memory with thousands of trials
         damages = [each for each in (trial, record) if isinstance(each, Damage)]
         if damages and (folder := self.run.trial_folder(trial_id)).exists() and not folder.is_dir():
             return Found(damages=(Damage(folder, f"{folder}: not a folder"),))
@@ -80,33 +80,33 @@ class Inventory:
         )
 
     def record(self, trial_id: str) -> Record | None:
-        """The trial's record, or None where there is none that can be read.  Raises OSError."""
+        """Return the trial's record; None if there is none or it is damaged.  Raises OSError."""
         found = self._record(trial_id)
         return found if isinstance(found, Record) else None
 
     def is_newer(self, trial_id: str) -> bool:
-        """Whether the trial's record is a later mixbench's."""
+        """Return True if a later mixbench wrote the trial's record."""
         found = self._record(trial_id)
         return isinstance(found, Damage) and found.newer
 
     def take(self, record: Record) -> None:
-        """The record of a trial that has ended, which its launcher has just read or written: it is not parsed again."""
+        """Add the record of a trial that has ended, just read or written by its launcher: it is not parsed again."""
         name = str(self.run.record_file(record.trial_id))
         with suppress(OSError), open(name, "rb", buffering=0) as file:
             self._parsed[name] = _version(file), record
 
     def unfinished(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Those without a good record."""
+        """Return the trials that are not done (see is_done)."""
         with reading_many():
             return [trial for trial in trials if not self.is_done(trial)]
 
     def is_done(self, trial: Trial) -> bool:
-        """Whether every part asked of this trial is in a good record, and its weights are kept where they should be."""
+        """Return True if the trial has a complete record and, if it keeps its weights, their file is intact."""
         record = self.record(trial.id)
         return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
 
     def lacks_weights(self, trial: Trial) -> bool:
-        """Whether the trial is to leave its weights, and they are not there, or not those that were written."""
+        """Return True if the trial keeps its weights, but their file is missing or was changed."""
         if not trial.keep_weights or "accuracy" not in trial.measure:
             return False
         record, file = self.record(trial.id), self.run.weights_file(trial.id)
@@ -120,9 +120,9 @@ class Inventory:
         return self._once(self.run.record_file(trial_id), lambda text: _parsed_record(self.run, trial_id, text))
 
     def _once(self, path: Path, parse: Callable[[bytes | None], T]) -> T:
-        """What is parsed of a file's text; of None where there is no file, and nothing worth keeping.
+        """Return parse(text of the file), from memory if the file is unchanged; parse(None) if there is no file.
 
-        Opened each time: NFS asks its server then, while it may answer from memory what a file's date is.
+        The file is opened each time: NFS asks its server then, but may answer a stat alone from its cache.
         """
         name = str(path)
         known = self._parsed.get(name)
@@ -140,7 +140,7 @@ class Inventory:
 
 
 def _version(file: FileIO) -> tuple[int, ...]:
-    """What is another after a file was written again."""
+    """Return inode, modification time and size, of which one changes when the file is written again."""
     found = os.fstat(file.fileno())
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -162,8 +162,8 @@ def _parsed_record(run: Run, trial_id: str, text: bytes | None) -> Record | Dama
 
 @contextmanager
 def reading_many() -> Iterator[None]:
-    """While many records are read: they are millions of objects that stay, and the garbage collector would walk over
-    them again and again.
+    """Turn off the garbage collector while many records are read: it would traverse their millions of live objects
+    again and again.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -175,7 +175,7 @@ def reading_many() -> Iterator[None]:
 
 
 def _is_newer(text: bytes) -> bool:
-    """Whether this is a record with its checksum, of a schema version that is yet to come here."""
+    """Return True if this is a record with a valid checksum, of a later schema version than this mixbench reads."""
     try:
         found = json.loads(text)
         version = found["schema_version"]

@@ -1,4 +1,4 @@
-"""The record: what a trial leaves behind, one JSON file, versioned and self-describing.
+"""Record: the results of a trial in one JSON file, versioned and self-describing.
 
 The fields of `Record` up to `run` are the columns of results.csv, in their order; `details` holds the rest.
 """
@@ -18,12 +18,12 @@ from mixbench.system import checksum
 
 SCHEMA_VERSION = 2
 VERSION_WITHOUT_CHECKSUM = 1
-"""Records of version 1 have no checksum, and are otherwise the same: they are read, and get one when written again."""
+"""Records of version 1 lack a checksum, and are otherwise the same: they are read, and get one when written again."""
 Status = Literal["done", "failed", "running", "pending"]
 
 
 class Details(BaseModel):
-    """What does not fit in a table's cell.  `weights`: the fingerprint of the file of those that were kept."""
+    """Results that do not fit in a table cell.  `weights`: fingerprint of the file of kept weights."""
 
     trial: Trial
     complexity: Complexity | None = None
@@ -37,70 +37,70 @@ class Details(BaseModel):
 class Record(BaseModel):
     """One trial's results; empty (None) where not measured.  top1 and top5 in percent, times in seconds or ms.
 
-    `run` is the run folder's name, known to whoever reads it: a folder may be renamed.  `planned` is not written: a
-    suite that was edited may no longer have a trial whose record is there.
+    `run`, the run folder's name, is set by the reader of the folder, which may have been renamed.  `planned` is not
+    written: it is False for a record whose trial the plan no longer has, as the suite was edited.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
     suite: str  # the suite's name
     trial_id: str  # <model>-<dataset>-s<seed>-<8 hex>: the hex hashes all that can change a result
-    status: Status  # how far it is
-    model: str  # the registry's name, overrides in brackets
-    label: str  # what the suite calls it, else the same
-    family: str  # the class it is built by
-    dataset: str  # its name
-    image_size: int  # pixels a side
-    seed: int  # of weights, order and augmentation
-    params: int | None = None  # parameters, exact
-    macs: int | None = None  # multiply-accumulates of an image, exact: convolutions, matrix products
+    status: Status  # state of the trial
+    model: str  # name in the registry, overrides in brackets
+    label: str  # the model's label in the suite, else `model`
+    family: str  # class of the model
+    dataset: str  # name of the dataset
+    image_size: int  # pixels per side
+    seed: int  # random seed of weights, order of images and augmentation
+    params: int | None = None  # number of parameters, exact
+    macs: int | None = None  # multiply-accumulates per image, exact: convolutions, matrix products
     flops: int | None = None  # 2 × macs
-    macs_ptflops: int | None = None  # what ptflops counts
+    macs_ptflops: int | None = None  # multiply-accumulates per image as ptflops counts them
     activations: int | None = None  # output elements of convolutions and matrix products
-    recipe: str = ""  # its name; empty where nothing is trained
+    recipe: str = ""  # name of the recipe; empty if nothing is trained
     top1: float | None = None  # % of the test images, after the last epoch
     top5: float | None = None  # % of the test images, after the last epoch
     test_loss: float | None = None  # cross-entropy after the last epoch
     train_loss: float | None = None  # mean of the last epoch's steps
     epochs: int | None = None  # passes over the training set
-    train_seconds: float | None = None  # of training alone, without evaluation
-    train_samples_per_sec: float | None = None  # images, of all processes: the median step
-    train_batch_size: int | None = None  # images a step, of all processes
-    infer_samples_per_sec: float | None = None  # images, of all processes: the median step
-    infer_batch_size: int | None = None  # images a step, of each process
-    infer_step_ms_p50: float | None = None  # milliseconds a step: the median
-    infer_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
-    peak_memory_bytes: int | None = None  # allocated at most while timed; GPUs only
-    precision: str  # of arithmetic
-    memory_format: str  # of images and weights
-    compiled: bool  # by torch.compile
-    nodes: int  # machines
-    world_size: int  # processes
-    device: str = ""  # what it ran on
-    torch_version: str = ""  # of PyTorch
-    git_commit: str = ""  # of mixbench
-    started_at: str = ""  # ISO 8601, UTC
-    finished_at: str = ""  # ISO 8601, UTC
-    flags: list[FlagField] = Field(default_factory=list)  # what a reader of the numbers must know, with ; between
-    error: str = ""  # why it failed
-    run: str = ""  # the run folder's name
-    infer_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
-    infer_step_cv: float | None = None  # standard deviation of a step's time over its mean
-    train_step_ms_p50: float | None = None  # milliseconds a step: the median
-    train_step_ms_p5: float | None = None  # milliseconds a step: 5 % take no longer
-    train_step_ms_p95: float | None = None  # milliseconds a step: 95 % take no longer
-    train_step_cv: float | None = None  # standard deviation of a step's time over its mean
-    timed_steps: int | None = None  # that each median is of, at the least
-    device_memory_bytes: int | None = None  # taken on the whole GPU by all that was timed and others; GPUs only
-    infer_joules_per_image: float | None = None  # energy, by the GPU's own counter; GPUs only
+    train_seconds: float | None = None  # time of training, without evaluation
+    train_samples_per_sec: float | None = None  # training images per second of all processes, by the median step
+    train_batch_size: int | None = None  # images per step, of all processes together
+    infer_samples_per_sec: float | None = None  # inference images per second of all processes, by the median step
+    infer_batch_size: int | None = None  # images per step, of each process
+    infer_step_ms_p50: float | None = None  # milliseconds per step: the median
+    infer_step_ms_p95: float | None = None  # milliseconds per step: 95th percentile
+    peak_memory_bytes: int | None = None  # largest allocation while timed; GPUs only
+    precision: str  # number format of the arithmetic
+    memory_format: str  # memory layout of images and weights
+    compiled: bool  # with torch.compile
+    nodes: int  # number of machines
+    world_size: int  # number of processes
+    device: str = ""  # name of the CPU or GPU
+    torch_version: str = ""  # version of PyTorch
+    git_commit: str = ""  # commit of mixbench
+    started_at: str = ""  # start of the trial, ISO 8601, UTC
+    finished_at: str = ""  # end of the trial, ISO 8601, UTC
+    flags: list[FlagField] = Field(default_factory=list)  # warnings about the numbers, separated by ;
+    error: str = ""  # why the trial failed
+    run: str = ""  # name of the run folder
+    infer_step_ms_p5: float | None = None  # milliseconds per step: 5th percentile
+    infer_step_cv: float | None = None  # coefficient of variation of step times: standard deviation / mean
+    train_step_ms_p50: float | None = None  # milliseconds per step: the median
+    train_step_ms_p5: float | None = None  # milliseconds per step: 5th percentile
+    train_step_ms_p95: float | None = None  # milliseconds per step: 95th percentile
+    train_step_cv: float | None = None  # coefficient of variation of step times: standard deviation / mean
+    timed_steps: int | None = None  # timed steps of inference or of training, the smaller number
+    device_memory_bytes: int | None = None  # memory in use on the whole GPU after timing, by all programs; GPUs only
+    infer_joules_per_image: float | None = None  # energy per inference image, by the GPU's own counter; GPUs only
 
-    details: Details  # what does not fit in a cell
-    planned: bool = Field(default=True, exclude=True)  # by the run's plan, which whoever reads the run folder knows
-    schema_version: int = SCHEMA_VERSION  # of the file
+    details: Details  # results that do not fit in a table cell
+    planned: bool = Field(default=True, exclude=True)  # the trial is in the run's plan; set by the reader of the folder
+    schema_version: int = SCHEMA_VERSION  # version of the file's format
 
     @classmethod
     def pending(cls, trial: Trial) -> "Record":
-        """The record of a trial of which nothing is known yet."""
+        """Return the record of a trial of which nothing is measured yet."""
         trains = trial.trains
         return cls(
             trial_id=trial.id,
@@ -124,7 +124,7 @@ class Record(BaseModel):
 
     @staticmethod
     def names(trial: Trial) -> dict[str, Any]:
-        """What a trial is called, which is no part of its identity."""
+        """Return the fields with names from the suite, which may change between runs of the same trial."""
         return {
             "suite": trial.suite,
             "model": trial.display_name,
@@ -166,13 +166,13 @@ class Record(BaseModel):
         self.train_seconds = sum(epoch.seconds for epoch in part.epochs)
 
     def keep(self, earlier: "Record") -> None:
-        """Take over the parts that an earlier record of the same trial holds."""
+        """Copy the parts that an earlier record of the same trial holds."""
         parts = earlier.details
         if parts.complexity is not None:
             self.add_complexity(parts.complexity)
         if parts.throughput is not None:
             self.add_throughput(parts.throughput)
-            self.peak_memory_bytes = earlier.peak_memory_bytes  # earlier records hold it here alone
+            self.peak_memory_bytes = earlier.peak_memory_bytes  # older records hold it only in this field
         if parts.curve is not None:
             self.add_accuracy(parts.curve)
             self.details.weights = parts.weights
@@ -181,11 +181,11 @@ class Record(BaseModel):
         self.started_at, self.flags = earlier.started_at, list(earlier.flags)
 
     def holds(self, measure: tuple[Measure, ...]) -> bool:
-        """Whether this is a good record with every part that is asked for."""
+        """Return True if the trial is done and the record holds every part in `measure`."""
         return self.status == "done" and not self.missing(measure)
 
     def missing(self, measure: tuple[Measure, ...]) -> list[Measure]:
-        """The parts among `measure` that this record does not hold."""
+        """Return the parts in `measure` that this record does not hold."""
         parts = {
             "complexity": self.details.complexity,
             "throughput": self.details.throughput,
@@ -202,7 +202,7 @@ class DamagedRecord(Exception):
 
 
 def read_record(path: Path, text: bytes | None = None) -> Record:
-    """What this file says, or this text of it.  Raises DamagedRecord, FileNotFoundError."""
+    """Return the record in this file, or in `text` read from it.  Raises DamagedRecord, FileNotFoundError."""
     try:
         text = path.read_bytes() if text is None else text
         if not checksum.is_untouched(text):
@@ -225,12 +225,12 @@ def _validated(text: bytes, path: Path) -> Record:
     try:
         return Record.model_validate_json(text)
     except ValidationError:
-        _check_version(json.loads(text)["schema_version"], path)  # that of another version fails at some key or other
+        _check_version(json.loads(text)["schema_version"], path)  # a record of another version fails too, at any key
         raise
 
 
 def _check(found: dict[str, Any], path: Path) -> None:
-    """Raises DamagedRecord where the values are not those that were written."""
+    """Raise DamagedRecord if the values are not those that were written."""
     _check_version(found["schema_version"], path)
     if not checksum.is_intact(found) or (found["schema_version"] == SCHEMA_VERSION and checksum.KEY not in found):
         raise DamagedRecord(f"{path}: it does not have the checksum that it was written with")
