@@ -48,7 +48,7 @@ def work(job: LocalJob) -> None:
         from mixbench.train.distributed import connect
 
         world = connect(job.folder.meeting_file, rank, size, place.local_rank, size // place.num_nodes)
-        recorder = Recorder(job.run, job.folder.current_file, world, speaks=place.cluster == "local")
+        recorder = Recorder(job.run, job.folder.current_file, world, prints=place.cluster == "local")
         measure([job.run.trial(trial_id) for trial_id in job.trials], recorder)
         if world.device.type == "cuda" and place.cluster != "debug":
             torch.distributed.destroy_process_group()  # NCCL complains in the log otherwise

@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from mixbench.train.distributed import World
 
 PROGRESS_SECONDS = 0.5
-TRACE_END = 10_000  # characters of a traceback's beginning and end
+TRACE_END = 10_000  # characters kept of each end of a long traceback
 
 
 class Recorder:
-    """The records of one job's trials: begun, saved after each part, finished or marked as failed.  Rank 0 writes.
+    """Holds the records of one job's trials: saves them after each part, marks them done or failed.  Rank 0 writes.
 
-    `current_file` names the trial that is being measured, in case the process dies.  `speaks`: standard output goes to
-    a log, so progress is printed too.
+    `current_file`: holds the id of the trial being measured, for the launcher if the process dies.  `prints`: progress
+    is printed too, since standard output goes to a log.
     """
 
-    def __init__(self, run: Run, current_file: Path, world: "World", speaks: bool):
-        self.run, self.current_file, self.world, self.speaks = run, current_file, world, speaks
+    def __init__(self, run: Run, current_file: Path, world: "World", prints: bool):
+        self.run, self.current_file, self.world, self.prints = run, current_file, world, prints
         self.records: dict[str, Record] = {}
         self.environment = environment()
         self._data: dict[tuple[Dataset, float | None], Splits] = {}
         self._current = ""
-        self._said = ("", "")
+        self._printed = ("", "")  # trial id and part
         self._shown, self._shown_at = "", 0.0
 
-    def take(self, trial: Trial) -> None:
-        """Begin with what an earlier run left of this trial, else with nothing."""
+    def start(self, trial: Trial) -> None:
+        """Start the trial's record from the parts that an earlier run measured, if any."""
         record = self.run.resumed(trial)
         record.started_at = record.started_at or timestamp()
         self.records[trial.id] = record
 
     def data(self, trial: Trial) -> "Splits":
-        """Both splits, on the device where they fit, kept for the trials that follow."""
+        """Return the training and test split, on the device if they fit; kept for the following trials."""
         from mixbench.data.store import load
 
         key = trial.data, trial.recipe.test_crop
@@ -64,31 +64,33 @@ class Recorder:
         return self._data[key]
 
     def misses(self, trial: Trial, part: Measure) -> bool:
+        """Return True if this part is yet to be measured; False for a trial that has failed."""
         record = self.records[trial.id]
         return record.status == "pending" and part in record.missing(trial.measure)
 
-    def at(self, trial: Trial, part: Measure) -> "_Attempt":
-        """A context in which an exception is this trial's failure, not the job's."""
+    def attempt(self, trial: Trial, part: Measure) -> "_Attempt":
+        """Return a context in which an exception marks this trial as failed, and the job continues."""
         return _Attempt(self, trial, part)
 
     def save(self, trial: Trial, part: Measure) -> None:
+        """Write the record after a part was measured, with the environment of that part."""
         record = self.records[trial.id]
         environments = record.details.environment
         environments[part] = self.environment
-        # the table has one device: that of the speed, which depends on it most
-        here = environments.get("throughput") or environments.get("accuracy") or self.environment
-        record.device, record.torch_version, record.git_commit = here.device, here.torch_version, here.git_commit
-        here_too = []
+        # the table has one device: that of the throughput, which depends on it most
+        shown = environments.get("throughput") or environments.get("accuracy") or self.environment
+        record.device, record.torch_version, record.git_commit = shown.device, shown.torch_version, shown.git_commit
+        flags = []
         if self.environment.git_dirty:
-            here_too.append(Flag(Kind.UNCOMMITTED_CHANGES))
+            flags.append(Flag(Kind.UNCOMMITTED_CHANGES))
         if trial.precision == "tf32" and self.world.device.type == "cpu":
-            here_too.append(Flag(Kind.NO_TF32, "plain fp32"))
-        record.flags += [flag for flag in here_too if flag not in record.flags]
+            flags.append(Flag(Kind.NO_TF32, "plain fp32"))
+        record.flags += [flag for flag in flags if flag not in record.flags]
         if self.world.is_main:
             self.run.write_record(record)
 
     def finish(self, trial: Trial) -> None:
-        """The record is good where it holds every part that was asked for."""
+        """Mark the record as done and delete the checkpoints if it holds every part that was asked for."""
         record = self.records[trial.id]
         if record.status == "pending" and not record.missing(trial.measure):
             record.status, record.finished_at = "done", timestamp()
@@ -97,7 +99,7 @@ class Recorder:
                 self.run.clear(trial.id)
 
     def fail(self, trial: Trial, error: Exception) -> None:
-        """Note a failure and go on with the other trials; with several ranks, which must stay in step, end the job."""
+        """Mark the trial as failed.  With several ranks, which must stay in step, raise `error`: it ends the job."""
         if self.world.size > 1 and not isinstance(error, TrialError):  # all ranks raise a TrialError together
             raise error
         record = self.records[trial.id]
@@ -108,9 +110,10 @@ class Recorder:
             self.run.clear_progress(trial.id)
 
     def progress(self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None) -> None:
-        """Say what is being done: at once in the job's `current` file, now and then for those who watch.
+        """Write the trial's id to `current_file` when it changes, and its progress for displays (throughput and data
+        at most twice a second).
 
-        Raises Stopped where the job is told to end and there is nothing to save first, as a training has.
+        Raises Stopped if the job is to end, except in training, which saves a checkpoint first.
         """
         if self.world.stop is not None and part != "accuracy":
             self.world.stop.raise_if_set()
@@ -126,9 +129,9 @@ class Recorder:
             self.run.clear_progress(self._shown)
         state = Progress(part=part, done=done, total=total, loss=loss, samples_per_sec=speed, updated_at=time.time())
         self.run.write_progress(trial.id, state)
-        if self.speaks and (part == "accuracy" or self._said != (trial.id, part)):
+        if self.prints and (part == "accuracy" or self._printed != (trial.id, part)):
             print(describe(trial, state), flush=True)
-            self._said = (trial.id, part)
+            self._printed = (trial.id, part)
         self._shown, self._shown_at = trial.id, moment
 
 
@@ -147,22 +150,22 @@ class _Attempt:
 
 
 def error_text(error: BaseException) -> tuple[str, str]:
-    """An error as a record keeps it: its message and its traceback, which an expected error does not need."""
+    """Return message and traceback of an error for a record; no traceback for an expected error."""
     if isinstance(error, TrialError | RequestError):
         return str(error), ""
-    said = f"{type(error).__name__}: {error}"
-    if where := out_of_memory(error):
-        said = f"out of memory on the {where}: {error}"
-    return said, _ends("".join(traceback.format_exception(error)))
+    message = f"{type(error).__name__}: {error}"
+    if device := out_of_memory(error):
+        message = f"out of memory on the {device}: {error}"
+    return message, _shortened("".join(traceback.format_exception(error)))
 
 
-def _ends(trace: str) -> str:
-    """The beginning and the end of a long traceback: a record is no log."""
+def _shortened(trace: str) -> str:
+    """Return the beginning and the end of a long traceback."""
     return trace if len(trace) <= 2 * TRACE_END else f"{trace[:TRACE_END]}\n…\n{trace[-TRACE_END:]}"
 
 
 def environment() -> Environment:
-    """This process's environment, as every part of a record keeps it."""
+    """Return this process's environment, which a record keeps with each part."""
     import torch
 
     on_gpu = torch.cuda.is_available()

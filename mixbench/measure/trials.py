@@ -15,7 +15,7 @@ def measure(trials: list[Trial], recorder: Recorder) -> None:
     for plugin in dict.fromkeys(plugin for trial in trials for plugin in trial.plugins):
         load_plugin(Path(plugin))
     for trial in trials:
-        recorder.take(trial)
+        recorder.start(trial)
     counts = _measure_complexity(trials, recorder)
     _measure_throughput([trial for trial in trials if recorder.misses(trial, "throughput")], counts, recorder)
     _measure_accuracy([trial for trial in trials if recorder.misses(trial, "accuracy")], recorder)
@@ -24,13 +24,13 @@ def measure(trials: list[Trial], recorder: Recorder) -> None:
 
 
 def _measure_complexity(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
-    """Each trial's counts by its id: all are needed, to know which models fit on a device together."""
+    """Return each trial's counts by its id; throughput needs all, to know which models fit on a device together."""
     from mixbench.measure import complexity
 
     count = complexity.once_each(complexity.profile_of)
     counts: dict[str, Complexity] = {}
     for trial in trials:
-        with recorder.at(trial, "complexity"):
+        with recorder.attempt(trial, "complexity"):
             counted = count(trial)
             if recorder.misses(trial, "complexity"):
                 recorder.records[trial.id].add_complexity(counted)
@@ -40,25 +40,25 @@ def _measure_complexity(trials: list[Trial], recorder: Recorder) -> dict[str, Co
 
 
 def _measure_throughput(trials: list[Trial], counts: dict[str, Complexity], recorder: Recorder) -> None:
-    """The speed of all trials, in interleaved rounds of as many as fit on the device together."""
+    """Measure the speed of all trials, in interleaved rounds of as many as fit on the device together."""
     from mixbench.measure import throughput
 
-    def now(trial: Trial, done: int, total: int) -> None:
+    def report(trial: Trial, done: int, total: int) -> None:
         recorder.progress(trial, "throughput", done, total)
 
-    for lot in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
-        for trial, samples in throughput.measure(lot, recorder.world, now, recorder.fail):
+    for group in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
+        for trial, samples in throughput.measure(group, recorder.world, report, recorder.fail):
             recorder.records[trial.id].add_throughput(samples)
             recorder.save(trial, "throughput")
 
 
 def _measure_accuracy(trials: list[Trial], recorder: Recorder) -> None:
-    """Each trial's training and evaluation, one trial after the other, each record finished before the next."""
+    """Train and evaluate the trials one after the other; each record is finished before the next trial."""
     from mixbench.measure import accuracy
     from mixbench.train.checkpoint import Checkpoints
 
     for trial in trials:
-        with recorder.at(trial, "accuracy"):
+        with recorder.attempt(trial, "accuracy"):
             data = recorder.data(trial)
 
             def report(epoch: int, loss: float, speed: float, trial: Trial = trial) -> None:

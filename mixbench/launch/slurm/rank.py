@@ -136,7 +136,7 @@ def _work(job: SlurmJob, place: "JobEnvironment", status_file: StatusFile) -> No
     mine = [] if job.state().ended else job.unfinished()  # it may have been cancelled on its way here
     trials, number = _first(world, (mine, claim.number) if claim else None)
     run = replace(job.run, claim=Claim(job.folder.lock, number))
-    measure([run.trial(trial_id) for trial_id in trials], Recorder(run, job.folder.current_file, world, speaks=True))
+    measure([run.trial(trial_id) for trial_id in trials], Recorder(run, job.folder.current_file, world, prints=True))
 
 
 def _first(world: "World", value: Any) -> Any:
