@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mixbench.cli.main import cli
+from mixbench.cli.main import cli, report
 from mixbench.report.formats import latex, markdown
 from mixbench.report.formats.timm import ACCURACIES, SPEEDS
 from mixbench.report.write import FORMATS, write
@@ -48,6 +49,11 @@ def hostile_run(folder: Path) -> Run:
     shutil.copytree(run.trial_folder(trials[0].id), run.trial_folder("another"))  # its id is there twice
     run.plan_file.write_text(json.dumps([each.id for each in (*trials, *odd, trials[0])]))
     return run
+
+
+def test_every_module_of_formats_is_a_choice_of_report_and_is_written() -> None:
+    [choices] = [option.type for option in report.params if option.name == "forms"]
+    assert isinstance(choices, click.Choice) and set(choices.choices) == set(FORMATS)
 
 
 @pytest.mark.parametrize("form", FORMATS)

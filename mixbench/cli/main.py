@@ -5,12 +5,14 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from pkgutil import iter_modules
 
 import click
 
 from mixbench.cli.data import data
 from mixbench.cli.terminal import json_option
 from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
+from mixbench.report import formats
 from mixbench.system.signals import interrupt_on_stop_signals
 from mixbench.system.streams import ignore_write_errors, repair_streams
 
@@ -152,7 +154,7 @@ def cancel(run: Path, as_json: bool) -> None:
     "--format",
     "forms",
     multiple=True,
-    type=click.Choice(["html", "csv", "markdown", "latex", "tensorboard", "timm"]),
+    type=click.Choice(sorted(module.name for module in iter_modules(formats.__path__))),
     help="What to write; may be given several times  [default: html, csv and markdown].",
 )
 @json_option

@@ -12,11 +12,10 @@ from mixbench.cli import messages
 from mixbench.cli.progress_display import Watch
 from mixbench.cli.terminal import console
 from mixbench.errors import RequestError
-from mixbench.launch.cost import check_disk_space
 from mixbench.launch.job import job_folders
 from mixbench.launch.local import launch
 from mixbench.launch.outcome import Outcome
-from mixbench.launch.preflight import at_once, check_cluster, check_data, check_folder
+from mixbench.launch.preflight import at_once, check_cluster, check_data, check_disk_space, check_folder
 from mixbench.launch.processes import end_ranks
 from mixbench.launch.slurm.attach import Launch
 from mixbench.launch.slurm.cluster_profile import Profile

@@ -1,14 +1,7 @@
 """The work of trials in multiply-accumulates and the disk space they need, before anything runs."""
 
-import shutil
-from pathlib import Path
-
-from mixbench.errors import RequestError
-from mixbench.run.folder import Run
 from mixbench.suite.datasets import training_images
 from mixbench.suite.trial import Trial
-from mixbench.system.files import nearest_existing
-from mixbench.system.words import decimal_size
 
 TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
 
@@ -34,20 +27,6 @@ RECORD_BYTES = 256 * 1024
 """For a trial's record, description, logs and its part of the report; rather too much."""
 OPTIMIZER_STATES = {"sgd": 1, "lion": 1, "adamw": 2, "lamb": 2}
 """The number of values that an optimizer keeps for each parameter."""
-
-
-def check_disk_space(trials: list[Trial], folder: Path, at_once: int) -> None:
-    """Raises RequestError where the folder's disk has less free space than these trials need, `at_once` at a time."""
-    kept, checkpoints = needed_bytes(trials, at_once)
-    run = Run(folder)
-    there = [path for trial in trials for path in run.checkpoints(trial.id).glob("*/*") if path.is_file()]
-    needed = kept + max(0, checkpoints - sum(path.stat().st_size for path in there))
-    free = shutil.disk_usage(nearest_existing(folder)).free
-    if free < needed:
-        raise RequestError(
-            f"{folder}: these trials need {decimal_size(needed)} (records, checkpoints, weights that are kept), "
-            f"{decimal_size(free)} are free; delete files, or choose another folder with --out.  Nothing was started"
-        )
 
 
 def needed_bytes(trials: list[Trial], at_once: int) -> tuple[int, int]:

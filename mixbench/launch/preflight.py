@@ -1,13 +1,16 @@
-"""Checks that a run passes before it writes anything: its folder, the cluster, the data."""
+"""Checks that a run passes before it writes anything: its folder, the cluster, the data, the disk space."""
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from mixbench.data.locations import require
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch import local
+from mixbench.launch.cost import needed_bytes
 from mixbench.launch.slurm import submit
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import open_jobs
@@ -16,7 +19,7 @@ from mixbench.run import damage
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_existing
-from mixbench.system.words import plural
+from mixbench.system.words import decimal_size, plural
 
 
 def check_folder(run: Run, suite_name: str) -> None:
@@ -73,6 +76,20 @@ def check_data(trials: Iterable[Trial]) -> None:
         from mixbench.data.pixel_cache import require_decoded
 
         require_decoded(data)
+
+
+def check_disk_space(trials: list[Trial], folder: Path, at_once: int) -> None:
+    """Raises RequestError where the folder's disk has less free space than these trials need, `at_once` at a time."""
+    kept, checkpoints = needed_bytes(trials, at_once)
+    run = Run(folder)
+    there = [path for trial in trials for path in run.checkpoints(trial.id).glob("*/*") if path.is_file()]
+    needed = kept + max(0, checkpoints - sum(path.stat().st_size for path in there))
+    free = shutil.disk_usage(nearest_existing(folder)).free
+    if free < needed:
+        raise RequestError(
+            f"{folder}: these trials need {decimal_size(needed)} (records, checkpoints, weights that are kept), "
+            f"{decimal_size(free)} are free; delete files, or choose another folder with --out.  Nothing was started"
+        )
 
 
 def at_once(cluster: str | Profile, trials: int) -> int:
