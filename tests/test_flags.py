@@ -187,3 +187,7 @@ def test_a_trial_no_longer_planned_is_marked_and_in_no_row(run: Run) -> None:
     assert not any(Kind.NOT_IN_PLAN in text for text in (markdown(found), latex(found)))
     run.write_record(found.records[-1])
     assert "planned" not in json.loads(run.record_file(last.trial_id).read_bytes())
+
+
+def test_every_part_of_a_record_has_a_flag_for_its_absence() -> None:
+    assert [Kind(f"no {part} yet") for part in get_args(Measure)]

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
-from mixbench.launch.cost import RECORD_BYTES, needed_bytes
+from mixbench.launch.cost import OPTIMIZER_STATES, RECORD_BYTES, needed_bytes
+from mixbench.suite.recipe import Optimizer
 from tests.disks import freeze
 from tests.shell import Shell
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
@@ -91,3 +93,7 @@ def test_a_disk_that_was_full_all_along_is_refused_and_a_report_that_cannot_be_w
     assert after == before
     (disk / "filling").unlink()
     assert mixbench("run", suite, "--out", run, "--cluster", "debug")[0] == 0
+
+
+def test_the_size_of_every_optimizers_state_is_known() -> None:
+    assert set(OPTIMIZER_STATES) == set(get_args(Optimizer.model_fields["name"].annotation))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mixbench.suite.recipe import Augment, Optimizer, Recipe
-from mixbench.suite.trial import display_name, trial_id
+from mixbench.suite.trial import Trial, display_name, trial_id
 from mixbench.system.files import file_name
 
 ARGUMENTS = {"dim": 256, "ratio": "2/3", "image_size": 32, "in_chans": 3, "num_classes": 10}
@@ -68,6 +68,13 @@ def test_all_that_can_change_a_result_changes_the_hash(changes: dict[str, Any]) 
 )
 def test_a_recipe_s_name_a_default_written_out_and_the_order_of_keys_change_nothing(changes: dict[str, Any]) -> None:
     assert identify(**changes) == identify()
+
+
+def test_a_field_of_a_trial_that_has_a_default_changes_no_id_at_it() -> None:
+    """So a new axis leaves every trial that was measured before at its id."""
+    assert Trial.model_fields["keep_weights"].default is False
+    ids = [identify(**more) for more in ({}, {"keep_weights": False}, {"keep_weights": True})]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_names_are_safe_as_file_names() -> None:

@@ -8,10 +8,9 @@ import click
 from rich.console import Console
 
 from mixbench.cli.terminal import console, print_table
-from mixbench.results.differences import MOST_LINES
 from mixbench.results.metrics import COMPARED
 from mixbench.results.rows import columns
-from mixbench.results.side_by_side import Cell, Change, Pair, SideBySide, side_by_side
+from mixbench.results.side_by_side import MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
 from mixbench.results.thresholds import Limit, checked, crossed, parse
 from mixbench.run.folder import Run
 from mixbench.system.words import plural

@@ -1,4 +1,4 @@
-"""What differs between two runs' plans."""
+"""The differences between two runs' plans, a line for each row that one of them lacks."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,19 +6,15 @@ from mixbench.run.record import Record
 from mixbench.suite.axes import NO_IDENTITY, leaves
 from mixbench.suite.trial import Trial
 
-# What a row's own words say already: its model, with its arguments, its dataset and its seeds.
+# Named in each line already: the model, with its arguments, the dataset and the seeds.
 _SAID = {"model", "overrides", "dataset", "seed"}
-MOST_SAID, MOST_LINES = 6, 30
-"""How many keys are named in which two trials differ; how many such rows a person is shown."""
-
-
+MOST_SAID = 6
+"""The most keys that a line names in which two trials differ."""
 Point = tuple[tuple[str, str], ...]
-
-
 Rows = dict[tuple[str, Point], list[int]]
 
 
-def _differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterator[str]:
+def plan_differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterator[str]:
     """A line for each row of a summary that one run alone has, beside the row of the other that is most like it."""
     here = _rows(record for trial_id, record in ours.items() if trial_id not in theirs)
     there = _rows(record for trial_id, record in theirs.items() if trial_id not in ours)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
-from mixbench.results.differences import MOST_LINES, _differences
+from mixbench.results.differences import plan_differences
 from mixbench.results.metrics import COMPARED, Metric
 from mixbench.results.rows import rows, told_apart
 from mixbench.results.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
@@ -19,6 +19,8 @@ from mixbench.run.record import Record
 
 _CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
                "cuda_version", "driver", "host", "cores", "threads", "warmup", "repeats")  # fmt: skip
+MOST_LINES = 30
+"""The most differences between two plans that are printed."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
     collected = {"A": collect(a), "B": collect(b)}
     ours, theirs = (_planned(each) for each in collected.values())
     pairs = [Pair(record, theirs[trial_id]) for trial_id, record in ours.items() if trial_id in theirs]
-    differences = list(_differences(ours, theirs))
+    differences = list(plan_differences(ours, theirs))
     if not pairs:
         said = "".join(f"\n  {line}" for line in differences[:MOST_LINES]) or " there are no trials"
         raise RequestError(f"{a.folder} and {b.folder} have no trial in common, so there is nothing to compare:{said}")

@@ -116,17 +116,25 @@ def trial_id(
     recipe: Recipe,
     **points: Any,
 ) -> str:
-    """`<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else."""
+    """`<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else.
+
+    A point at the default of its field in Trial is left out, so a new field with a default changes no earlier id.
+    """
     identity = {
         "model": model,
         "arguments": arguments,
         "dataset": dataset,
         "seed": seed,
         "recipe": _without_defaults(recipe),
-        **points,
+        **{key: value for key, value in points.items() if not _is_default(key, value)},
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
     return f"{file_name(display_name(model, overrides))[:120]}-{file_name(dataset)}-s{seed}-{digest[:8]}"
+
+
+def _is_default(key: str, value: Any) -> bool:
+    field = Trial.model_fields.get(key)
+    return field is not None and not field.is_required() and field.default == value
 
 
 @lru_cache(maxsize=256)
