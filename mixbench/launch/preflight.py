@@ -93,7 +93,7 @@ def check_disk_space(trials: list[Trial], folder: Path, at_once: int) -> None:
 
 
 def at_once(cluster: str | Profile, trials: int) -> int:
-    """How many of so many trials are measured at a time, at the most."""
+    """The most of so many trials that are measured at the same time."""
     if isinstance(cluster, Profile):
         return min(cluster.array_parallelism, trials)
     return max(1, len(local.gpu_names()))

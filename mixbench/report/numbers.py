@@ -204,7 +204,7 @@ SIZES = tuple(2**exponent for exponent in range(20, 44))
 
 @dataclass(frozen=True)
 class Format:
-    """How a quantity is written: in a `cell`, `whole` where there is room for all digits, at an axis' `tick`."""
+    """The formats of a quantity: in a table's `cell`, with all its digits (`whole`), at an axis' `tick`."""
 
     cell: Callable[[Any], str]
     whole: Callable[[Any], str]

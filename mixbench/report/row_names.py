@@ -1,4 +1,4 @@
-"""What a row is called among its neighbours, and the colour and marker of its family, the same in every figure."""
+"""The name of a row among its neighbours, and the colour and marker of its family, the same in every figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -28,23 +28,23 @@ class SummaryRow(BaseModel):
     parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the
     trials.  peak_memory_bytes: the largest.  pareto: no other row tested on the same images is at least as good in
     top1_mean, macs and params, and better in one.  *_step_cv: the largest of the trials' own, so that one of them
-    measured on a restless machine shows; timed_steps: of all trials together.  flags: of all trials, whatever came of
-    them, as their speeds count in the medians.  top1_agrees: within half a point of the published, or within
+    measured on a busy machine shows; timed_steps: of all trials together.  flags: of all trials, failed ones too, as
+    their speeds count in the medians.  top1_agrees: within half a point of the published, or within
     top1_ci95.  *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.
     published_note: why they do not, where that is known.
     """
 
     model: str  # the registry's name, overrides in brackets
-    label: str  # what the suite calls it, else the same
-    family: str  # the class it is built by
+    label: str  # the suite's name for it, by default the same
+    family: str  # the class of the model
     dataset: str  # its name
     image_size: int  # pixels a side
     recipe: str  # its name
     precision: str  # of arithmetic
     memory_format: str  # of images and weights
     compiled: bool  # by torch.compile
-    train_batch_size: int | None = None  # images a step, of all processes
-    infer_batch_size: int | None = None  # images a step, of each process
+    train_batch_size: int | None = None  # images a step, on all processes together
+    infer_batch_size: int | None = None  # images a step, on each process
     nodes: int  # machines
     world_size: int  # processes
     device: str  # what it ran on
@@ -52,18 +52,18 @@ class SummaryRow(BaseModel):
     top1_mean: float | None = None  # %, over the seeds
     top1_std: float | None = None  # sample standard deviation (n - 1)
     top1_ci95: float | None = None  # half the width of the mean's 95 % t-interval
-    top1_published: float | None = None  # % that a paper says
+    top1_published: float | None = None  # % stated by the paper
     top1_delta: float | None = None  # top1_mean - top1_published
     params: int | None = None  # exact
-    params_published: int | None = None  # what a paper says
+    params_published: int | None = None  # stated by the paper
     macs: int | None = None  # of an image, exact: convolutions, matrix products
-    macs_published: int | None = None  # what a paper says, in its convention
-    macs_convention: str = ""  # how the paper counts
+    macs_published: int | None = None  # stated by the paper, in its convention
+    macs_convention: str = ""  # the paper's way of counting
     infer_samples_per_sec: float | None = None  # images: the median over the seeds
     train_samples_per_sec: float | None = None  # images: the median over the seeds
     peak_memory_bytes: int | None = None  # the largest over the seeds
     pareto: bool | None = None  # no row tested on the same images is better in top-1, MACs and params
-    top1_source: str = ""  # where top1_published stands
+    top1_source: str = ""  # the source of top1_published
     top1_agrees: bool | None = None  # within half a point of the published, or within top1_ci95
     params_as_published: int | None = None  # ours, counted as the source counts
     params_agrees: bool | None = None  # to the digits that the source prints
@@ -71,13 +71,13 @@ class SummaryRow(BaseModel):
     macs_agrees: bool | None = None  # to the digits that the source prints
     published_note: str = ""  # why they do not agree, where that is known
     run: str = ""  # the run folder's name
-    split: str = "test"  # of the dataset, that it was tested on; val is a part of the training set
-    flags: str = ""  # what a reader of the numbers must know: each flag of the trials once, with ; between
+    split: str = "test"  # the images it was tested on; val is a held-out part of the training set
+    flags: str = ""  # warnings about the figures: each flag of the trials once, separated by ;
     infer_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
     train_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
     timed_steps: int | None = None  # of all seeds together
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter: the median over the seeds
-    settings: str = ""  # what sets it apart from other rows of its label and dataset; empty where there are none
+    settings: str = ""  # the settings in which it differs from other rows of its label and dataset, if there are any
 
     @property
     def images(self) -> str:

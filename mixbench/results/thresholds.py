@@ -74,5 +74,5 @@ def crossed(found: SideBySide, limits: list[Limit]) -> list[str]:
 
 
 def checked(found: SideBySide, limit: Limit) -> int:
-    """How many of the trials could be held to the limit: those that both runs have a value of."""
+    """The number of trials that the limit could be checked for: those that both runs have a value of."""
     return sum(change.a.n for cell in found.cells for change in cell.changes if change.metric is limit.metric)

@@ -1,4 +1,4 @@
-"""What is run: a trial, one point of a suite, with how it is timed and saved, and its id."""
+"""A trial: one point of a suite, its timing and checkpoint settings, and its id."""
 
 import hashlib
 import json
@@ -28,11 +28,11 @@ BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 
 
 class Throughput(Strict):
-    """How speed is measured; `batch_sizes` is the suite's axis, the rest the protocol.
+    """Settings of the speed measurement; `batch_sizes` is an axis of the suite, the rest is the protocol.
 
     A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until
-    the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that one process finds
-    no memory for is told of in a flag; of several processes, which must stay in step, it ends their job.
+    the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that does not fit in
+    memory is reported in a flag; with several processes, which must stay in step, it ends their job.
     """
 
     # images a step in inference, max for all that memory holds (on a CPU 1 GiB of tensors); a trial for each
@@ -44,9 +44,9 @@ class Throughput(Strict):
 
 
 class Checkpointing(Strict):
-    """When a training that is under way is saved, so that it goes on from there after whatever ends it.
+    """When checkpoints are written, from which an interrupted training resumes.
 
-    Every so many `minutes` (0 for never), and at the end of every so many `epochs` (0 for none).
+    Every `minutes` (0 for never), and at the end of every so many `epochs` (0 for none).
     """
 
     minutes: NonNegative = 10.0  # between two checkpoints; 0 for never

@@ -14,7 +14,7 @@ from mixbench.run.parts import Epoch
 
 @dataclass
 class Position:
-    """How far a training is: `step` global batches into epoch `epoch` (both from 0).  Only `fit` changes it.
+    """The progress of a training: `step` global batches into epoch `epoch` (both from 0).  Only `fit` changes it.
 
     loss_sum: the training loss of this rank's images of the epoch so far, on the device.
     seconds: training time since the last point of `curve`.

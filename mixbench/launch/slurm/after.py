@@ -50,7 +50,7 @@ class AttemptEnd:
 
 
 def attempt_end(found: list[RankStatus], world_size: int, said: str) -> AttemptEnd:
-    """How an attempt ended, from the ranks' statuses and what SLURM and they printed.  The first cause counts.
+    """The end of an attempt, from the ranks' statuses and what SLURM and they printed.  The first cause counts.
 
     When a rank ends, the others follow: they lose the connection, or SLURM tells them to end.
     """

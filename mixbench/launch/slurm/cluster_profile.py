@@ -104,7 +104,7 @@ class Container(Strict):
 
 
 class Requeue(Strict):
-    """How often a job is put back into the queue, per job, before its trial counts as failed.
+    """The number of times that a job is requeued before its trial counts as failed.
 
     `time_limits`: times that the time limit came while it was at work (a checkpoint is written before).
     `failures`: times that a rank died without a message, or lost the others.  Requeues by SLURM itself, at preemption

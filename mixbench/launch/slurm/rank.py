@@ -78,7 +78,7 @@ def job_here() -> SlurmJob:
 
 
 def restarts() -> int:
-    """How often SLURM has put this job back into its queue."""
+    """The number of times that SLURM has requeued this job."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
