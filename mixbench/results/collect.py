@@ -1,4 +1,4 @@
-"""Every trial's record, as the plan now describes the trial."""
+"""Collect the records of a run's trials, with the names that the current plan gives the trials."""
 
 import math
 from collections import Counter
@@ -17,9 +17,9 @@ FLOATS = [name for name in COLUMNS if float in get_args(Record.model_fields[name
 
 @dataclass(frozen=True)
 class Collected:
-    """Every trial's record, in the plan's order, then those no longer planned; and what could not be read.
+    """Every trial's record, in the plan's order, then those no longer planned; and a message for each damaged file.
 
-    `set_aside` counts what earlier runs found damaged and renamed.
+    `set_aside` counts the damaged files that earlier runs renamed.
     """
 
     records: list[Record]
@@ -33,12 +33,12 @@ class Collected:
 
 
 def collect(of: Run | Inventory) -> Collected:
-    """Whatever records there are.  A trial without one is pending, or running where it shows progress.
+    """Return the records of a run.  A trial without one is pending, or running if it reports progress.
 
-    An inventory's files are not parsed again where they are as they were.
+    Given an inventory, only files that changed are parsed again.
 
-    Damaged files raise nothing: such a trial is pending, flagged, and the damage is listed.
-    Raises RequestError where this is no run folder.
+    Damaged files raise nothing: such a trial is pending and flagged, and the damage is listed.
+    Raises RequestError if this is not a run folder.
     """
     inventory = Inventory.of(of)
     run = inventory.run
@@ -58,7 +58,7 @@ def collect(of: Run | Inventory) -> Collected:
 
 
 def _read(inventory: Inventory, trial_id: str) -> tuple[Record | None, Sequence[Damage]]:
-    """A trial's record, as the plan now describes the trial, and what was wrong with its files."""
+    """Return a trial's record, with the names from the current plan, and the damage found in its files."""
     try:
         found = inventory.look(trial_id)
     except OSError as error:
@@ -67,12 +67,12 @@ def _read(inventory: Inventory, trial_id: str) -> tuple[Record | None, Sequence[
 
 
 def _without_folder(text: str, run: Run) -> str:
-    """A report is passed on: it names files as they lie in the run's folder."""
+    """Make paths relative to the run's folder: a report may be read on another machine."""
     return text.replace(f"{run.folder}/", "")
 
 
 def _current(found: Found) -> Record | None:
-    """The record with the names that the plan now gives, since none of them is part of the trial's identity."""
+    """Return the record with the names from the current plan: names are not part of a trial's identity."""
     trial, record = found.trial, found.record
     if record is None:
         if trial is None:
@@ -82,14 +82,14 @@ def _current(found: Found) -> Record | None:
         record = _with(record, **Record.names(trial))
         if record.details.trial is not trial:
             record = _with(record, details=record.details.model_copy(update={"trial": trial}))
-    # A failed trial stays failed until its record says that it runs again: what died may leave its progress behind.
+    # A failed trial stays failed until its record says that it runs again: a dead process may leave its progress file.
     if record.status == "pending" and found.progress is not None:
         record = _with(record, status="running")
     return record
 
 
 def _with(record: Record, **values: Any) -> Record:
-    """A copy with these values; the record itself where it has them all."""
+    """Return a copy with these values, or the record itself if it has them all."""
     changed = {name: value for name, value in values.items() if getattr(record, name) != value}
     return record.model_copy(update=changed) if changed else record
 

@@ -7,7 +7,7 @@ from mixbench.suite.axes import NO_IDENTITY, leaves
 from mixbench.suite.trial import Trial
 
 # Named in each line already: the model, with its arguments, the dataset and the seeds.
-_SAID = {"model", "overrides", "dataset", "seed"}
+_NAMED = {"model", "overrides", "dataset", "seed"}
 MOST_SAID = 6
 """The most keys that a line names in which two trials differ."""
 Point = tuple[tuple[str, str], ...]
@@ -15,41 +15,41 @@ Rows = dict[tuple[str, Point], list[int]]
 
 
 def plan_differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterator[str]:
-    """A line for each row of a summary that one run alone has, beside the row of the other that is most like it."""
-    here = _rows(record for trial_id, record in ours.items() if trial_id not in theirs)
-    there = _rows(record for trial_id, record in theirs.items() if trial_id not in ours)
-    all_ours, all_theirs, said = _rows(ours.values()), _rows(theirs.values()), set()
-    for (what, point), seeds in here.items():
-        nearest, apart = _nearest(what, point, all_theirs)
-        row = (what, nearest)
-        if apart and row in there:
-            said.add(row)
-            yield f"{what}: {_told(apart)} (A: {_seeds(seeds)}; B: {_seeds(there[row])})"
+    """Yield a line for each row that only one run (A or B) has, compared with the most similar row of the other."""
+    only_ours = _rows(record for trial_id, record in ours.items() if trial_id not in theirs)
+    only_theirs = _rows(record for trial_id, record in theirs.items() if trial_id not in ours)
+    all_ours, all_theirs, matched = _rows(ours.values()), _rows(theirs.values()), set()
+    for (title, point), seeds in only_ours.items():
+        nearest, apart = _nearest(title, point, all_theirs)
+        row = (title, nearest)
+        if apart and row in only_theirs:
+            matched.add(row)
+            yield f"{title}: {_changes(apart)} (A: {_seeds(seeds)}; B: {_seeds(only_theirs[row])})"
         else:
-            yield f"{what}: {f'{_told(apart)} (A: {_seeds(seeds)})' if apart else f'only in A ({_seeds(seeds)})'}"
-    for (what, point), seeds in there.items():
-        if (what, point) not in said:
-            _, apart = _nearest(what, point, all_ours)
+            yield f"{title}: {f'{_changes(apart)} (A: {_seeds(seeds)})' if apart else f'only in A ({_seeds(seeds)})'}"
+    for (title, point), seeds in only_theirs.items():
+        if (title, point) not in matched:
+            _, apart = _nearest(title, point, all_ours)
             back = {key: (old, new) for key, (new, old) in apart.items()}
-            yield f"{what}: {f'{_told(back)} (B: {_seeds(seeds)})' if apart else f'only in B ({_seeds(seeds)})'}"
+            yield f"{title}: {f'{_changes(back)} (B: {_seeds(seeds)})' if apart else f'only in B ({_seeds(seeds)})'}"
 
 
-def _nearest(what: str, point: Point, rows: Rows) -> tuple[Point | None, dict[str, tuple[str, str]]]:
-    """The row of this model and dataset that differs in the fewest keys, and those; nothing where there is none."""
-    likely = [(_apart(point, other), other) for model, other in rows if model == what]
+def _nearest(title: str, point: Point, rows: Rows) -> tuple[Point | None, dict[str, tuple[str, str]]]:
+    """Return the row of this model and dataset that differs in the fewest keys, and these keys; else None, {}."""
+    likely = [(_apart(point, other), other) for model, other in rows if model == title]
     if not likely:
         return None, {}
     apart, nearest = min(likely, key=lambda pair: len(pair[0]))
     return nearest, apart
 
 
-def _told(apart: dict[str, tuple[str, str]]) -> str:
+def _changes(apart: dict[str, tuple[str, str]]) -> str:
     words = [f"{key} {old} → {new}" for key, (old, new) in apart.items()]
     return ", ".join([*words[:MOST_SAID], *([f"{len(words) - MOST_SAID} more"] if len(words) > MOST_SAID else [])])
 
 
 def _rows(records: Iterable[Record]) -> Rows:
-    """Seeds by model and dataset, and by all else that tells trials apart."""
+    """Return the seeds by model and dataset, and by all other settings that distinguish trials."""
     found: Rows = {}
     for record in records:
         trial = record.details.trial
@@ -58,7 +58,7 @@ def _rows(records: Iterable[Record]) -> Rows:
 
 
 def _point(trial: Trial) -> Point:
-    kept = trial.model_dump(mode="json", exclude={*NO_IDENTITY, *_SAID}) | {"images": trial.data.contents}
+    kept = trial.model_dump(mode="json", exclude={*NO_IDENTITY, *_NAMED}) | {"images": trial.data.contents}
     return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
 
 

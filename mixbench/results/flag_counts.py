@@ -1,4 +1,4 @@
-"""The flags of a trial as tables show them, and those of many trials by their kind."""
+"""The flags of a trial as tables show them, and counts of flags by kind over many trials."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from mixbench.run.record import Record
 
 @dataclass
 class Flags:
-    """One kind: how many trials it concerns, and what else their flags say of it, each once."""
+    """One kind of flag: the number of trials that have it, and the distinct details of their flags."""
 
     kind: str
     trials: int = 0
@@ -17,7 +17,7 @@ class Flags:
 
 
 def by_kind(records: Iterable[Record]) -> list[Flags]:
-    """The kinds in the order in which they come."""
+    """Count flags by kind, in the order in which kinds first occur."""
     found: dict[str, Flags] = {}
     for record in records:
         for kind in dict.fromkeys(flag.kind for flag in record.flags):
@@ -29,7 +29,7 @@ def by_kind(records: Iterable[Record]) -> list[Flags]:
 
 
 def shown(record: Record) -> list[Flag]:
-    """The flags of a trial, planned or not: one that the plan no longer has is marked so wherever it is shown."""
+    """Return the flags of a trial; a trial that is no longer in the plan gets a flag that says so."""
     return record.flags if record.planned else [*record.flags, Flag(Kind.NOT_IN_PLAN)]
 
 

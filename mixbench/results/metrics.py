@@ -1,6 +1,6 @@
-"""The metrics: all that is measured of a trial, and how it is called, written and summed up over seeds.
+"""The metrics: everything measured in a trial, with its names, how it is formatted and summarised over seeds.
 
-Tables, figures, comparisons and the terminal read this table: a new metric is a field of Record and a row of METRICS.
+Tables, figures, comparisons and the terminal use METRICS: a new metric is a field of Record and an entry in this list.
 """
 
 import math
@@ -16,23 +16,23 @@ from mixbench.run.record import COLUMNS, Record
 Quantity = Literal["percent", "loss", "count", "rate", "seconds", "milliseconds", "bytes", "share", "joules"]
 """The kind of number, which decides how it is formatted."""
 Where = Literal["all", "page", "trials", "files"]
-"""In all tables; in the page's alone; in the page's table of trials alone; in results.csv, and in details, alone."""
+"""Tables that show a metric: all; only the page's; only the page's table of trials; only results.csv and details."""
 OverSeeds = Literal["mean", "median", "largest", "first", "sum", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """`column`: its field in Record.  `of_device`: it says nothing about another device's.
+    """A measured quantity.  `column`: its field in Record.  `of_device`: only values of the same device are compared.
 
-    `key` is for links and file names, `name` for sentences and axes.  `title` heads a table's column, `under` stands
-    beneath it; `brief` heads one of a terminal.  `unit`: in headings, empty where each cell has its own (12.5 M,
-    1.5 GiB); `behind`: what follows a value in a sentence.
+    `key` is used in links and file names, `name` in sentences and axes.  `title` is the heading of a table's column,
+    with `under` below it; `brief` is the heading in a terminal.  `unit`: shown in headings, empty if each cell has its
+    own (12.5 M, 1.5 GiB); `behind`: the words after a value in a sentence.
 
-    `over_seeds`: how a row of the summary takes it from its trials.  The mean, with its interval, is of a quality: what
-    a model is trained for, that rows are ranked by, and that is compared over seeds.
+    `over_seeds`: how a row of the summary computes it from its trials.  "mean", with an interval, marks the quality:
+    the goal of training, by which rows are ranked, and which is compared over seeds.
 
-    `compared`: by `mixbench compare`, in units of `scale`, to `decimals` where no interval supports fewer.  `drawn`: in
-    a figure, as what quality is paid for with.
+    `compared`: by `mixbench compare`, in units of `scale`, to `decimals` unless an interval supports fewer.  `drawn`:
+    in a figure, as a cost against quality.
     """
 
     column: str
@@ -64,7 +64,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """On one line: "Inference (images/s)"."""
+        """The heading on one line: "Inference (images/s)"."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
@@ -73,28 +73,28 @@ class Metric:
         return self.axis or (f"{self.name} ({self.unit})" if self.unit else self.name)
 
     def of(self, measured: Record | Epoch) -> Any:
-        """Its value; a quality is one of each epoch, too."""
+        """Return its value in a record; the quality also has one in each epoch."""
         return getattr(measured, self.column)
 
     def cost(self, value: float | None) -> float:
-        """The less the better, for sorting the best first; infinite where there is no value."""
+        """Return a sort key, lower is better, so that the best comes first; infinity if there is no value."""
         if value is None:
             return math.inf
         return -value if self.more_is_better else value
 
     def shown(self, value: float | None, half_width: float | None = None, sign: Literal["", "+"] = "") -> str:
-        """In a comparison: to the digits that the interval supports."""
+        """Format a value for a comparison, with the digits that the interval supports; "" if there is none."""
         if value is None:
             return ""
         width = None if half_width is None else half_width / self.scale
         return plus_minus(value / self.scale, width, self.decimals, sign)
 
     def summed_up(self, records: Iterable[Record]) -> Any:
-        """One value for trials that differ in their seed alone; None where none has one."""
+        """Return one value for trials that differ only in their seed; None if no trial has a finite one."""
         values = (self.of(record) for record in records)
         known = [value for value in values if value is not None and math.isfinite(value)]
         if self.quantity == "seconds":
-            known = [value for value in known if value > 0]  # given weights were only evaluated: nothing took this time
+            known = [value for value in known if value > 0]  # 0: given weights were evaluated without training
         return _OVER_SEEDS[self.over_seeds](known) if known else None
 
 
@@ -170,15 +170,15 @@ METRICS = [
     ),
 ]  # fmt: skip
 SETTINGS = ("epochs", "train_batch_size", "infer_batch_size")
-"""Columns of numbers that may be empty, and are none: a suite asked for them."""
+"""Columns of numbers that may be empty, but are not metrics: they are set in the suite."""
 
 IN_ALL = [metric for metric in METRICS if metric.where == "all"]
 [QUALITY] = [metric for metric in METRICS if metric.is_quality]
 PRICES = [metric for metric in METRICS if metric.where in ("all", "page") and not metric.is_quality]
 """The costs that quality is traded off against: parameters, MACs, time, memory."""
-_LIKE_RESULTS = sorted(METRICS, key=lambda metric: COLUMNS.index(metric.column))
-COMPARED = [metric for metric in _LIKE_RESULTS if metric.compared]
-OF_TRIALS = [metric for metric in _LIKE_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
+_IN_ORDER_OF_RESULTS = sorted(METRICS, key=lambda metric: COLUMNS.index(metric.column))
+COMPARED = [metric for metric in _IN_ORDER_OF_RESULTS if metric.compared]
+OF_TRIALS = [metric for metric in _IN_ORDER_OF_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
 """The metrics that differ between the trials of one row."""
 _BY_COLUMN = {metric.column: metric for metric in METRICS}
 PARAMS, MACS, INFERENCE, TRAINING = (

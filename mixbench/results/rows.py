@@ -1,6 +1,6 @@
-"""The rows of every table: trials that differ in their seed alone, and what tells one row from another.
+"""The rows of every table: groups of trials that differ only in their seed, and the settings in which rows differ.
 
-Needs neither pandas nor scipy: `mixbench status` has the rows of a report.
+Imports neither pandas nor scipy: `mixbench status`, which shows the rows of a report, must be fast.
 """
 
 from collections import Counter
@@ -12,18 +12,18 @@ from mixbench.run.record import Record
 from mixbench.suite.axes import AXES, Axis, point
 
 Row = Sequence[Record]
-MOST_APART = 3  # parts of a recipe that are named beside it, where so many tell it from others of its name
+MOST_APART = 3  # differing parts of a recipe that are named after its name, if recipes share it
 
 
 def rows(records: Iterable[Record]) -> list[list[Record]]:
-    """The trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
+    """Group trials by run, device and all settings except the seed, in the order in which they come."""
     by_point: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         by_point.setdefault((record.run, point(record.details.trial)), []).append(record)
     found = []
     for alike in by_point.values():
         devices = list(dict.fromkeys(record.device for record in alike if record.device)) or [""]
-        # A trial that has not run yet will probably run where the first one did.
+        # A trial that has not run yet will probably run on the device of the first one.
         found += [[record for record in alike if (record.device or devices[0]) == device] for device in devices]
     return found
 
@@ -44,8 +44,8 @@ def device(row: Row) -> str:
 
 
 def columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For each row the cells, by their headings, of those columns in which rows of one label and dataset differ."""
-    together = [_namesakes(row) for row in rows]
+    """Return each row's cells by heading, only of columns in which rows of the same label and dataset differ."""
+    together = [_label_and_dataset(row) for row in rows]
     shown = [fact for fact in _facts(rows) if any(_differing(together, fact.cells))]
     return [{fact.heading: fact.cells[index] for fact in shown} for index in range(len(rows))]
 
@@ -54,21 +54,21 @@ def settings(rows: Sequence[Row]) -> list[list[str]]:
     """For each row, in words, the settings besides its label that vary among the rows."""
     facts = _facts(rows)
     labels = [row[0].label for row in rows]
-    said = {fact.name: fact.said for fact in facts} | {"label": labels}
+    texts = {fact.name: fact.texts for fact in facts} | {"label": labels}
     found: list[list[str]] = [[] for _ in rows]
     for fact in facts:
-        together = list(zip(labels, said[fact.told_by], strict=True)) if fact.told_by else [()] * len(rows)
-        for at, differs in enumerate(_differing(together, fact.said)):
-            if differs and fact.said[at] not in ("", labels[at]):
-                found[at].append(fact.said[at])
+        together = list(zip(labels, texts[fact.told_by], strict=True)) if fact.told_by else [()] * len(rows)
+        for at, differs in enumerate(_differing(together, fact.texts)):
+            if differs and fact.texts[at] not in ("", labels[at]):
+                found[at].append(fact.texts[at])
     return found
 
 
 def told_apart(rows: Sequence[Row]) -> list[str]:
-    """The settings of each row among those of its label and dataset; empty where it is the only one."""
+    """Return how each row differs from the others of its label and dataset; "" if it is the only one."""
     by_name: dict[Hashable, list[int]] = {}
     for at, row in enumerate(rows):
-        by_name.setdefault(_namesakes(row), []).append(at)
+        by_name.setdefault(_label_and_dataset(row), []).append(at)
     found = [""] * len(rows)
     for together in by_name.values():
         for at, apart in zip(together, settings([rows[at] for at in together]), strict=True):
@@ -76,18 +76,18 @@ def told_apart(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def _namesakes(row: Row) -> tuple[str, str]:
+def _label_and_dataset(row: Row) -> tuple[str, str]:
     return row[0].label, row[0].dataset
 
 
 @dataclass(frozen=True)
 class _Fact:
-    """One thing in which rows may differ, as each row's cell and name say it."""
+    """A property in which rows may differ: its `cells` in a table and its `texts` in rows' names, one for each row."""
 
     name: str
     heading: str
     cells: list[Any]
-    said: list[str]
+    texts: list[str]
     told_by: str = ""
 
 
@@ -101,12 +101,12 @@ def _facts(rows: Sequence[Row]) -> list[_Fact]:
 
 def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:
     trials = [row[0].details.trial for row in rows]
-    cells, said = [axis.value(trial) for trial in trials], [axis.said(trial) for trial in trials]
+    cells, texts = [axis.value(trial) for trial in trials], [axis.said(trial) for trial in trials]
     if axis.compound:
-        together = [(*_namesakes(row), cell) for row, cell in zip(rows, cells, strict=True)]
+        together = [(*_label_and_dataset(row), cell) for row, cell in zip(rows, cells, strict=True)]
         for at, apart in enumerate(_parts_apart(axis, rows, together)):
-            cells[at], said[at] = ", ".join([cells[at], *apart]), ", ".join([said[at], *apart])
-    return _Fact(axis.name, axis.heading, cells, said, axis.told_by)
+            cells[at], texts[at] = ", ".join([cells[at], *apart]), ", ".join([texts[at], *apart])
+    return _Fact(axis.name, axis.heading, cells, texts, axis.told_by)
 
 
 def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) -> list[list[str]]:
@@ -118,7 +118,7 @@ def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) 
     for alike in by_value.values():
         trials = [rows[at][0].details.trial for at in alike]
         if all(axis.held(trial) == axis.held(trials[0]) for trial in trials):
-            continue  # as nearly always: words cost more
+            continue  # the usual case: building the texts is slower
         parts = [axis.parts(trial) for trial in trials]
         shown: list[list[str | None]] = []
         for key in dict.fromkeys(key for each in parts for key in each):
@@ -132,7 +132,7 @@ def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) 
 
 
 def _differing(together: Sequence[Hashable], texts: Sequence[Any]) -> list[bool]:
-    """For each text whether another one of those that belong together differs; an empty one is not known."""
+    """Return for each text whether texts of its group (`together`) differ; "" counts as unknown, not as different."""
     known: dict[Hashable, set[Any]] = {}
     for group, text in zip(together, texts, strict=True):
         known.setdefault(group, set()).add(text)

@@ -1,6 +1,6 @@
-"""Two runs side by side: the trials that are in both, what changed over their seeds, and which trials are not the same.
+"""Compare two runs: the trials in both, how their metrics changed over the seeds, and the trials that only one has.
 
-Pure but for reading the runs' records; scipy is imported where it is used.
+Pure except for reading the runs' records; scipy is imported in the functions that use it.
 """
 
 import math
@@ -25,19 +25,19 @@ MOST_LINES = 30
 
 @dataclass(frozen=True)
 class Pair:
-    """One trial as both runs have it."""
+    """The records of one trial in both runs."""
 
     a: Record
     b: Record
 
     @property
     def same_device(self) -> bool:
-        """Or not known to be another: a trial that has not run has none."""
+        """True also if a device is unknown, since a trial that has not run has none."""
         one, other = _device(self.a), _device(self.b)
         return one == other or not (one and other)
 
     def values(self, metric: Metric) -> tuple[float | None, float | None]:
-        """None where the trial is not done, the value is no number, or that of another device."""
+        """Return both values: None if not finite, if the trial is not done, or if devices differ and matter."""
         if metric.of_device and not self.same_device:
             return None, None
         return value(self.a, metric), value(self.b, metric)
@@ -55,9 +55,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Change:
-    """A metric over the seeds that both runs have a value of, b - a; `lost`: the trials that only a has one of.
+    """A metric's change b - a, over the seeds with a value in both runs; `lost`: the trials with a value only in a.
 
-    `p_holm` is corrected for all cells of the metric.
+    `p_holm`: the p-value with Holm's correction over all cells of the metric.
     """
 
     metric: Metric
@@ -69,26 +69,26 @@ class Change:
 
     @property
     def relative(self) -> float | None:
-        """In percent of a's mean."""
+        """The change in percent of a's mean; None without a mean other than 0."""
         return None if not self.a.mean or self.b.mean is None else 100 * (self.b.mean - self.a.mean) / self.a.mean
 
     @property
     def text(self) -> str:
         """ "+0.18 ± 0.10", "-81 ± 9 (-5.7 ± 0.6 %)" """
-        return self._told(self.difference.half_width)
+        return self._formatted(self.difference.half_width)
 
     @property
     def to_all_digits(self) -> str:
-        """The same without the interval, which may hide a digit that a limit sees."""
-        return self._told(None)
+        """The same without the interval: rounding to it may hide the digit by which a limit is crossed."""
+        return self._formatted(None)
 
-    def _told(self, half_width: float | None) -> str:
-        said = self.metric.shown(self.difference.value, half_width, "+")
-        percent = self.metric.quantity == "percent"  # percent of percent would confuse
+    def _formatted(self, half_width: float | None) -> str:
+        absolute = self.metric.shown(self.difference.value, half_width, "+")
+        percent = self.metric.quantity == "percent"  # percent of a percentage would confuse
         if self.relative is None or not self.a.mean or percent:
-            return said
+            return absolute
         width = None if half_width is None else 100 * half_width / self.a.mean
-        return f"{said} ({plus_minus(self.relative, width, 1, '+')} %)"
+        return f"{absolute} ({plus_minus(self.relative, width, 1, '+')} %)"
 
     @property
     def significant(self) -> bool | None:
@@ -97,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials of both runs that differ in their seed alone; `settings` tell them from others of this model."""
+    """Trials of both runs that differ only in their seed; `settings`: how they differ from others of this model."""
 
     pairs: list[Pair]
     changes: list[Change]
@@ -111,8 +111,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """`dropped`: what A alone plans.  `differences` says of each trial that only one run has how it differs from the
-    other's, or that it has none.  `conditions` says under what the common trials were measured differently.
+    """Two runs compared.  `dropped`: the trials that only A plans.  `differences`: how trials that only one run has
+    differ from the nearest ones of the other, or that it has none.  `conditions`: versions, machines and timing
+    protocols that differ between the measurements of common trials.
     """
 
     pairs: list[Pair]
@@ -130,14 +131,16 @@ class SideBySide:
 
 
 def side_by_side(a: Run, b: Run) -> SideBySide:
-    """Raises RequestError where a folder is no run, or the two have no trial in common."""
+    """Compare two runs.  Raises RequestError if a folder is not a run, or the two have no trial in common."""
     collected = {"A": collect(a), "B": collect(b)}
     ours, theirs = (_planned(each) for each in collected.values())
     pairs = [Pair(record, theirs[trial_id]) for trial_id, record in ours.items() if trial_id in theirs]
     differences = list(plan_differences(ours, theirs))
     if not pairs:
-        said = "".join(f"\n  {line}" for line in differences[:MOST_LINES]) or " there are no trials"
-        raise RequestError(f"{a.folder} and {b.folder} have no trial in common, so there is nothing to compare:{said}")
+        reasons = "".join(f"\n  {line}" for line in differences[:MOST_LINES]) or " there are no trials"
+        raise RequestError(
+            f"{a.folder} and {b.folder} have no trial in common, so there is nothing to compare:{reasons}"
+        )
     return SideBySide(
         pairs=pairs,
         cells=_cells(pairs),
@@ -160,7 +163,7 @@ def _device(record: Record) -> str:
 
 
 def value(record: Record, metric: Metric) -> float | None:
-    """None where the trial is not done, or the value is no number."""
+    """Return the metric's value; None if the trial is not done, or the value is not finite (NaN or inf)."""
     found = metric.of(record) if record.status == "done" else None
     return found if found is not None and math.isfinite(found) else None
 
@@ -168,14 +171,14 @@ def value(record: Record, metric: Metric) -> float | None:
 def _cells(pairs: list[Pair]) -> list[Cell]:
     by_id = {pair.a.trial_id: pair for pair in pairs}
     found = rows(pair.a for pair in pairs)
-    alike = [[by_id[record.trial_id] for record in row] for row in found]
+    grouped = [[by_id[record.trial_id] for record in row] for row in found]
     columns = []
     for metric in COMPARED:
-        changes = [_change(members, metric) for members in alike]
+        changes = [_change(members, metric) for members in grouped]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
     apart = told_apart(found)
-    return [Cell(members, changes, said) for members, said, *changes in zip(alike, apart, *columns, strict=True)]
+    return [Cell(members, changes, texts) for members, texts, *changes in zip(grouped, apart, *columns, strict=True)]
 
 
 def _change(pairs: list[Pair], metric: Metric) -> Change:
@@ -192,7 +195,7 @@ def _change(pairs: list[Pair], metric: Metric) -> Change:
 
 
 def _conditions(pairs: list[Pair]) -> list[str]:
-    """Versions, machines and ways of timing that are not the same for the same part of the same trial."""
+    """Return the versions, machines and timing settings that differ in the same part of a trial, with both values."""
     found: dict[str, dict[str, None]] = {}
     for pair in pairs:
         one, other = pair.a.details, pair.b.details
@@ -200,12 +203,9 @@ def _conditions(pairs: list[Pair]) -> list[str]:
         both: list[tuple[Any, Any]] = [(one.environment[part], other.environment[part]) for part in parts]
         if "throughput" in parts:
             both.append((one.trial.throughput, other.trial.throughput))
-        for here, there in both:
+        for in_a, in_b in both:
             for key in _CONDITIONS:
-                old, new = getattr(here, key, ""), getattr(there, key, "")
+                old, new = getattr(in_a, key, ""), getattr(in_b, key, "")
                 if old != new:
                     found.setdefault(key, {})[f"{old or 'none'} → {new or 'none'}"] = None
     return [f"{key} {', '.join(changes)}" for key, changes in found.items()]
-
-
-# -- what is not the same

@@ -1,6 +1,6 @@
-"""The trials that differ in their seed alone, summed up: means, intervals, medians, the Pareto mark.
+"""Summary rows over the seeds of a model on a dataset: means, intervals, medians, the Pareto mark.
 
-Pure; scipy and the published figures are imported where they are used: counting trials needs neither.
+Pure.  scipy and the published figures are imported in the functions that use them: counting trials needs neither.
 """
 
 from collections.abc import Iterable
@@ -30,8 +30,8 @@ class SummaryRow(BaseModel):
     top1_mean, macs and params, and better in one.  *_step_cv: the largest of the trials' own, so that one of them
     measured on a busy machine shows; timed_steps: of all trials together.  flags: of all trials, failed ones too, as
     their speeds count in the medians.  top1_agrees: within half a point of the published, or within
-    top1_ci95.  *_as_published: ours, counted as the source counts; *_agrees: to the digits that it prints.
-    published_note: why they do not, where that is known.
+    top1_ci95.  *_as_published: ours, counted by the source's convention; *_agrees: to the digits it prints.
+    published_note: why they do not agree, if known.
     """
 
     model: str  # the registry's name, overrides in brackets
@@ -40,42 +40,42 @@ class SummaryRow(BaseModel):
     dataset: str  # its name
     image_size: int  # pixels a side
     recipe: str  # its name
-    precision: str  # of arithmetic
-    memory_format: str  # of images and weights
-    compiled: bool  # by torch.compile
+    precision: str  # number format of the arithmetic
+    memory_format: str  # layout of images and weights
+    compiled: bool  # with torch.compile
     train_batch_size: int | None = None  # images a step, on all processes together
     infer_batch_size: int | None = None  # images a step, on each process
     nodes: int  # machines
     world_size: int  # processes
-    device: str  # what it ran on
+    device: str  # the GPU or CPU it ran on
     n_seeds: int  # trials that are done and have an accuracy
-    top1_mean: float | None = None  # %, over the seeds
+    top1_mean: float | None = None  # %, mean over the seeds
     top1_std: float | None = None  # sample standard deviation (n - 1)
     top1_ci95: float | None = None  # half the width of the mean's 95 % t-interval
     top1_published: float | None = None  # % stated by the paper
     top1_delta: float | None = None  # top1_mean - top1_published
     params: int | None = None  # exact
     params_published: int | None = None  # stated by the paper
-    macs: int | None = None  # of an image, exact: convolutions, matrix products
+    macs: int | None = None  # per image, exact: convolutions and matrix products
     macs_published: int | None = None  # stated by the paper, in its convention
     macs_convention: str = ""  # the paper's way of counting
-    infer_samples_per_sec: float | None = None  # images: the median over the seeds
-    train_samples_per_sec: float | None = None  # images: the median over the seeds
+    infer_samples_per_sec: float | None = None  # images per second: the median over the seeds
+    train_samples_per_sec: float | None = None  # images per second: the median over the seeds
     peak_memory_bytes: int | None = None  # the largest over the seeds
-    pareto: bool | None = None  # no row tested on the same images is better in top-1, MACs and params
+    pareto: bool | None = None  # no row on the same images is as good in top-1, MACs and params, and better in one
     top1_source: str = ""  # the source of top1_published
-    top1_agrees: bool | None = None  # within half a point of the published, or within top1_ci95
-    params_as_published: int | None = None  # ours, counted as the source counts
-    params_agrees: bool | None = None  # to the digits that the source prints
-    macs_as_published: int | None = None  # ours, counted as the source counts
-    macs_agrees: bool | None = None  # to the digits that the source prints
-    published_note: str = ""  # why they do not agree, where that is known
+    top1_agrees: bool | None = None  # within half a point of the published figure, or within top1_ci95
+    params_as_published: int | None = None  # ours, counted by the source's convention
+    params_agrees: bool | None = None  # equal to the digits that the source prints
+    macs_as_published: int | None = None  # ours, counted by the source's convention
+    macs_agrees: bool | None = None  # equal to the digits that the source prints
+    published_note: str = ""  # why figures do not agree, if known
     run: str = ""  # the run folder's name
     split: str = "test"  # the images it was tested on; val is a held-out part of the training set
     flags: str = ""  # warnings about the figures: each flag of the trials once, separated by ;
     infer_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
     train_step_cv: float | None = None  # standard deviation of a step's time over its mean: the largest over the seeds
-    timed_steps: int | None = None  # of all seeds together
+    timed_steps: int | None = None  # the sum over the seeds
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter: the median over the seeds
     settings: str = ""  # the settings in which it differs from other rows of its label and dataset, if there are any
 
@@ -86,7 +86,7 @@ class SummaryRow(BaseModel):
 
     @property
     def quality(self) -> float | None:
-        """Its mean over the seeds."""
+        """The mean over the seeds of the metric that rows are ranked by: top-1."""
         return getattr(self, f"{QUALITY.column}_mean")
 
     @property
@@ -104,9 +104,9 @@ _SUMMED_UP = [metric for metric in METRICS if metric.column in SUMMARY_COLUMNS]
 
 @dataclass(frozen=True)
 class Group:
-    """The trials that differ in their seed alone, the row that sums them up, and ours beside what the papers say.
+    """Trials that differ only in their seed, their summary row, and its comparison with published figures.
 
-    `key`: its own among the groups of a report, and what links call it.
+    `key`: unique among the groups of a report; used in links.
     """
 
     key: str
@@ -126,9 +126,9 @@ class Group:
 
 
 def groups(records: list[Record]) -> list[Group]:
-    """Planned trials of one run that differ in their seed alone, and ran on the same device; in the plan's order."""
-    alike = rows(record for record in records if record.planned)
-    found = [_group(*facts) for facts in zip(keys(alike), alike, told_apart(alike), strict=True)]
+    """Group planned trials by run, device and all settings except the seed, in the plan's order, and sum them up."""
+    grouped = rows(record for record in records if record.planned)
+    found = [_group(*facts) for facts in zip(keys(grouped), grouped, told_apart(grouped), strict=True)]
     _mark_pareto([group.row for group in found])
     return found
 
@@ -152,7 +152,7 @@ def _group(key: str, records: list[Record], settings: str) -> Group:
             "flags": written(dict.fromkeys(flag for record in records for flag in record.flags)),
         }
         | {metric.column: metric.summed_up(records) for metric in _SUMMED_UP}
-        | _said(found)
+        | _published_columns(found)
     )
     return Group(key, row, records, found)
 
@@ -172,8 +172,8 @@ def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:
     return [agreement(figure, counts, top1, other) for figure in figures]
 
 
-def _said(agreements: list["Agreement"]) -> dict[str, Any]:
-    """The columns of published figures: of each kind the first one that can be compared with."""
+def _published_columns(agreements: list["Agreement"]) -> dict[str, Any]:
+    """Return the columns of published figures: the first comparable figure of each kind."""
     top1, params, macs = (
         next((each for each in agreements if each.figure.figure == kind and each.comparable), None)
         for kind in ("top1", "params", "macs")
@@ -206,7 +206,7 @@ def _mark_pareto(rows: list[SummaryRow]) -> None:
             by_images.setdefault(row.images, []).append((row, costs))
     for members in by_images.values():
         front: list[tuple[float, int, int]] = []
-        for costs in sorted({costs for _, costs in members}):  # only what comes before can beat what comes after
+        for costs in sorted({costs for _, costs in members}):  # sorted: only an earlier point can dominate a later one
             if not any(all(theirs <= own for theirs, own in zip(best, costs, strict=True)) for best in front):
                 front.append(costs)
         for row, costs in members:

@@ -1,6 +1,6 @@
-"""From a run folder to tables: results (a row per trial), summary (a row per model and dataset, over its seeds).
+"""Build tables from run folders: results (a row per trial), summary (a row per model and dataset, over its seeds).
 
-Imports neither torch nor submitit; pandas and scipy only in `tables`, so that counting trials costs nothing.
+Imports neither torch nor submitit; pandas and scipy only inside functions, so that counting trials stays fast.
 """
 
 import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """One of the runs that tables are made of.  `name` is what their rows' column `run` says."""
+    """One of the runs that tables are made of.  `name` is the value of its rows' column `run`."""
 
     name: str
     suite: str
@@ -55,9 +55,9 @@ class Tables:
 
 
 def tables(*of: Run | Inventory) -> Tables:
-    """The tables of a run, or of several together, finished or not.  Only reads.
+    """Return the tables of a run, or of several together, finished or not.  Writes nothing.
 
-    Raises RequestError where one is no run folder, or is given twice.
+    Raises RequestError if a folder is not a run folder, or is given twice.
     """
     inventories = [Inventory.of(each) for each in of]
     runs = [inventory.run for inventory in inventories]
@@ -86,7 +86,7 @@ def tables(*of: Run | Inventory) -> Tables:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The folders' names, with as much of their paths as tells them apart.  Raises RequestError for one given twice."""
+    """Return the folders' names, with as many parents as make them unique.  Raises RequestError for one given twice."""
     folders = [run.folder.resolve() for run in runs]
     twice = [run.folder for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]
     if twice:
@@ -110,7 +110,7 @@ def _cells(record: Record) -> dict[str, Any]:
 
 
 def _frame(rows: list[dict[str, Any]], model: type[BaseModel], columns: list[str]) -> "DataFrame":
-    """Exact types: an int stays an int where other rows are empty, an empty table has its columns."""
+    """Return a DataFrame of exact types: an int stays an int if other rows are empty; an empty one has all columns."""
     import pandas as pd
 
     def dtype(annotation: Any) -> str:

@@ -1,4 +1,4 @@
-"""`--fail-below METRIC:CHANGE`: how much worse than run A run B may be before `compare` fails."""
+"""`--fail-below METRIC:CHANGE`: how much worse run B may be than run A before `compare` fails."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Limit:
-    """A change for the worse that is just allowed: in percent of A's mean, or in the metric's own unit."""
+    """The largest allowed change for the worse: in percent of A's mean if `relative`, else in the metric's unit."""
 
     metric: Metric
     bound: float
@@ -21,7 +21,7 @@ class Limit:
     text: str
 
     def is_crossed_by(self, change: Change) -> bool:
-        """Exactly the limit is within it."""
+        """Return True if the change is worse than the limit; a change equal to the limit is allowed."""
         before, after = change.a.mean, change.b.mean
         if before is None or after is None:
             return False
@@ -31,7 +31,7 @@ class Limit:
 
 
 def parse(text: str) -> Limit:
-    """`train_samples_per_sec:-5%`, `top1:-0.5`, `peak_memory_bytes:+10%`.  Raises RequestError."""
+    """Parse `train_samples_per_sec:-5%`, `top1:-0.5`, `peak_memory_bytes:+10%`.  Raises RequestError."""
     column, _, written = (part.strip() for part in text.partition(":"))
     metric = next((each for each in COMPARED if each.column == column), None)
     if metric is None:
@@ -51,11 +51,11 @@ def parse(text: str) -> Limit:
 
 
 def crossed(found: SideBySide, limits: list[Limit]) -> list[str]:
-    """A line for each limit and cell that it is crossed in.
+    """Return a line for each limit and each cell in which it is crossed.
 
-    A value that only A has crosses every limit, be it that the trial failed in B or that B does not plan it.
+    A value that only A has crosses every limit, whether the trial failed in B or is not planned in B.
 
-    Raises RequestError for a limit that nothing could be checked by: a check that checks nothing must not pass.
+    Raises RequestError for a limit without values to compare: a check that checks nothing must not pass.
     """
     lines = []
     for limit in limits:
