@@ -1,7 +1,7 @@
-"""The axes of a trial: all that tells one from another.  Plans, --only, tables, names and figures read this one list.
+"""The axes in which trials differ.  Plans, --only, tables, names and figures all use this list.
 
-A new axis is a field of Trial and a line here; a column of results.csv and summary.csv is a field of those, of the name
-in `column`.  A test fails while a field of Trial is neither an axis's nor in NO_IDENTITY.
+A new axis is a field of Trial and an entry in AXES; for a column in results.csv and summary.csv, add a field named as
+`column` to Record and SummaryRow.  A test fails while a field of Trial is neither an axis's nor in NO_IDENTITY.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -16,14 +16,15 @@ from mixbench.suite.trial import Trial
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing in which trials differ.
+    """A property in which trials differ.
 
-    `name`: what a suite and --only call it; `column`: its column in tables, `heading` that of a terminal's, `title` and
-    `unit` those of the page.  `key`: the list of a suite that has an entry for each value.
-    `value`: what a cell shows of a trial; `said`: the same in a row's name.
-    `fields`: those of a trial that hold it; `recipe.global_batch_size` is a part of one.  `compound`: it has more parts
-    than its value shows, so that trials of one value may differ.
-    `told_by`: what says it in a row's name already, but for rows that this leaves alike.
+    `name`: in a suite and --only; `column`: in results.csv and summary.csv; `heading`: in a terminal's table; `title`
+    and `unit`: in the page's.  `key`: path of the suite's list that has an entry for each value.
+    `value`: a trial's value in a table's cell; `said`: its text in a row's name.
+    `fields`: the fields of Trial, or parts of them (`recipe.global_batch_size`), that hold it.  `compound`: it has more
+    parts than its value shows, so that trials of equal value may differ.
+    `told_by`: the axis, or label, whose text in a row's name implies this one; it is named only where rows of the same
+    such text differ.
     """
 
     name: str
@@ -40,18 +41,18 @@ class Axis:
     told_by: str = ""
 
     def held(self, trial: Trial) -> list[Any]:
-        """The fields that hold it, whole."""
+        """Return the values of the trial's fields that hold it, whole fields even if it is a part of one."""
         return [getattr(trial, path.partition(".")[0]) for path in self.fields]
 
     def parts(self, trial: Trial) -> dict[str, str]:
-        """All that a compound value is made of, in words, by its keys."""
+        """Return the parts of a compound value as texts, by their keys."""
         others = [path for path in (*_PATHS, *NO_IDENTITY) if "." in path and path not in self.fields]
         held = trial.model_dump(mode="json", include=_tree(self.fields), exclude=_tree(others))
         return {path.partition(".")[2] or path: text for path, text in leaves(held)}
 
 
 def _axis(name: str, title: str, **rest: Any) -> Axis:
-    """An axis that is a field of a trial, as far as nothing else is said."""
+    """Return an axis; by default, its value, text and column are those of the trial's field `name`."""
     value, column = rest.get("value", lambda trial: getattr(trial, name)), rest.get("column", name)
     own = dict(value=value, said=lambda trial: str(value(trial)), fields=(name,), column=column)
     return Axis(name, title, **(own | {"heading": column.replace("_", " ")} | rest))
@@ -78,19 +79,19 @@ AXES = [
           key=("compile",), column="compiled"),
     _axis("infer_batch_size", "Batch", unit="inference", said=lambda trial: f"batch {trial.infer_batch_size}",
           key=("throughput", "batch_sizes"), numeric=True),
-    _axis("nodes", "Nodes", said=lambda trial: "", key=("resources",), numeric=True),  # world_size's says it
+    _axis("nodes", "Nodes", said=lambda trial: "", key=("resources",), numeric=True),  # world_size's text contains it
     _axis("world_size", "Processes", said=lambda trial: f"{trial.nodes} × {trial.processes_per_node} processes",
           fields=("processes_per_node",), key=("resources",), numeric=True),
 ]  # fmt: skip
-"""In the order in which tables have them."""
+"""The axes in the order of tables' columns."""
 
 _PATHS = tuple(path for axis in AXES for path in axis.fields)
 
 NO_IDENTITY = frozenset(
     {
         "id",  # made of the axes
-        "suite", "label", "family", "recipe.name",  # what they are called
-        "data",  # but for its contents: made of the dataset's name, the image size and the weights
+        "suite", "label", "family", "recipe.name",  # names
+        "data",  # except its contents: follows from the dataset's name, the image size and the weights
         "measure", "throughput", "keep_weights", "checkpoint",  # how it is measured and saved
         "plugins",  # where its model is defined
     }
@@ -115,7 +116,7 @@ def _kept(but: frozenset[str]) -> tuple[Tree, Tree]:
 
 
 def _tree(paths: Iterable[str]) -> Tree:
-    """Fields, and parts of fields, as pydantic takes them."""
+    """Return dotted paths of fields and parts of fields as a tree, as pydantic takes them."""
     found: Tree = {}
     for path in paths:
         field, _, part = path.partition(".")
@@ -127,7 +128,7 @@ def _tree(paths: Iterable[str]) -> Tree:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The values inside mappings as texts, by their dotted paths."""
+    """Yield the dotted path and the text of each value inside nested mappings."""
     if isinstance(value, dict):
         for key, inside in value.items():
             yield from leaves(inside, f"{path}.{key}" if path else key)

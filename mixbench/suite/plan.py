@@ -1,6 +1,6 @@
-"""A suite's trials, in their order.  Pure but for the suite's plugins, which are loaded: nothing is written or started.
+"""Plan a suite's trials, in order.  Pure except for loading the suite's plugins: writes nothing, starts nothing.
 
-The order puts seeds outside and models inside, so that a run cut short has compared all models on fewer seeds.
+Seeds are the outermost loop and models the innermost, so that a run cut short has all models, on fewer seeds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +21,14 @@ from mixbench.suite.trial import Trial, trial_id
 MOST_TRIALS = 100_000
 MOST_IMAGES = 1_000_000
 BATCHES = {"global_batch_size", "batch_size_per_process"}
-"""Two ways to say a batch, of which the uppermost recipe's holds."""
+"""Two ways to set the batch size; the one in the uppermost recipe holds."""
 ENTRIES = ("models", "datasets", "recipe", "seeds", "resources")
-"""The lists of a suite that a cell, its seed and its resources are made of; the values of all others are a trial's."""
+"""Lists of a suite that are not plain axes in `_trials`: cells, seeds and resources are made of them."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A model trained by a recipe on a dataset, each by its place in the suite: what a seed makes a trial of."""
+    """A model, a dataset and a recipe, by their indices in the suite: a trial without its seed and other axes."""
 
     datasets: int
     recipe: int
@@ -38,7 +38,7 @@ class Cell:
 
 
 def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
-    """The trials, or all that is wrong with the suite."""
+    """Return the trials and no problems, or no trials and all problems of the suite."""
     if too_many := list(_too_many(suite)):
         return [], too_many
     subjects, problems = fit(suite)
@@ -49,7 +49,7 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
 
 
 def _too_many(suite: Suite) -> Iterator[Problem]:
-    """More trials than anybody waits for, counted before any model is built."""
+    """Yield a problem if there are more than MOST_TRIALS trials; counted before any model is built."""
     lengths = {axis.key: len(listed(suite, axis)) for axis in AXES if axis.key}
     if (count := prod(lengths.values())) > MOST_TRIALS:
         product_of = " × ".join(f"{length:,} {path[-1]}" for path, length in lengths.items() if length > 1)
@@ -70,7 +70,7 @@ def listed(suite: Suite, axis: Axis) -> Sequence[Any]:
 
 
 def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[Cell]:
-    """Each subject with each recipe: the suite's, with the dataset's and then the model's merged over it."""
+    """Yield each subject with each of the suite's recipes, with the dataset's and then the model's merged over it."""
     for d, r, m in product(range(len(suite.datasets)), range(len(suite.recipe)), range(len(suite.models))):
         if (d, m) not in subjects:
             continue
@@ -86,7 +86,7 @@ def _cells(suite: Suite, subjects: dict[tuple[int, int], Subject]) -> Iterator[C
 
 
 def _recipes(suite: Suite, d: int, r: int, m: int) -> list[tuple[KeyPath, Recipe]]:
-    """The recipes that are merged, the lowest first, and where they stand."""
+    """Return the recipes to be merged, the lowest first, with their paths in the suite."""
     return [
         (("recipe", r), suite.recipe[r]),
         (("datasets", d, "recipe"), suite.datasets[d].recipe),
@@ -95,7 +95,7 @@ def _recipes(suite: Suite, d: int, r: int, m: int) -> list[tuple[KeyPath, Recipe
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings are merged, anything else replaces."""
+    """Return `below` overridden by `above`: mappings are merged, any other value is replaced."""
     result = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -110,9 +110,9 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
     """
     recipes = _recipes(suite, cell.datasets, cell.recipe, cell.models)
 
-    def place(key: str, unsaid: KeyPath = ("recipe", cell.recipe)) -> KeyPath:
+    def place(key: str, default: KeyPath = ("recipe", cell.recipe)) -> KeyPath:
         owners = [path for path, recipe in recipes if key in recipe.model_fields_set]
-        return (*owners[-1], key) if owners else unsaid
+        return (*owners[-1], key) if owners else default
 
     recipe, optimizer = cell.trained_by, cell.trained_by.optimizer
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
@@ -157,21 +157,21 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
 
 
 def _global_batch_problems(suite: Suite, cell: Cell, place: Callable[..., KeyPath], trains: bool) -> Iterator[Problem]:
-    """A batch must be dealt out evenly to all processes, and the training set must fill it once."""
+    """Yield a problem if the batch cannot be split evenly over all processes, or is larger than the training set."""
     recipe, dataset = cell.trained_by, cell.subject.dataset
     batch, steps = recipe.global_batch_size, recipe.gradient_accumulation
     for index, entry in enumerate(suite.resources):
         if batch % (entry.processes * steps):
             factors = f"{entry.processes} processes × {steps} accumulation steps"
-            guilty = place("global_batch_size", place("gradient_accumulation", ("resources", index)))
-            yield guilty, f"global_batch_size {batch} is not a multiple of {entry.processes * steps} ({factors})"
-    if trains and batch > (there := training_images(dataset, recipe)):
-        images = f"the {there} training images of {dataset.name}"
+            path = place("global_batch_size", place("gradient_accumulation", ("resources", index)))
+            yield path, f"global_batch_size {batch} is not a multiple of {entry.processes * steps} ({factors})"
+    if trains and batch > (available := training_images(dataset, recipe)):
+        images = f"the {available} training images of {dataset.name}"
         yield place("global_batch_size"), f"global_batch_size {batch} is more than {images}"
 
 
 def _confusions(cells: list[Cell], sizes: list[int]) -> Iterator[Problem]:
-    """Cells that are the same on all numbers of processes, or that a table could not tell apart."""
+    """Yield a problem for each cell that gives the same trials as another, or would have the same name in a table."""
     same: dict[Any, Cell] = {}
     alike: dict[Any, Cell] = {}
     for cell in cells:
@@ -190,16 +190,16 @@ def _confusions(cells: list[Cell], sizes: list[int]) -> Iterator[Problem]:
 
 
 def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
-    """The path of the first part in which two cells differ, that of the other's, and what would tell them apart."""
+    """Return the paths, in both cells, of the first part in which they differ, and advice on naming them."""
     advice = {
         "models": "give it a label of its own",
         "datasets": "give its recipe a name of its own",
         "recipe": "give it a name of its own",
     }
     for kind, hint in advice.items():
-        here, there = getattr(cell, kind), getattr(other, kind)
-        if here != there:
-            return (kind, here), f"{kind}.{there}", hint
+        index, other_index = getattr(cell, kind), getattr(other, kind)
+        if index != other_index:
+            return (kind, index), f"{kind}.{other_index}", hint
     raise AssertionError("two cells at the same place")
 
 
@@ -215,7 +215,7 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
         point = dict(zip((axis.name for axis in swept), values, strict=True)) | entry.model_dump()
         for cell in models:
             if cell.subject.weights[0] and seed != suite.seeds[0]:
-                continue  # nothing is drawn where given weights are evaluated: other seeds would feign a spread of 0
+                continue  # evaluating given weights uses no random numbers: more seeds would show a false spread of 0
             trial = _trial(cell, seed, cell.trained_by.on(entry.processes), point, shared)
             if trial.id not in planned:
                 planned.add(trial.id)

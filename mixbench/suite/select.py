@@ -1,4 +1,4 @@
-"""A part of a plan, by --only."""
+"""Select the trials of a plan that match --only."""
 
 from fnmatch import fnmatch
 from operator import attrgetter
@@ -13,7 +13,7 @@ VALUES = {name: attrgetter(name) for name in NAMES} | {axis.name: axis.value for
 
 
 def select(trials: list[Trial], expression: str) -> list[Trial]:
-    """The trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
+    """Return the trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
     chosen = trials
     for term in expression.split(","):
         key, sign, pattern = (part.strip() for part in term.partition("="))
@@ -29,6 +29,6 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
 
 
 def _text(trial: Trial, key: str) -> str:
-    """As a suite says it."""
+    """Return a trial's value for a key, written as in a suite."""
     value = VALUES[key](trial)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,17 +30,17 @@ BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 class Throughput(Strict):
     """Settings of the speed measurement; `batch_sizes` is an axis of the suite, the rest is the protocol.
 
-    A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up goes on until
+    A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up lasts until
     the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that does not fit in
     memory is reported in a flag; with several processes, which must stay in step, it ends their job.
     """
 
-    # images a step in inference, max for all that memory holds (on a CPU 1 GiB of tensors); a trial for each
+    # images per inference step, or max for as many as fit in memory (on a CPU 1 GiB of tensors); a trial for each
     batch_sizes: Annotated[tuple[BatchSize, ...], AsList, Distinct] = Field(default=(256,), strict=False, min_length=1)
-    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # visits whose medians must agree before any is timed
-    # rounds after which they need not, at least twice warmup: it is flagged
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # visits in each of the two medians that must agree
+    # largest number of warm-up rounds, or twice warmup if that is more; a trial still unstable then is flagged
     warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 20
-    repeats: Count = 20  # rounds that are timed
+    repeats: Count = 20  # timed rounds
 
 
 class Checkpointing(Strict):
@@ -50,11 +50,11 @@ class Checkpointing(Strict):
     """
 
     minutes: NonNegative = 10.0  # between two checkpoints; 0 for never
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # between two checkpoints; 0 for none
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # between two checkpoints; 0 for never
 
 
 class Trial(BaseModel):
-    """One point of a suite: all that a process needs to know to measure it."""
+    """One point of a suite, with everything that a process needs to measure it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,7 +116,7 @@ def trial_id(
     recipe: Recipe,
     **points: Any,
 ) -> str:
-    """`<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else.
+    """Return `<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else.
 
     A point at the default of its field in Trial is left out, so a new field with a default changes no earlier id.
     """
@@ -139,5 +139,5 @@ def _is_default(key: str, value: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def _without_defaults(recipe: Recipe) -> dict[str, Any]:
-    """A recipe that many trials share, as their ids hash it."""
+    """Return the recipe as ids hash it, without its name and defaults; cached, since many trials share a recipe."""
     return recipe.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
