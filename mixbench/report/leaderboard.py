@@ -1,4 +1,4 @@
-"""The leaderboard: a line for each row of the summary, and for each column what is shown, sorted by and said on top."""
+"""The leaderboard: a line for each row of the summary; each column has a heading and a function for its cells."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ from mixbench.results.tables import Tables
 from mixbench.run.flags import Flag
 from mixbench.suite.axes import AXES, Axis
 
-MOST_BASELINES = 40  # rows tested on the same images, of which each can be the baseline of all others
+MOST_BASELINES = 40  # rows tested on the same images, at most, for any of them to be selectable as baseline
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what the script sorts by, and copies as CSV; `spread` stands behind `shown`, less loudly.
+    """A table cell.  `value`: used for sorting and in the CSV copy; `spread`: shown after `shown`, in fainter type.
 
-    `reachable`: a keyboard stops here, as `hover` says what stands nowhere else in the table.
+    `reachable`: can be focused by keyboard, as `hover` has facts that are nowhere else in the table.
     """
 
     shown: str
@@ -37,9 +37,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """`apart`: the settings that vary among the rows; `seeds`: planned, done or not; `source`: its number.
-
-    `versus`: by a baseline's key, how its quality differs from that one's.
+    """A line of the table.  `apart`: its settings that vary among the rows; `seeds`: number planned, done or not;
+    `source`: the number of its citation; `versus`: the difference in quality to each baseline, by the baseline's key.
     """
 
     group: Group
@@ -64,9 +63,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Column:
-    """`kind`: how a cell is set against a baseline's, by a difference in points or a ratio, if at all.
+    """A column.  `kind`: how a cell is compared with the baseline's: by difference in points, by ratio, or not at all.
 
-    `standard`: shown until a reader chooses otherwise.
+    `standard`: shown by default; the others can be switched on.
     """
 
     name: str
@@ -95,8 +94,8 @@ class Board:
 
 
 def board(tables: Tables) -> Board:
-    """Every dataset's rows in the suite's order of datasets, the most accurate first; the columns that say anything."""
-    said = common(tables.records)
+    """Return each dataset's rows, in the suite's order of datasets, the most accurate first, without empty columns."""
+    common_flags = common(tables.records)
     found = papers(tables.groups)
     lines = []
     together = by_images(tables.groups)
@@ -108,7 +107,7 @@ def board(tables: Tables) -> Board:
                     group,
                     apart,
                     seeds(group),
-                    _flags(group, said),
+                    _flags(group, common_flags),
                     found.number(group.row.top1_source),
                     versus.get(group.key, {}),
                 )
@@ -129,9 +128,9 @@ def board(tables: Tables) -> Board:
 
 
 def _versus(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
-    """By a row's key and a baseline's: the difference, its interval, whether it is more than the seeds' spread.
+    """Return the texts of quality differences, by the row's and the baseline's key: interval and significance included.
 
-    Each baseline's rows are corrected for each other.  Empty of very many rows, as pairs are more by far.
+    p-values are corrected over the rows of each baseline.  Empty above MOST_BASELINES rows: pairs grow quadratically.
     """
     found: dict[str, dict[str, str]] = {}
     if len(groups) > MOST_BASELINES:
@@ -149,9 +148,9 @@ def seeds(group: Group) -> int:
     return len({record.seed for record in group.records})
 
 
-def _flags(group: Group, said: list[Flag]) -> list[str]:
+def _flags(group: Group, common_flags: list[Flag]) -> list[str]:
     """Flags and failures of a row, each with the number of its trials; trials that have not run show in the seeds."""
-    found = Counter(str(flag) for record in group.records for flag in record.flags if flag not in said)
+    found = Counter(str(flag) for record in group.records for flag in record.flags if flag not in common_flags)
     found["failed"] = sum(record.status == "failed" for record in group.records)
     total = len(group.records)
     return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]
@@ -212,8 +211,8 @@ def _price(line: Line, metric: Metric) -> Cell:
 
 def _speed(line: Line, metric: Metric, kind: Kind) -> Cell:
     cell = _price(line, metric)
-    said = [cell.hover and f"{cell.hover} {metric.unit}", steps(kind, line.row, line.group.records)]
-    return replace(cell, hover="; ".join(filter(None, said)))
+    texts = [cell.hover and f"{cell.hover} {metric.unit}", steps(kind, line.row, line.group.records)]
+    return replace(cell, hover="; ".join(filter(None, texts)))
 
 
 CELLS: dict[str, Callable[[Line], Cell]] = {
@@ -221,7 +220,7 @@ CELLS: dict[str, Callable[[Line], Cell]] = {
     INFERENCE.key: lambda line: _speed(line, INFERENCE, "infer"),
     TRAINING.key: lambda line: _speed(line, TRAINING, "train"),
 }
-"""Those that say more than their value."""
+"""Metrics whose cells show more than the value."""
 
 
 def _text(value: str) -> Cell:
@@ -273,7 +272,7 @@ COLUMNS = [
 
 
 def _setting(line: Line, axis: Axis) -> Cell:
-    """As the summary has it, which knows how large `max` was."""
+    """Return a cell with the summary's value, in which `max` is the batch size found, or the trial's if it has none."""
     value = getattr(line.row, axis.column, None)
     if value is None:
         value = axis.value(line.group.records[0].details.trial)
@@ -282,7 +281,7 @@ def _setting(line: Line, axis: Axis) -> Cell:
     return Cell(numbers.exact(value), value) if isinstance(value, int) else _text(value)
 
 
-# Offered where they vary; but for the dataset they stand beside the model's name already.
+# Columns of settings, added if they vary; except for the dataset, row names show them already.
 SETTINGS = [
     Column("dataset", "Dataset", "", lambda x: _text(x.row.images), "text", "low"),
     Column("run", "Run", "", lambda x: _text(x.row.run), "text", "low", False),

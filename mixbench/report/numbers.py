@@ -1,4 +1,4 @@
-"""Numbers and names as a person reads them.  None, and what is not finite, becomes a dash or says so."""
+"""Format numbers and texts for a reader.  None becomes a dash; values that are not finite read nan or inf."""
 
 import math
 import re
@@ -21,28 +21,28 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def text(value: object) -> str:
-    """Text from a user or a terminal without what XML and HTML cannot hold: colour codes, control characters."""
+    """Return text from a user or a terminal without colour codes and control characters, which XML and HTML forbid."""
     plain = str(value)
-    if plain.isprintable():  # as nearly all are; a page of many trials holds a million
+    if plain.isprintable():  # the usual case, made fast: a page of many trials has a million texts
         return plain
     plain = _ANSI.sub("", plain).replace("\r\n", "\n")
     return "".join(c if c.isprintable() or _is_kept(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
 def _is_kept(character: str) -> bool:
-    """Spaces of every width, and the joiners that some scripts are written with; no control, no change of direction."""
+    """True for spaces of any width and the joiners that some scripts need; not for controls or changes of direction."""
     joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
     return character in "\n\t" or character in joiners or unicodedata.category(character) == "Zs"
 
 
 def short(value: object, limit: int) -> str:
-    """One line of at most `limit` characters."""
+    """Return the text on one line of at most `limit` characters, cut at its end."""
     line = " ".join(text(value).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def ends(value: object, head: int = 1000, tail: int = 3000) -> str:
-    """A long text's beginning and end, where most is said; what lies between is counted."""
+    """Return a long text's beginning and end, and the number of characters left out between them."""
     whole = text(value)
     left_out = len(whole) - head - tail
     if left_out <= 0:
@@ -51,7 +51,7 @@ def ends(value: object, head: int = 1000, tail: int = 3000) -> str:
 
 
 def exact(value: float | None) -> str:
-    """Every digit, thousands separated: 65,219,072."""
+    """Format with every digit, thousands separated: 65,219,072."""
     return DASH if value is None else f"{value:,}"
 
 
@@ -64,22 +64,22 @@ def fixed(value: float | None, digits: int = 2) -> str:
 
 
 def signs(text: str) -> str:
-    """Typographic minus signs for the hyphens that Python prints."""
+    """Replace the hyphens that Python prints by typographic minus signs."""
     return text.replace("-", MINUS)
 
 
 def quality(row: "SummaryRow") -> str:
-    """A row's mean quality with its 95 % interval: "94.30 ± 0.32", "94.30" of a single seed."""
+    """Format a row's mean quality with its 95 % interval: "94.30 ± 0.32"; for a single seed "94.30"."""
     return DASH if row.quality is None else signs(QUALITY.shown(row.quality, row.quality_ci95))
 
 
 def apart(row: "SummaryRow") -> str:
-    """Ours - published, to the digits that our interval supports: "−0.01", "−20"."""
+    """Format ours - published, to the digits that our interval supports: "−0.01", "−20"."""
     return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.quality_ci95, sign="+"))
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign, unless it rounds to nothing."""
+    """Format a difference with its sign, unless it rounds to 0."""
     if value is None or not math.isfinite(value):
         return fixed(value, digits)
     rounded = round(value, digits) + 0.0
@@ -88,14 +88,14 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def count(value: float | None) -> str:
-    """Exact up to a million, then three significant digits and a unit: 275,834; 65.2 M; 22.3 G."""
+    """Format exactly below a million, else with three significant digits and a prefix: 275,834; 65.2 M; 22.3 G."""
     if value is None or abs(value) < 1e6:
         return exact(value)
     return scaled(value)
 
 
 def scaled(value: float) -> str:
-    """Three significant digits with a decimal prefix: 276 k, 65.2 M."""
+    """Format with three significant digits and a decimal prefix: 276 k, 65.2 M."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{significant(value / size)} {prefix}"
@@ -103,13 +103,13 @@ def scaled(value: float) -> str:
 
 
 def tick(value: float) -> str:
-    """A round number of an axis: 5 M, not 5.00 M."""
+    """Format a round number on an axis: 5 M, not 5.00 M."""
     number, _, prefix = scaled(value).partition(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".strip()
 
 
 def span_tick(seconds: float) -> str:
-    """A round time of an axis: 2 s, 10 min, 3 h."""
+    """Format a round time on an axis: 2 s, 10 min, 3 h."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:,.3g} {unit}"
@@ -123,30 +123,30 @@ def p_value(value: float | None) -> str:
 
 
 def rate_tick(value: float) -> str:
-    """A round number of images per second: 2,000."""
+    """Format a round number of images per second on an axis: 2,000."""
     return f"{value:,.10g}"
 
 
 def rate(value: float | None) -> str:
-    """Images per second: three significant digits below a hundred, whole above."""
+    """Format images per second: three significant digits below 100, else whole."""
     if value is None or not math.isfinite(value):
         return fixed(value)
     return significant(value) if value < 100 else f"{value:,.0f}"
 
 
 def size(value: int | None) -> str:
-    """Bytes in binary units: 1.50 GiB."""
+    """Format bytes in binary units: 1.50 GiB."""
     return DASH if value is None else binary_size(value)
 
 
 def size_tick(value: float) -> str:
-    """A round size of an axis: 2 GiB, not 2.00 GiB."""
+    """Format a round size on an axis: 2 GiB, not 2.00 GiB."""
     number, _, unit = size(round(value)).partition(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
 
 def middle(value: object, limit: int) -> str:
-    """One line of at most `limit` characters, whose end is kept too: names may differ there alone."""
+    """Return one line of at most `limit` characters, cut in the middle: names may differ only at their end."""
     line = short(value, 10_000)
     return line if len(line) <= limit else f"{line[: limit // 2 - 1]}…{line[-(limit - limit // 2) :]}"
 
@@ -170,12 +170,12 @@ def duration(seconds: float | None) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Hours to three significant digits: 0.0121 h."""
+    """Format seconds as hours with three significant digits: 0.0121 h."""
     return f"{significant(seconds / 3600)} h"
 
 
 def moment(iso: str) -> str:
-    """A record's time to the minute, with its offset; as it stands where it is no ISO time."""
+    """Format a record's time to the minute, with its UTC offset; text that is not an ISO time is returned as it is."""
     try:
         time = datetime.fromisoformat(iso)
     except ValueError:
@@ -186,7 +186,7 @@ def moment(iso: str) -> str:
 
 
 def span(began: str, ended: str) -> str:
-    """From one moment to another, the day said once where it is the same."""
+    """Format a time span; if it starts and ends on the same day, the day is written once."""
     first, last = moment(began), moment(ended) if ended else "now"
     day, _, rest = first.partition(" ")
     time, _, zone = rest.partition(" ")
@@ -209,8 +209,8 @@ class Format:
     cell: Callable[[Any], str]
     whole: Callable[[Any], str]
     tick: Callable[[float], str] = tick
-    round_values: tuple[float, ...] = ()  # for a log axis, where decimal ones are not round: 30 min, 2 GiB
-    units: tuple[float, ...] = (1,)  # what values are written in, the smallest first: round multiples for an axis
+    round_values: tuple[float, ...] = ()  # ticks of a log axis, if powers of ten are not round: 30 min, 2 GiB
+    units: tuple[float, ...] = (1,)  # units of the values, the smallest first; axes have round multiples of them
 
 
 def _loss(value: float | None) -> str:

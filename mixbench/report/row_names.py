@@ -7,7 +7,7 @@ from mixbench.results import rows
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.run.record import Record
 
-# seaborn's colour-blind safe palette, what is faint on paper or in the dark replaced; markers tell them apart too.
+# seaborn's colour-blind safe palette, without colours that are faint in print or in dark mode; markers differ too.
 _COLOURS = [
     "#0173b2",
     "#de8f05",
@@ -42,13 +42,13 @@ class Look:
 
 
 def looks(records: list[Record]) -> dict[str, Look]:
-    """A look for every family of a run, by the family's name."""
+    """Return a colour and marker for every family of a run, by the family's name."""
     families = sorted({record.family for record in records}, key=lambda family: (family.casefold(), family))
     return {family: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, family in enumerate(families)}
 
 
 def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """The rows that can be set against each other, by what they were tested on, in the suite's order of datasets."""
+    """Return the comparable rows by the images they were tested on, in the suite's order of datasets."""
     found: dict[str, list[Group]] = {}
     for dataset in dict.fromkeys(group.row.dataset for group in groups):
         for group in groups:
@@ -58,12 +58,12 @@ def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 
 def settings(groups: Sequence[Group]) -> list[list[str]]:
-    """For each row what sets it apart from its neighbours but its label: the settings that vary among them."""
+    """Return for each row the texts of the settings that vary among the rows, without its label."""
     return rows.settings([group.records for group in groups])
 
 
 def names(groups: Sequence[Group]) -> list[str]:
-    """A name for each row, on one line: its label, then what sets it apart."""
+    """Return a one-line name for each row: its label, then the settings that vary."""
     return [" · ".join([group.row.label, *apart]) for group, apart in zip(groups, settings(groups), strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Speed where a suite varies the batch or the number of processes: lines of rows that differ in that alone."""
+"""Plot speed against the batch size or the number of processes: lines through rows that differ only in that axis."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from mixbench.results.summary import Group
 from mixbench.suite.axes import point
 
 MOST_LINES = 24
-# What is drawn along a line, or given by what is.
+# Axes in which the rows of a line may differ; `fixed` in `lines` keeps the ones equal that are not plotted.
 _ALONG_A_LINE = {"seed", "infer_batch_size", "nodes", "world_size"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One model's speed over the axis: the rows in the axis's order."""
+    """One model's speed along the x axis: its rows, in the order of x."""
 
     name: str
     family: str
@@ -41,7 +41,7 @@ class Quantity:
 
 
 def batches(scene: Scene) -> Drawing | None:
-    """Inference throughput against the batch size; None where no model has two."""
+    """Plot inference throughput against the batch size; None if no model has two batch sizes."""
     found = lines(
         scene,
         lambda group: group.row.infer_batch_size,
@@ -74,17 +74,17 @@ def lines(
     fixed: Callable[[Group], str],
     free: Collection[str] = (),
 ) -> list[Line]:
-    """A line for each set of rows that differ in the axis alone.
+    """Return a line for each set of rows that differ only in `axis`, the fastest first, at most MOST_LINES.
 
-    `fixed` is what else must be the same, `free` are axes in which they need not be.
+    `fixed`: returns a text that must be equal too; `free`: further axes in which the rows may differ.
     """
     found: dict[str, dict[int, tuple[float, str, Group]]] = {}
     for group, _, key in scene.rows():
         x, value = axis(group), speed(group)
         if x and value:
-            alike = point(group.records[0].details.trial, but={*_ALONG_A_LINE, *free})
-            alike += f" {group.row.label} {group.row.device} {fixed(group)}"
-            found.setdefault(alike, {})[x] = (value, key, group)
+            shared = point(group.records[0].details.trial, but={*_ALONG_A_LINE, *free})
+            shared += f" {group.row.label} {group.row.device} {fixed(group)}"
+            found.setdefault(shared, {})[x] = (value, key, group)
     made = []
     for points in found.values():
         xs = sorted(points)
@@ -96,22 +96,22 @@ def lines(
 
 
 def draw(axes: Axes, found: list[Line], scene: Scene, quantity: Quantity) -> dict[str, list[Mark]]:
-    """The lines with a mark at each row.  Returns what each mark says, by the id of its line's marks."""
+    """Draw the lines with a mark at each row.  Returns each mark's text and row key, by the mark's id."""
     marks = {}
     for index, line in enumerate(found):
         look, ys, gid = scene.look[line.family], quantity.values(line), f"{quantity.name}-{index}"
         axes.plot(line.xs, ys, color=look.colour, linewidth=1.2, alpha=0.7)
         spread = quantity.spread(line) if quantity.spread else [(1.0, 1.0)] * len(ys)
         for at, (x, y, (low, high)) in enumerate(zip(line.xs, ys, spread, strict=True)):
-            said = f"{line.name}, {x}: {quantity.said(y)}"
+            text = f"{line.name}, {x}: {quantity.said(y)}"
             if low < high:
                 axes.errorbar([x], [y], [[y - y * low], [y * high - y]], color=look.colour, linewidth=1, capsize=3)
-                said += f"; quartiles {quantity.said(y * low)}, {quantity.said(y * high)}"
+                text += f"; quartiles {quantity.said(y * low)}, {quantity.said(y * high)}"
             axes.scatter(
                 [x], [y], s=34, color=look.colour, marker=look.marker, linewidth=0.4, edgecolor=INK, zorder=3,
                 gid=f"{gid}-{at}",
             )  # fmt: skip
-            marks[f"{gid}-{at}"] = [Mark(said, line.keys[at])]
+            marks[f"{gid}-{at}"] = [Mark(text, line.keys[at])]
     return marks
 
 

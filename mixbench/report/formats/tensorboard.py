@@ -1,6 +1,6 @@
-"""The learning curves as TensorBoard's event files, one a trial, with its settings and results for the HPARAMS page.
+"""Write learning curves as TensorBoard event files, one per trial, with settings and results for the HPARAMS page.
 
-A report made anew writes the same files: nothing is shown twice.
+A repeated report overwrites the same files, so that TensorBoard shows nothing twice.
 """
 
 import io
@@ -16,12 +16,12 @@ from mixbench.run.record import Record
 from mixbench.suite.axes import AXES
 
 FILE = "events.out.tfevents.mixbench"
-"""TensorBoard reads the files that have `tfevents` in their names."""
+"""Name of each event file: TensorBoard reads files with `tfevents` in their names."""
 CURVES = {"top1": "test/top1", "top5": "test/top5", "test_loss": "test/loss", "train_loss": "train/loss", "lr": "lr"}
 
 
 def tensorboard(tables: Tables) -> dict[str, bytes]:
-    """The files by name.  Raises RequestError where the library is not installed."""
+    """Return the files' contents by path.  Raises RequestError if tensorboard is not installed."""
     try:
         import tensorboard  # noqa: F401
     except ModuleNotFoundError:
@@ -37,7 +37,7 @@ def tensorboard(tables: Tables) -> dict[str, bytes]:
 
 
 def _events(record: Record) -> bytes:
-    """All of a trial's events, each dated by its training time, in TensorFlow's record format."""
+    """Return a trial's events in TensorFlow's record format, each dated by the start plus the training time so far."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -69,7 +69,7 @@ def _events(record: Record) -> bytes:
 
 
 def _curve(record: Record) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """Epoch, seconds of training until its end, and its values by tag."""
+    """Yield for each epoch its number, the seconds of training until its end, and its values by tag."""
     seconds = 0.0
     for epoch in record.details.curve.epochs if record.details.curve else []:
         seconds += epoch.seconds
