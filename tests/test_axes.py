@@ -21,7 +21,7 @@ from mixbench.report.formats.markdown import markdown
 from mixbench.report.formats.timm import timm
 from mixbench.report.leaderboard import board
 from mixbench.results.collect import collect
-from mixbench.results.rows import rows, settings
+from mixbench.results.rows import rows_of, settings
 from mixbench.results.side_by_side import side_by_side
 from mixbench.results.summary import SummaryRow
 from mixbench.results.tables import tables
@@ -176,7 +176,7 @@ def test_recipes_of_one_name_that_differ_in_many_keys_still_look_different(tmp_p
 
 def test_a_column_of_a_terminal_is_shown_only_where_it_tells_rows_of_one_model_apart(tmp_path: Path) -> None:
     trials = [trial("mixer_s_4"), trial("convmixer_256_8", precision="bf16")]
-    assert settings(rows([done(each, 90.0) for each in trials])) == [["fp32"], ["bf16"]]
+    assert settings(rows_of([done(each, 90.0) for each in trials])) == [["fp32"], ["bf16"]]
     run = write_run(tmp_path / "run", trials, [done(each, 90.0) for each in trials])
     heading = CliRunner().invoke(cli, ["status", str(run.folder)]).output.split("convmixer")[0]
     assert "precision" not in heading

@@ -308,7 +308,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_started(
         assert list(disk.iterdir()) == [] and not (tmp_path / "run").exists()
     taken = sum(np.prod(np.asarray(open_rgb(path)).shape) for path in tree.glob("*/*/*"))
     said = capsys.readouterr().err
-    assert "disk/cache has 1.0 MB free; the decoded images take 1.1 MB: make room, or name another folder" in said
+    assert "disk/cache has 1.0 MB free; the decoded images take 1.1 MB: free some, or name another folder" in said
     assert 1_050_000 < taken + 36 * 153 < 1_150_000
 
 

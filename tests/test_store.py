@@ -20,6 +20,7 @@ from mixbench.data.locations import cache_folders
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import find_dataset
+from mixbench.system.files import file_sha256
 from mixbench.system.lock import locked
 from tests import small_sets
 from tests.disks import read_only
@@ -131,7 +132,7 @@ def test_of_processes_that_find_a_damaged_cache_one_sets_it_aside_and_rebuilds_i
 def test_an_intact_cache_from_before_crc32_is_used(food: Small, tmp_path: Path) -> None:
     load(food.dataset)
     cache = train_cache(tmp_path)
-    cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": array_cache.whole_sha256(cache.path)}))
+    cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": file_sha256(cache.path)}))
     assert cache.is_good() and said_while_loading(food)[1] == []
     lose_a_stretch(cache)
     assert not cache.is_good()
@@ -172,7 +173,7 @@ def test_an_error_while_decoding_leaves_no_files(food: Small, tmp_path: Path) ->
 def test_a_full_disk_is_reported_before_anything_is_decoded(food: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0 MB: make room, or .*_CACHE"):
+    with pytest.raises(RequestError, match=r"0.0 MB free; the decoded images take 1.0 MB: free some, or .*_CACHE"):
         load(food.dataset)
 
 

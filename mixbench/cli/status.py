@@ -14,8 +14,7 @@ from mixbench.launch.job import job_folders
 from mixbench.results.collect import collect
 from mixbench.results.flag_counts import by_kind
 from mixbench.results.metrics import IN_ALL, QUALITY, Metric
-from mixbench.results.rows import columns
-from mixbench.results.rows import rows as rows_of
+from mixbench.results.rows import columns, rows_of
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from mixbench.data.decode import decode_files, write_at
-from mixbench.data.disk_space import require_room
+from mixbench.data.disk_space import require_disk_space
 from mixbench.data.locations import cache_folders
 from mixbench.errors import RequestError
-from mixbench.system.files import set_aside, write_atomically
+from mixbench.system.files import file_sha256, set_aside, write_atomically
 from mixbench.system.lock import locked
 
 BYTES_A_READ = 1 << 20
@@ -55,7 +55,7 @@ class Cache:
             if facts["shape"] != list(self.shape) or self.path.stat().st_size != self.bytes:
                 return False
             if "crc32" not in facts:  # written before CRC-32 replaced SHA-256
-                return bool(facts["sha256"] == whole_sha256(self.path))
+                return bool(facts["sha256"] == file_sha256(self.path))
             return bool(facts["crc32"] == whole_crc32(self.path))
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -99,7 +99,7 @@ class Cache:
     def _build(self, write: Callable[[Path], None]) -> None:
         for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             leftover.unlink()  # left by a process that died: we hold the lock
-        require_room(self.path.parent, self.bytes)
+        require_disk_space(self.path.parent, self.bytes)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
@@ -198,11 +198,6 @@ def set_aside_of(name: str) -> list[Path]:
     """Files of the damaged caches of a dataset that were set aside."""
     pattern = f"{escape(name)}-t*-*.images.damaged-[0-9]*"
     return sorted(path for folder in cache_folders() for path in folder.glob(pattern))
-
-
-def whole_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def whole_crc32(path: Path) -> int:

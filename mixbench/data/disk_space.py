@@ -15,7 +15,7 @@ SAMPLED_FILES = 2000
 """Files whose headers are read to estimate the size of all."""
 
 
-def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "") -> None:
+def require_disk_space(folder: Path, needed: int, freed: int = 0, otherwise: str = "") -> None:
     """Raise RequestError if a folder's disk has less than `needed` bytes free once `freed` bytes are deleted.
 
     `otherwise` ends the message with another remedy.
@@ -23,7 +23,7 @@ def require_room(folder: Path, needed: int, freed: int = 0, otherwise: str = "")
     free = shutil.disk_usage(nearest_existing(folder)).free + freed
     if needed > free:
         raise RequestError(
-            f"{folder} has {decimal_size(free)} free; the decoded images take {decimal_size(needed)}: make room, or "
+            f"{folder} has {decimal_size(free)} free; the decoded images take {decimal_size(needed)}: free some, or "
             f"name another folder in $MIXBENCH_CACHE{otherwise}"
         )
 

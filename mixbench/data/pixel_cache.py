@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixbench.data.array_cache import Say, cannot_keep, whole_sha256
+from mixbench.data.array_cache import Say, cannot_keep
 from mixbench.data.decode import FILES_A_TASK, in_processes, open_rgb, write_at
-from mixbench.data.disk_space import estimated_bytes, require_room
+from mixbench.data.disk_space import estimated_bytes, require_disk_space
 from mixbench.data.locations import cache_folders
 from mixbench.data.readers import read
 from mixbench.suite.datasets import Dataset
-from mixbench.system.files import file_name, write_atomically
+from mixbench.system.files import file_name, file_sha256, write_atomically
 from mixbench.system.lock import locked
 
 INDEX = np.dtype(
@@ -106,7 +106,7 @@ class DecodedCache:
         """
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
-            index_is_right = facts["index_sha256"] == whole_sha256(self.index_file)
+            index_is_right = facts["index_sha256"] == file_sha256(self.index_file)
             index = self.rows()
             if not (
                 index_is_right and self.path.stat().st_size == facts["bytes"] and _same_files(index, _stats(self.files))
@@ -167,7 +167,7 @@ class DecodedCache:
         """Decode in chunks.  Each is on the disk before its rows of the index, so that a killed build can resume."""
         part = self.part
         index, todo = self.left_to_decode()
-        _require_room([self])
+        _require_disk_space([self])
         for first in todo:
             index[first : first + FILES_A_TASK] = 0
         end = int((index["offset"] + _sizes(index)).max(initial=0))
@@ -189,7 +189,7 @@ class DecodedCache:
             dataset=self.dataset.name,
             folder=self.dataset.folder,
             bytes=self.path.stat().st_size,
-            index_sha256=whole_sha256(self.index_file),
+            index_sha256=file_sha256(self.index_file),
         )
         write_atomically(self.facts_file, json.dumps(facts, indent=1) + "\n")
         return Pixels(self.path, index)
@@ -269,7 +269,7 @@ def require_decoded(datasets: Iterable[Dataset]) -> None:
     Call it before any process is started.
     """
     if caches := to_be_decoded(datasets):
-        _require_room(caches)
+        _require_disk_space(caches)
 
 
 def to_be_decoded(datasets: Iterable[Dataset]) -> list[DecodedCache]:
@@ -278,7 +278,9 @@ def to_be_decoded(datasets: Iterable[Dataset]) -> list[DecodedCache]:
     return [caches[0] for caches in splits if not any(cache.good() for cache in caches)]
 
 
-def _require_room(caches: Sequence[DecodedCache]) -> None:
+def _require_disk_space(caches: Sequence[DecodedCache]) -> None:
     """Raise RequestError if the disk is too small for these caches, of one folder; their damaged files are deleted."""
     needed, freed = sum(cache.bytes_to_decode() for cache in caches), sum(cache.bytes for cache in caches)
-    require_room(caches[0].path.parent, needed, freed, ", or leave out `decoded: true`: the images are streamed then")
+    require_disk_space(
+        caches[0].path.parent, needed, freed, ", or leave out `decoded: true`: the images are streamed then"
+    )

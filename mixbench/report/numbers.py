@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mixbench.results.metrics import QUALITY, Quantity
-from mixbench.results.statistics import supported
+from mixbench.results.statistics import DECIMALS, supported
 from mixbench.system.words import binary_size, significant
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def exact(value: float | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
-def fixed(value: float | None, digits: int = 2) -> str:
+def fixed(value: float | None, digits: int = DECIMALS) -> str:
     if value is None:
         return DASH
     if not math.isfinite(value):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mixbench.results.summary import Group
 from mixbench.results.metrics import QUALITY
-from mixbench.results.statistics import ALPHA, Difference, difference, holm
+from mixbench.results.statistics import Difference, difference, holm, is_significant
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Comparison:
     @property
     def significant(self) -> bool | None:
         """True if significant at 5 % over all pairs together; None if the two are not comparable."""
-        return None if self.p_holm is None else self.p_holm < ALPHA
+        return is_significant(self.p_holm)
 
 
 def comparisons(groups: Sequence["Group"]) -> list[Comparison]:

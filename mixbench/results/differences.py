@@ -8,7 +8,7 @@ from mixbench.suite.trial import Trial
 
 # Named in each line already: the model, with its arguments, the dataset and the seeds.
 _NAMED = {"model", "overrides", "dataset", "seed"}
-MOST_SAID = 6
+MAX_KEYS = 6
 """The most keys that a line names in which two trials differ."""
 Point = tuple[tuple[str, str], ...]
 Rows = dict[tuple[str, Point], list[int]]
@@ -45,7 +45,7 @@ def _nearest(title: str, point: Point, rows: Rows) -> tuple[Point | None, dict[s
 
 def _changes(apart: dict[str, tuple[str, str]]) -> str:
     words = [f"{key} {old} → {new}" for key, (old, new) in apart.items()]
-    return ", ".join([*words[:MOST_SAID], *([f"{len(words) - MOST_SAID} more"] if len(words) > MOST_SAID else [])])
+    return ", ".join([*words[:MAX_KEYS], *([f"{len(words) - MAX_KEYS} more"] if len(words) > MAX_KEYS else [])])
 
 
 def _rows(records: Iterable[Record]) -> Rows:
@@ -59,7 +59,7 @@ def _rows(records: Iterable[Record]) -> Rows:
 
 def _point(trial: Trial) -> Point:
     kept = trial.model_dump(mode="json", exclude={*NO_IDENTITY, *_NAMED}) | {"images": trial.data.contents}
-    return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key != "recipe.name")
+    return tuple((key.removeprefix("arguments."), value) for key, value in leaves(kept) if key not in NO_IDENTITY)
 
 
 def _apart(one: Point, other: Point) -> dict[str, tuple[str, str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from mixbench.results.statistics import plus_minus
+from mixbench.results.statistics import DECIMALS, plus_minus
 from mixbench.run.parts import Epoch
 from mixbench.run.record import COLUMNS, Record
 
@@ -51,7 +51,7 @@ class Metric:
     axis: str = ""
     compared: bool = False
     scale: int = 1
-    decimals: int = 2
+    decimals: int = DECIMALS
     drawn: bool = False
 
     @property

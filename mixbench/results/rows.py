@@ -12,10 +12,10 @@ from mixbench.run.record import Record
 from mixbench.suite.axes import AXES, Axis, point
 
 Row = Sequence[Record]
-MOST_APART = 3  # differing parts of a recipe that are named after its name, if recipes share it
+MAX_PARTS = 3  # differing parts of a recipe that are named after its name, if recipes share it
 
 
-def rows(records: Iterable[Record]) -> list[list[Record]]:
+def rows_of(records: Iterable[Record]) -> list[list[Record]]:
     """Group trials by run, device and all settings except the seed, in the order in which they come."""
     by_point: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -57,14 +57,14 @@ def settings(rows: Sequence[Row]) -> list[list[str]]:
     texts = {fact.name: fact.texts for fact in facts} | {"label": labels}
     found: list[list[str]] = [[] for _ in rows]
     for fact in facts:
-        together = list(zip(labels, texts[fact.told_by], strict=True)) if fact.told_by else [()] * len(rows)
+        together = list(zip(labels, texts[fact.implied_by], strict=True)) if fact.implied_by else [()] * len(rows)
         for at, differs in enumerate(_differing(together, fact.texts)):
             if differs and fact.texts[at] not in ("", labels[at]):
                 found[at].append(fact.texts[at])
     return found
 
 
-def told_apart(rows: Sequence[Row]) -> list[str]:
+def distinctions(rows: Sequence[Row]) -> list[str]:
     """Return how each row differs from the others of its label and dataset; "" if it is the only one."""
     by_name: dict[Hashable, list[int]] = {}
     for at, row in enumerate(rows):
@@ -88,7 +88,7 @@ class _Fact:
     heading: str
     cells: list[Any]
     texts: list[str]
-    told_by: str = ""
+    implied_by: str = ""
 
 
 def _facts(rows: Sequence[Row]) -> list[_Fact]:
@@ -101,12 +101,12 @@ def _facts(rows: Sequence[Row]) -> list[_Fact]:
 
 def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:
     trials = [row[0].details.trial for row in rows]
-    cells, texts = [axis.value(trial) for trial in trials], [axis.said(trial) for trial in trials]
+    cells, texts = [axis.value(trial) for trial in trials], [axis.text(trial) for trial in trials]
     if axis.compound:
         together = [(*_label_and_dataset(row), cell) for row, cell in zip(rows, cells, strict=True)]
         for at, apart in enumerate(_parts_apart(axis, rows, together)):
             cells[at], texts[at] = ", ".join([cells[at], *apart]), ", ".join([texts[at], *apart])
-    return _Fact(axis.name, axis.heading, cells, texts, axis.told_by)
+    return _Fact(axis.name, axis.heading, cells, texts, axis.implied_by)
 
 
 def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) -> list[list[str]]:
@@ -124,7 +124,7 @@ def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) 
         for key in dict.fromkeys(key for each in parts for key in each):
             texts = [each.get(key) for each in parts]
             tells_more = len(set(zip(*shown, texts, strict=True))) > len(set(zip(*shown, strict=True)) or {()})
-            if len(set(texts)) > 1 and (len(shown) < MOST_APART or tells_more):
+            if len(set(texts)) > 1 and (len(shown) < MAX_PARTS or tells_more):
                 shown.append(texts)
                 for at, text in zip(alike, texts, strict=True):
                     found[at] += [] if text is None else [f"{key} {text}"]

@@ -11,8 +11,8 @@ from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
 from mixbench.results.differences import plan_differences
 from mixbench.results.metrics import COMPARED, Metric
-from mixbench.results.rows import rows, told_apart
-from mixbench.results.statistics import ALPHA, Difference, Interval, difference, holm, interval, plus_minus
+from mixbench.results.rows import distinctions, rows_of
+from mixbench.results.statistics import Difference, Interval, difference, holm, interval, is_significant, plus_minus
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
@@ -92,7 +92,7 @@ class Change:
 
     @property
     def significant(self) -> bool | None:
-        return None if self.p_holm is None else self.p_holm < ALPHA
+        return is_significant(self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,14 @@ def value(record: Record, metric: Metric) -> float | None:
 
 def _cells(pairs: list[Pair]) -> list[Cell]:
     by_id = {pair.a.trial_id: pair for pair in pairs}
-    found = rows(pair.a for pair in pairs)
+    found = rows_of(pair.a for pair in pairs)
     grouped = [[by_id[record.trial_id] for record in row] for row in found]
     columns = []
     for metric in COMPARED:
         changes = [_change(members, metric) for members in grouped]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
-    apart = told_apart(found)
+    apart = distinctions(found)
     return [Cell(members, changes, texts) for members, texts, *changes in zip(grouped, apart, *columns, strict=True)]
 
 

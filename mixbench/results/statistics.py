@@ -107,6 +107,11 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
+def is_significant(p: float | None) -> bool | None:
+    """Return whether a corrected p is below ALPHA; None if there was no test."""
+    return None if p is None else p < ALPHA
+
+
 def decimals(half_width: float | None, most: int = DECIMALS) -> int:
     """Number of decimals (0 or more) that an interval supports: to one or two significant digits of its half-width.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mixbench.results.metrics import METRICS, QUALITY, Metric
-from mixbench.results.rows import device, keys, rows, told_apart
+from mixbench.results.rows import device, distinctions, keys, rows_of
 from mixbench.results.statistics import Interval, interval
 from mixbench.run.flags import written
 from mixbench.run.record import Record
@@ -127,8 +127,8 @@ class Group:
 
 def groups(records: list[Record]) -> list[Group]:
     """Group planned trials by run, device and all settings except the seed, in the plan's order, and sum them up."""
-    grouped = rows(record for record in records if record.planned)
-    found = [_group(*facts) for facts in zip(keys(grouped), grouped, told_apart(grouped), strict=True)]
+    grouped = rows_of(record for record in records if record.planned)
+    found = [_group(*facts) for facts in zip(keys(grouped), grouped, distinctions(grouped), strict=True)]
     _mark_pareto([group.row for group in found])
     return found
 

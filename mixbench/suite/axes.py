@@ -20,17 +20,17 @@ class Axis:
 
     `name`: in a suite and --only; `column`: in results.csv and summary.csv; `heading`: in a terminal's table; `title`
     and `unit`: in the page's.  `key`: path of the suite's list that has an entry for each value.
-    `value`: a trial's value in a table's cell; `said`: its text in a row's name.
+    `value`: a trial's value in a table's cell; `text`: its text in a row's name.
     `fields`: the fields of Trial, or parts of them (`recipe.global_batch_size`), that hold it.  `compound`: it has more
     parts than its value shows, so that trials of equal value may differ.
-    `told_by`: the axis, or label, whose text in a row's name implies this one; it is named only where rows of the same
-    such text differ.
+    `implied_by`: the axis, or label, whose text in a row's name implies this one; named only where rows that share
+    that text differ.
     """
 
     name: str
     title: str
     value: Callable[[Trial], Any]
-    said: Callable[[Trial], str]
+    text: Callable[[Trial], str]
     fields: tuple[str, ...]
     column: str
     heading: str
@@ -38,7 +38,7 @@ class Axis:
     key: tuple[str, ...] = ()
     numeric: bool = False
     compound: bool = False
-    told_by: str = ""
+    implied_by: str = ""
 
     def held(self, trial: Trial) -> list[Any]:
         """Return the values of the trial's fields that hold it, whole fields even if it is a part of one."""
@@ -54,33 +54,33 @@ class Axis:
 def _axis(name: str, title: str, **rest: Any) -> Axis:
     """Return an axis; by default, its value, text and column are those of the trial's field `name`."""
     value, column = rest.get("value", lambda trial: getattr(trial, name)), rest.get("column", name)
-    own = dict(value=value, said=lambda trial: str(value(trial)), fields=(name,), column=column)
+    own = dict(value=value, text=lambda trial: str(value(trial)), fields=(name,), column=column)
     return Axis(name, title, **(own | {"heading": column.replace("_", " ")} | rest))
 
 
 AXES = [
     _axis("model", "Registry name", value=lambda trial: trial.display_name, heading="registry name", key=("models",),
-          fields=("model", "overrides", "arguments"), compound=True, told_by="label"),
+          fields=("model", "overrides", "arguments"), compound=True, implied_by="label"),
     _axis("dataset", "Dataset", key=("datasets",), fields=("dataset", "data.contents"), compound=True),
     _axis("image_size", "Image", unit="pixels", value=lambda trial: trial.arguments["image_size"],
-          said=lambda trial: f"{trial.arguments['image_size']} px", fields=("arguments.image_size",), numeric=True),
+          text=lambda trial: f"{trial.arguments['image_size']} px", fields=("arguments.image_size",), numeric=True),
     _axis("weights", "Weights", value=lambda trial: PurePath(trial.weights).name or "none",
-          said=lambda trial: f"weights {PurePath(trial.weights).name}" if trial.weights else "no weights given",
+          text=lambda trial: f"weights {PurePath(trial.weights).name}" if trial.weights else "no weights given",
           compound=True),
     _axis("seed", "Seed", key=("seeds",), numeric=True),
-    _axis("recipe", "Recipe", value=lambda trial: trial.recipe.name, said=lambda trial: f"recipe {trial.recipe.name}",
+    _axis("recipe", "Recipe", value=lambda trial: trial.recipe.name, text=lambda trial: f"recipe {trial.recipe.name}",
           key=("recipe",), fields=("recipe", "arguments.drop_path"), compound=True),
     _axis("train_batch_size", "Batch", unit="training", value=lambda trial: trial.recipe.global_batch_size,
-          said=lambda trial: f"training batch {trial.recipe.global_batch_size}",
-          fields=("recipe.global_batch_size",), numeric=True, told_by="recipe"),
+          text=lambda trial: f"training batch {trial.recipe.global_batch_size}",
+          fields=("recipe.global_batch_size",), numeric=True, implied_by="recipe"),
     _axis("precision", "Precision", key=("precision",)),
     _axis("memory_format", "Layout", key=("memory_format",)),
-    _axis("compile", "Compiled", said=lambda trial: "compiled" if trial.compile else "not compiled",
+    _axis("compile", "Compiled", text=lambda trial: "compiled" if trial.compile else "not compiled",
           key=("compile",), column="compiled"),
-    _axis("infer_batch_size", "Batch", unit="inference", said=lambda trial: f"batch {trial.infer_batch_size}",
+    _axis("infer_batch_size", "Batch", unit="inference", text=lambda trial: f"batch {trial.infer_batch_size}",
           key=("throughput", "batch_sizes"), numeric=True),
-    _axis("nodes", "Nodes", said=lambda trial: "", key=("resources",), numeric=True),  # world_size's text contains it
-    _axis("world_size", "Processes", said=lambda trial: f"{trial.nodes} × {trial.processes_per_node} processes",
+    _axis("nodes", "Nodes", text=lambda trial: "", key=("resources",), numeric=True),  # world_size's text contains it
+    _axis("world_size", "Processes", text=lambda trial: f"{trial.nodes} × {trial.processes_per_node} processes",
           fields=("processes_per_node",), key=("resources",), numeric=True),
 ]  # fmt: skip
 """The axes in the order of tables' columns."""

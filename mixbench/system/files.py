@@ -1,5 +1,6 @@
 """Files: written atomically, deleted, renamed if they are damaged."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -72,6 +73,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's contents, in hexadecimal.  Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def modified_at(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -59,7 +58,9 @@ def nvidia_driver() -> str:
 
 
 def _output(*command: str) -> str:
-    """A command's output; empty where it is missing or fails."""
+    """A command's output; "" if it is missing or fails."""
+    import subprocess  # not with the others: most verbs run no command
+
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

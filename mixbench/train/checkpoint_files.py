@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from mixbench.system.device import device_name
+from mixbench.system.files import file_sha256
 from mixbench.system.host import git_state, installed
 
 SCHEMA_VERSION = 1
@@ -63,7 +64,7 @@ def write_state(path: Path, state: dict[str, Any]) -> str:
         file.flush()
         os.fsync(file.fileno())
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-    if digest != _digest(path):
+    if digest != file_sha256(path):
         raise OSError(f"{path.name} does not read as it was written")
     return digest
 
@@ -87,11 +88,6 @@ def _unpickled(contents: bytes) -> dict[str, Any]:
 
     with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
         return torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _bytes(path: Path) -> bytes:

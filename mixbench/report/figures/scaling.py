@@ -36,7 +36,7 @@ class Quantity:
 
     name: str
     values: Callable[[Line], list[float]]
-    said: Callable[[float], str]
+    text: Callable[[float], str]
     spread: Callable[[Line], list[tuple[float, float]]] | None = None
 
 
@@ -103,10 +103,10 @@ def draw(axes: Axes, found: list[Line], scene: Scene, quantity: Quantity) -> dic
         axes.plot(line.xs, ys, color=look.colour, linewidth=1.2, alpha=0.7)
         spread = quantity.spread(line) if quantity.spread else [(1.0, 1.0)] * len(ys)
         for at, (x, y, (low, high)) in enumerate(zip(line.xs, ys, spread, strict=True)):
-            text = f"{line.name}, {x}: {quantity.said(y)}"
+            text = f"{line.name}, {x}: {quantity.text(y)}"
             if low < high:
                 axes.errorbar([x], [y], [[y - y * low], [y * high - y]], color=look.colour, linewidth=1, capsize=3)
-                text += f"; quartiles {quantity.said(y * low)}, {quantity.said(y * high)}"
+                text += f"; quartiles {quantity.text(y * low)}, {quantity.text(y * high)}"
             axes.scatter(
                 [x], [y], s=34, color=look.colour, marker=look.marker, linewidth=0.4, edgecolor=INK, zorder=3,
                 gid=f"{gid}-{at}",

@@ -123,7 +123,7 @@ def _draw_predictions(
         for x, y in zip(xs[2:], ys[2:], strict=True):
             gid = f"{quantity.name}-prediction-{index}-{x}"
             axes.scatter([x], [y], s=34, facecolor="none", marker=look.marker, edgecolor=look.colour, zorder=3, gid=gid)
-            marks[gid] = [Mark(f"{line.name}, {x}: {quantity.said(y)}, a prediction", line.keys[-1])]
+            marks[gid] = [Mark(f"{line.name}, {x}: {quantity.text(y)}, a prediction", line.keys[-1])]
     return marks
 
 
