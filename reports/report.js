@@ -345,7 +345,7 @@ function significant(number) {
   return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 }
 
-// A spreadsheet would run text that begins like a formula (mixbench/report/csv.py); numbers stay numbers.
+// A spreadsheet would run text that begins like a formula (mixbench/report/formats/csv.py); numbers stay numbers.
 function csv(lines, numeric) {
   const formula = /^(?:[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−])/;
   const cell = (text, at) => {
@@ -356,7 +356,7 @@ function csv(lines, numeric) {
   return lines.map((line) => line.map(cell).join(",") + "\n").join("");
 }
 
-// As mixbench/report/markdown.py: no markup, no HTML, no entity, no link.
+// As mixbench/report/formats/markdown.py: no markup, no HTML, no entity, no link.
 function markdown([head, ...lines], numeric) {
   const escape = (cell) => cell.replace(/[\\`*[\]<>|~&$@]/g, "\\$&")
     .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\_").replace(/(?<=:)\/(?=\/)|(?<=www)\./gi, "\\$&");
@@ -364,7 +364,7 @@ function markdown([head, ...lines], numeric) {
   return row(head) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + lines.map(row).join("");
 }
 
-// As mixbench/report/latex.py.
+// As mixbench/report/formats/latex.py.
 function latex([head, ...lines], numeric) {
   const special = {
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "×": "$\\times$",

@@ -234,8 +234,8 @@ COLUMNS = [
     ),
     Column("n", "Seeds", "n", _seeds, "number"),
     Column(
-        "std", "Std", "points", lambda x: _exact(x.row.quality_std, numbers.fixed(x.row.quality_std)), "number", "low",
-        False,
+        "std", "Std", "points", lambda x: _exact(x.row.quality_std, numbers.percent(x.row.quality_std)),
+        "number", "low", False,
     ),
     Column(
         "pareto", "◆", "", lambda x: Cell("◆" if x.row.pareto else "", 1 if x.row.pareto else None), "number",
@@ -251,7 +251,7 @@ COLUMNS = [
     ),
     Column(
         "published", "Published", f"{QUALITY.name}, {QUALITY.unit}",
-        lambda x: Cell(numbers.fixed(x.row.top1_published), x.row.top1_published), "number",
+        lambda x: Cell(numbers.percent(x.row.top1_published), x.row.top1_published), "number",
     ),
     Column(
         "delta", "Difference", "points", lambda x: _exact(x.row.top1_delta, numbers.apart(x.row)), "number",

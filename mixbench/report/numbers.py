@@ -55,12 +55,17 @@ def exact(value: float | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
-def fixed(value: float | None, digits: int = DECIMALS) -> str:
+def fixed(value: float | None, digits: int = 2) -> str:
     if value is None:
         return DASH
     if not math.isfinite(value):
         return str(value)
     return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def percent(value: float | None) -> str:
+    """Format an accuracy, or a spread of accuracies, that has no interval of its own: 94.30."""
+    return fixed(value, DECIMALS)
 
 
 def signs(text: str) -> str:
@@ -218,7 +223,7 @@ def _loss(value: float | None) -> str:
 
 
 FORMATS: dict[Quantity, Format] = {
-    "percent": Format(fixed, fixed),
+    "percent": Format(percent, percent),
     "loss": Format(_loss, _loss),
     "count": Format(count, exact),
     "rate": Format(rate, rate, rate_tick),

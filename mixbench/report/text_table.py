@@ -55,7 +55,7 @@ COLUMNS = [
     Column("n", lambda row: str(row.n_seeds), lambda row: row.quality is not None),
     Column(
         f"Published ({QUALITY.unit})",
-        lambda row: numbers.fixed(row.top1_published),
+        lambda row: numbers.percent(row.top1_published),
         lambda row: row.top1_published is not None,
     ),
     Column("Ours − published", numbers.apart, lambda row: row.top1_delta is not None),

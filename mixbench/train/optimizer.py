@@ -20,7 +20,9 @@ def make_optimizer(options: Optimizer, model: nn.Module) -> torch.optim.Optimize
 
     if options.name == "lamb":
         return timm.optim.Lamb(groups, **shared, betas=options.betas, eps=options.eps, max_grad_norm=None)
-    return timm.optim.Lion(groups, **shared, betas=options.betas)
+    if options.name == "lion":
+        return timm.optim.Lion(groups, **shared, betas=options.betas)
+    raise AssertionError(f"no optimizer is made for {options.name}")
 
 
 def _decayed_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:

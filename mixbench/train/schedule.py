@@ -23,6 +23,7 @@ def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) ->
         return _interpolate(schedule.points, (step + 1) / steps)
     if schedule.name == "one_cycle":
         return _one_cycle(schedule, step, steps)
+    assert schedule.name == "cosine", f"no learning rate is computed for {schedule.name}"
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:
         return min(1.0, (step + 1) / warmup)

@@ -105,7 +105,7 @@ def published(scene: Scene) -> Drawing | None:
     _label_points(figure, axes, points)
     hover = [
         Mark(
-            f"{point.name}: {accuracy(point.row)}, published {numbers.fixed(point.x)} {QUALITY.unit}, "
+            f"{point.name}: {accuracy(point.row)}, published {numbers.percent(point.x)} {QUALITY.unit}, "
             f"difference {numbers.apart(point.row)}",
             point.key,
         )
