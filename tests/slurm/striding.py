@@ -1,7 +1,8 @@
 """A plugin whose training can be held at a step, or goes wrong there, so that a test breaks it where it wants to.
 
 $STRIDES names a folder; in it a file `hold` or `fault` says at which training step of the first attempt, and what:
-`hold`: every rank touches `held-<rank>` and waits for the file `go`.  `fault`: on rank 3 `raise`, `die`, `swell`.
+`hold`: every rank touches `held-<rank>` and waits for the file `go`.  `fault`: the last rank is to `raise`, `die` or
+`swell`.
 """
 
 import os
@@ -54,7 +55,7 @@ def wait(folder: Path) -> None:
 
 
 def fail(what: str) -> None:
-    if torch.distributed.get_rank() == 3:
+    if torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
         print(f"about to {what}", flush=True)
         if what == "raise":
             raise ValueError("the third rank has had enough")
