@@ -16,9 +16,6 @@ from mixbench.report import formats
 from mixbench.system.signals import interrupt_on_stop_signals
 from mixbench.system.streams import ignore_write_errors, repair_streams
 
-ALLOCATIONS_A_COLLECTION = 50_000
-"""Objects made before Python looks for cyclic garbage: loading a verb's modules makes objects, but no garbage."""
-
 set_option = click.option(
     "--set",
     "assignments",
@@ -283,7 +280,7 @@ cli.add_command(data)
 
 def main() -> None:
     """The entry point: a wrong request is one message and exit code 2, never a traceback."""
-    gc.set_threshold(ALLOCATIONS_A_COLLECTION)
+    gc.set_threshold(50_000)  # loading a verb's modules makes many objects, and no garbage
     repair_streams()
     try:
         cli(prog_name="mixbench", standalone_mode=False, obj=sys.argv[1:])
