@@ -160,7 +160,7 @@ def test_a_bad_image_folder_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no folder .*train; .* train/CLASS/\*.jpg and val/CLASS"):
         find_dataset("pets", image_folder=str(tmp_path))
     (tmp_path / "train/cat").mkdir(parents=True)
-    with pytest.raises(RequestError, match=r"no images in .*train"):
+    with pytest.raises(RequestError, match=r"no folder .*val;"):
         find_dataset("pets", image_folder=str(tmp_path))
     write_tree(tmp_path, {"cat": (1, 1), "dog": (0, 1)})
     with pytest.raises(RequestError, match=r"class 'dog' is in .*val but not in .*train"):
@@ -172,5 +172,5 @@ def test_a_bad_image_folder_is_refused_with_the_reason(tmp_path: Path) -> None:
 def test_a_folder_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     dataset = find_dataset("pets", image_folder=str(write_tree(tmp_path, {"cat": (2, 1)})))
     (tmp_path / "train/cat/cat_0.JPEG").unlink()
-    with pytest.raises(RequestError, match="found 1 training images and 1 labels, where 2 belong; the folder has"):
+    with pytest.raises(RequestError, match=r"pets: the images in .* have changed since the suite was planned"):
         read(dataset)

@@ -15,12 +15,12 @@ CHECKS = [
 ]  # fmt: skip
 
 
-def test_every_check_is_good_here_and_json_alone_is_on_stdout(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mixbench", "doctor", "--json"]
+def test_every_check_is_good_here_with_a_suites_data_and_json_alone_is_on_stdout(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mixbench", "doctor", "quick", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     rows = json.loads(done.stdout)
     assert done.returncode == 0, rows
-    assert [row["check"] for row in rows] == CHECKS
+    assert [row["check"] for row in rows] == [*CHECKS[:-1], "data: digits", CHECKS[-1]]
     assert all(row["ok"] for row in rows)
     found = {row["check"]: row["found"] for row in rows}
     assert found["DeepSpeed engine"].startswith("one training step with ")
@@ -76,15 +76,3 @@ def test_a_cluster_is_examined_from_where_its_commands_are(
     assert [line.split()[0] for line in out.splitlines()[1:]] == [*CHECKS[:7], "SLURM"]
     assert "FAILED  sbatch is not on this machine's PATH: submit from a login node of the cluster" in out
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_suite_is_checked_for_a_cluster(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from mixbench.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["mixbench", "doctor", "quick"])
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    assert (end.value.code, capfd.readouterr().err) == (
-        2,
-        "mixbench: SUITE 'quick' is checked on a cluster: give --cluster slurm/x.yaml, too\n",
-    )

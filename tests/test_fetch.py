@@ -137,7 +137,7 @@ def test_an_archive_that_was_half_unpacked_is_unpacked_again_not_fetched_again(
     lost = next((root / "food-101/images").rglob("*.jpg"))
     lost.unlink()
     found = check_one(small.dataset)
-    assert found["status"] == "damaged" and "1 of 10 images are missing or empty" in found["why"]
+    assert found["status"] == "damaged" and "1 of 10 images cannot be used" in found["why"]
     fetch(["food101"], lambda _: None)
     assert lost.is_file() and len(server.asked) == asked and check_one(small.dataset)["status"] == "whole"
 

@@ -11,11 +11,14 @@ from operator import ne
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mixbench.data import array_cache
 from mixbench.data.array_cache import Cache
+from mixbench.data.decode import DECODING
 from mixbench.data.locations import cache_folders
 from mixbench.data.store import Images, Splits, gathered, load
 from mixbench.errors import RequestError
@@ -129,13 +132,29 @@ def test_of_processes_that_find_a_damaged_cache_one_sets_it_aside_and_rebuilds_i
     assert [path.name for path in tmp_path.glob("*.damaged-*")] == ["c.images.damaged-1"]
 
 
-def test_an_intact_cache_from_before_crc32_is_used(food: Small, tmp_path: Path) -> None:
-    load(food.dataset)
-    cache = train_cache(tmp_path)
+def test_an_intact_cache_from_before_crc32_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = small_sets.write("cifar10", tmp_path, monkeypatch)
+    small = replace(small, dataset=replace(small.dataset, image_size=16))
+    load(small.dataset)
+    cache = next(cache for cache in array_cache.caches_of("cifar10") if "-train-" in cache.path.name)
     cache.facts_file.write_text(json.dumps({"shape": cache.shape, "sha256": file_sha256(cache.path)}))
-    assert cache.is_good() and said_while_loading(food)[1] == []
+    assert cache.is_good() and said_while_loading(small)[1] == []
     lose_a_stretch(cache)
     assert not cache.is_good()
+
+
+def test_a_cache_of_photographs_that_were_replaced_or_decoded_otherwise_is_made_anew(
+    food: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(food.dataset)
+    small_sets.photograph(food.train[0], 1, np.random.default_rng(99))
+    splits, said = said_while_loading(food)
+    assert said == [("decoding food101-train", 6, 6)], "nothing is called damaged"
+    expected = Image.open(food.train[0]).resize((230, 230), Image.Resampling.BILINEAR)
+    assert np.array_equal(splits.train.images[0].numpy(), np.asarray(expected).transpose(2, 0, 1))
+    monkeypatch.setattr(array_cache, "DECODING", DECODING + 1)
+    assert [words[0] for words in said_while_loading(food)[1]] == ["decoding food101-train", "decoding food101-test"]
+    assert len(list((tmp_path / "cache").glob("*.images"))) == 2, "the old ones are deleted"
 
 
 def test_a_damaged_cache_on_a_read_only_share_is_reported_and_another_built(
@@ -148,7 +167,10 @@ def test_a_damaged_cache_on_a_read_only_share_is_reported_and_another_built(
     lose_a_stretch(damaged)
     with read_only(tmp_path / "share"):
         splits, said = said_while_loading(food)
-        assert said == [(f"not used, as it is damaged: {damaged.path}", 0, 0), ("decoding food101-train", 6, 6)]
+        assert said == [
+            (f"not used, as it is damaged or of other images: {damaged.path}", 0, 0),
+            ("decoding food101-train", 6, 6),
+        ]
     assert torch.equal(splits.train.images, right) and (own / damaged.path.name).exists()
 
 

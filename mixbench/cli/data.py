@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from mixbench.cli.terminal import json_option, print_rows, sizes
+from mixbench.cli.terminal import console, json_option, print_rows, sizes
 from mixbench.errors import EXIT_FAILED
 
 
@@ -30,11 +30,14 @@ def data_list(names: tuple[str, ...], as_json: bool) -> None:
 def check(names: tuple[str, ...], as_json: bool) -> None:
     """Verify the datasets NAMES, and the caches made from them.
 
-    Checksums are compared if known.  Exit code 1 if a dataset or cache is damaged, or one of NAMES is missing.
+    A name may be the path of a folder of images, train/CLASS/*.jpg and val/CLASS/*.jpg.  Checksums are compared if
+    known, and all images decoded.  Exit code 1 if a dataset or cache is damaged, or one of NAMES is missing.
     """
+    from mixbench.cli.transfer import Meter
     from mixbench.data.check import check_data
 
-    rows = check_data(names)
+    with Meter(console(stderr=True), counts=True) as meter:
+        rows = check_data(names, meter.show)
     print_rows(rows if as_json else sizes(rows), as_json)
     bad = {"damaged", "missing"} if names else {"damaged"}
     sys.exit(EXIT_FAILED if any(row["status"] in bad for row in rows) else 0)

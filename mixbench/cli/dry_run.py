@@ -8,11 +8,12 @@ import click
 
 from mixbench.cli.run import Session
 from mixbench.cli.terminal import console, print_table
+from mixbench.cli.validate import folder_json
 from mixbench.errors import RequestError
 from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, training_macs
 from mixbench.run.record import Record
 from mixbench.suite.axes import AXES, point
-from mixbench.suite.datasets import training_images
+from mixbench.suite.datasets import folder_facts, training_images
 from mixbench.suite.trial import Trial
 from mixbench.system.words import decimal_size, plural
 
@@ -24,8 +25,10 @@ def print_plan(session: Session, as_json: bool) -> None:
     speeds = _speeds(session.chosen, records)
     rows = [_row(trial, macs[trial.id], records[trial.id], speeds.get(point(trial))) for trial in session.chosen]
     work = sum(row["train_macs"] for row in rows)
+    folders = [dataset for dataset in dict.fromkeys(trial.data for trial in session.chosen) if dataset.folder]
     if as_json:
-        click.echo(json.dumps({"suite": session.suite.name, "trials": rows, "train_macs": work}, indent=1))
+        facts = dict(suite=session.suite.name, trials=rows, train_macs=work, images=list(map(folder_json, folders)))
+        click.echo(json.dumps(facts, indent=1))
         return
     settings = [axis for axis in AXES if axis.name not in ("model", "dataset", "seed")]
     vary = [axis for axis in settings if len({row[axis.column] for row in rows}) > 1]
@@ -42,6 +45,8 @@ def print_plan(session: Session, as_json: bool) -> None:
     if known := [row["hours"] for row in rows if row["hours"] is not None]:
         trials = plural(len(known), "trial")
         click.echo(f"about {sum(known):.2f} device-hours of training in the {trials} whose speed is known")
+    for dataset in folders:
+        click.echo(folder_facts(dataset))
     if todo := _to_be_decoded(session.chosen):
         click.echo(todo)
 

@@ -90,15 +90,10 @@ def run(
 @set_option
 @json_option
 def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Check SUITE; name every problem and its line."""
-    from mixbench.suite.load import load
-    from mixbench.system.words import plural
+    """Check SUITE and its folders of images; name every problem and its line."""
+    from mixbench.cli.validate import print_validation
 
-    loaded, trials = load(suite, assignments)
-    if as_json:
-        click.echo(json.dumps({"name": loaded.name, "trials": len(trials)}))
-    else:
-        click.echo(f"{suite} is good: {loaded.name}, {plural(len(trials), 'trial')}")
+    print_validation(suite, assignments, as_json)
 
 
 @cli.command()
@@ -252,7 +247,7 @@ def profile(
 def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: bool) -> None:
     """Check what a run needs on this machine, or on a cluster.
 
-    SUITE may be given with a cluster: then its data and the resources of its trials are checked too.
+    With SUITE, its data are checked too, on a cluster the resources of its trials as well.
     """
     from functools import partial
 
@@ -262,9 +257,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
     where = find_cluster(cluster)
     if isinstance(where, str):
-        if suite:
-            raise RequestError(f"SUITE {suite!r} is checked on a cluster: give --cluster slurm/x.yaml, too")
-        found = checks()
+        found = checks(suite)
     else:
         from mixbench.launch.slurm.doctor import examine
 

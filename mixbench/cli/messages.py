@@ -38,6 +38,17 @@ def say_starts_over(old: Trial, new: Trial, out: Console) -> None:
     )
 
 
+def say_other_images(dataset: str, before: list[Trial], out: Console) -> None:
+    """Print why trials of a dataset are run anew: its images are not those of the trials `before`."""
+    changed = any(":" in trial.data.contents for trial in before)  # older versions hashed the names alone
+    why = "have changed" if changed else "were known by their names alone, and are now by their contents,"
+    out.print(
+        f"{dataset}: its images {why} since {plural(len(before), 'trial')} of this run; they are run anew, and the "
+        "earlier ones kept as not in the plan",
+        soft_wrap=True,
+    )
+
+
 def say_submitted(launch: Launch, detach: bool, out: Console) -> None:
     facts = [f"{plural(launch.submitted, 'trial')} submitted"] * bool(launch.submitted)
     facts += [f"{plural(launch.attached, 'trial')} in the queue already"] * bool(launch.attached)

@@ -11,6 +11,7 @@ from rich.console import Console
 from mixbench.cli import messages
 from mixbench.cli.progress_display import Watch
 from mixbench.cli.terminal import console
+from mixbench.cli.transfer import Meter
 from mixbench.errors import RequestError
 from mixbench.launch.job import job_folders
 from mixbench.launch.local import launch
@@ -64,8 +65,8 @@ class Session:
         process runs them, or a newer mixbench wrote their records; Taken if another process took over the run because
         this one missed its heartbeats.
         """
-        self._check()
         out, stderr = console(quiet=quiet), console(stderr=True)
+        self._check(stderr)
         with claimed(self.run.lock, partial(stderr.print, soft_wrap=True)) as claim:
             self.run = replace(self.run, claim=claim)
             self._clean_up()
@@ -77,16 +78,19 @@ class Session:
             messages.say_plan(self.run, self.chosen, todo, out)
             for old, new in _trained_by_other_processes(self.run, self.trials, todo):
                 messages.say_starts_over(old, new, out)
+            for dataset, before in _of_other_images(self.run, self.trials, todo).items():
+                messages.say_other_images(dataset, before, out)
             if todo and (outcomes := self._launch(todo, out, detach)):
                 self._follow(outcomes, todo, out)
             return _counts(collect(self.inventory).records, self.chosen) if detach else self._report(out)
 
-    def _check(self) -> None:
+    def _check(self, stderr: Console) -> None:
         """Raise RequestError if the trials cannot be run.  Writes nothing."""
         check_cluster(self.run, self.chosen, self.cluster)
         todo = self.unfinished()
         damage.refuse_newer(self.inventory, todo)
-        check_data(todo)
+        with Meter(stderr, counts=True) as meter:
+            check_data(todo, meter.show)
         check_disk_space(todo, self.run.folder, at_once(self.cluster, len(self.trials)))
 
     def _clean_up(self) -> None:
@@ -167,6 +171,21 @@ def _trained_by_other_processes(run: Run, planned: list[Trial], todo: list[Trial
         with suppress(RequestError):
             if run.has_checkpoint(trial_id) and (new := wanted.get(_without_processes(run.trial(trial_id)))):
                 yield run.trial(trial_id), new
+
+
+def _of_other_images(run: Run, planned: list[Trial], todo: list[Trial]) -> dict[str, list[Trial]]:
+    """Return, by dataset, the trials no longer planned that differ from one to run only in the images of its folder."""
+    wanted = {_without_images(trial) for trial in todo if trial.data.folder}
+    found: dict[str, list[Trial]] = {}
+    for trial_id in set(run.trial_folders()) - {trial.id for trial in planned} if wanted else ():
+        with suppress(RequestError):
+            if _without_images(old := run.trial(trial_id)) in wanted:
+                found.setdefault(old.dataset, []).append(old)
+    return found
+
+
+def _without_images(trial: Trial) -> tuple[str, str]:
+    return trial.dataset, point(trial, but={"dataset"})
 
 
 def _without_processes(trial: Trial) -> str:

@@ -7,12 +7,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mixbench.data.locations import BUILT_IN, cache_folders, find_folder, folders, missing, remedy, why_missing
+from mixbench.data.locations import (
+    BUILT_IN,
+    cache_folders,
+    find_folder,
+    folders,
+    incomplete,
+    missing,
+    remedy,
+    why_missing,
+)
 from mixbench.errors import RequestError
-from mixbench.suite.datasets import DATASETS, Dataset, find_dataset
+from mixbench.suite.datasets import DATASETS, Dataset, find_dataset, folder_facts
 from mixbench.system.files import file_name
+
+if TYPE_CHECKING:
+    from mixbench.data.array_cache import Say
 
 
 def datasets_named(names: Iterable[str]) -> list[Dataset]:
@@ -21,18 +33,33 @@ def datasets_named(names: Iterable[str]) -> list[Dataset]:
 
 
 def list_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row per dataset: `here`, `missing` or `built in`, its folder, its size when decoded.  Opens no file."""
+    """A row per dataset: `here`, `incomplete`, `missing` or `built in`, its folder, its size when decoded.
+
+    Opens no file.
+    """
     return [
         {
             "name": dataset.name,
-            "status": "built in" if dataset.name in BUILT_IN else "missing" if missing(dataset) else "here",
+            "status": _status(dataset),
             "folder": _expected_folder(dataset),
             "decoded_bytes": dataset.decoded_bytes,
             "held": "streamed" if dataset.streamed else "in a cache" if dataset.train_side else "in memory",
-            "remedy": remedy(dataset) if missing(dataset) else "",
+            "remedy": _remedy(dataset),
         }
         for dataset in datasets_named(names)
     ]
+
+
+def _status(dataset: Dataset) -> str:
+    if dataset.name in BUILT_IN:
+        return "built in"
+    return "missing" if missing(dataset) else "incomplete" if incomplete(dataset) else "here"
+
+
+def _remedy(dataset: Dataset) -> str:
+    if found := incomplete(dataset):
+        return f"{found}. {remedy(dataset)}"
+    return remedy(dataset) if missing(dataset) else ""
 
 
 def _expected_folder(dataset: Dataset) -> str:
@@ -41,32 +68,43 @@ def _expected_folder(dataset: Dataset) -> str:
     return str((find_folder(dataset) if not missing(dataset) else choices[-1]) if choices else "")
 
 
-def check_data(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row per dataset: `whole`, `missing` or `damaged`, why, and its bytes on disk, decoded, and in caches.
+def check_data(names: Iterable[str], say: "Say" = lambda activity, done, total: None) -> list[dict[str, Any]]:
+    """A row per dataset: `whole`, `missing` or `damaged`, why, what it holds, and its bytes on disk and in caches.
 
-    An `image_folder` is found by the cache of its decoded images.  Raises RequestError for an unknown name.
+    A name may be the path of an `image_folder`, or the name of one that a suite has used: it is found by files in the
+    cache folders.  Raises RequestError for an unknown name.
     """
     wanted = list(dict.fromkeys(names))
-    image_folders = [(name, folder) for name, folder in _image_folders() if not wanted or name in wanted]
-    rest = [name for name in wanted if name not in dict(image_folders)]
+    known = _image_folders()
+    used = [each for each in known if not wanted or each[0] in wanted]
+    rest = [name for name in wanted if name not in {name for name, *_ in used}]
+    paths = [name for name in rest if name not in DATASETS and Path(name).is_dir()]
+    bits = {folder: bits for _, folder, bits in known}
+    used += [(path, path, bits.get(os.path.abspath(path), 0)) for path in paths]
+    rest = [name for name in rest if name not in paths]
     in_table = datasets_named(rest) if rest or not wanted else []
-    return [check_one(dataset) for dataset in in_table] + [_check_folder(*each) for each in image_folders]
+    return [check_one(dataset, say) for dataset in in_table] + [_check_folder(*each, say) for each in used]
 
 
-def _check_folder(name: str, folder: str) -> dict[str, Any]:
+def _check_folder(name: str, folder: str, bits: int, say: "Say") -> dict[str, Any]:
     try:
-        return check_one(find_dataset(name, image_folder=folder))
+        return check_one(find_dataset(name, image_folder=folder, bits=bits), say)
     except RequestError as error:
-        return {"name": name, "status": "missing", "folder": folder, "why": str(error)}
+        return {
+            "name": name,
+            "status": "damaged" if Path(folder).is_dir() else "missing",
+            "folder": folder,
+            "why": str(error),
+        }
 
 
-def check_one(dataset: Dataset) -> dict[str, Any]:
+def check_one(dataset: Dataset, say: "Say" = lambda activity, done, total: None) -> dict[str, Any]:
     """One row of check_data: a dataset's files and all its caches, which are read whole."""
     why = why_missing(dataset)
     present = not why
     caches = list(_caches(dataset))
     if present:
-        why = damage(dataset) or next((problem for _, _, problem in caches if problem), "")
+        why = damage(dataset, say) or next((problem for _, _, problem in caches if problem), "")
     folder = find_folder(dataset) if present and folders(dataset) else None
     return {
         "name": dataset.name,
@@ -76,18 +114,20 @@ def check_one(dataset: Dataset) -> dict[str, Any]:
         "decoded_bytes": dataset.decoded_bytes,
         "cache_bytes": sum(size for size, _, _ in caches),
         "caches": ", ".join(f"{count} {state}" for state, count in Counter(state for _, state, _ in caches).items()),
+        "holds": folder_facts(dataset).partition(": ")[2],
         "why": why,
     }
 
 
-def _image_folders() -> list[tuple[str, str]]:
-    """Name and folder of each `image_folder` dataset whose decoded images are in a cache."""
-    found: dict[tuple[str, str], None] = {}
-    for file in (file for folder in cache_folders() for file in sorted(folder.glob("*-full-*.json"))):
+def _image_folders() -> list[tuple[str, str, int]]:
+    """Name, folder and bits of each `image_folder` dataset that was decoded, as files in the cache folders say."""
+    found: dict[tuple[str, str, int], None] = {}
+    files = (file for folder in cache_folders() for file in sorted(folder.glob("*.json")))
+    for file in (file for file in files if "-full-" in file.name or file.name.startswith("readable-")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads(file.read_text(encoding="utf-8"))
-            found[facts["dataset"], facts["folder"]] = None
-    return [(name, folder) for name, folder in found if folder]
+            found[facts["dataset"], facts["folder"], facts.get("bits", 0)] = None
+    return [each for each in found if each[1]]
 
 
 def _caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
@@ -130,21 +170,18 @@ def _full_size_caches(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
             yield cache.part.bytes, "half built", ""
 
 
-def damage(dataset: Dataset) -> str:
-    """The problem with a dataset's own files, empty if there is none; by checksum if published, else by file count."""
-    from mixbench.data.readers import read
+def damage(dataset: Dataset, say: "Say" = lambda activity, done, total: None) -> str:
+    """The problems with a dataset's own files, empty if none; by checksum if published; decodes all images."""
+    from mixbench.data.verify import problems
 
     try:
-        splits = read(dataset)
+        found = problems(dataset, say)
     except RequestError as error:
         return str(error)
-    files = [path for raw in splits for path in raw.images if isinstance(path, Path)]
-    if empty := [path for path in files if not path.is_file() or not path.stat().st_size]:
-        number = f"{len(empty):,} of {len(files):,} images are missing or empty"
-        return f"{number}, such as {empty[0]}; {remedy(dataset)}"
-    return ""
+    return "\n".join(found) + ("" if dataset.folder or not found else f"; {remedy(dataset)}")
 
 
 def _size(folder: Path) -> int:
     """Bytes of all files under a folder, following links to folders."""
-    return sum(os.path.getsize(Path(at) / name) for at, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = (Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sum(file.stat().st_size for file in files if file.exists())

@@ -3,25 +3,32 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mixbench.errors import RequestError
+from mixbench.system.files import is_lfs_pointer
 from mixbench.system.host import usable_cores
 
+DECODING = 2
+"""The version of how a file becomes pixels, in caches: 2 turns images upright; a cache of another is made anew."""
 FILES_A_TASK = 64
+NOT_DECODED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What PIL raises for a broken file."""
 Result = TypeVar("Result")
 
 
-def open_rgb(path: Path | str) -> Image.Image:
-    """Open an image as RGB: keeps the upper 8 of 16 bits per pixel, and drops transparency.
+def open_rgb(path: Path | str, bits: int = 0) -> Image.Image:
+    """Open an image as RGB, turned upright as its EXIF orientation says; drops transparency.
 
-    Raises RequestError if it cannot be decoded, or holds 32-bit pixels, whose range the file does not state.
+    Of 16 bits per pixel, it keeps the upper 8 of the lowest `bits` (0: 16).  Raises RequestError if it cannot be
+    decoded, or holds 32-bit pixels, whose range the file does not state.
     """
     try:
         with Image.open(path) as image:
@@ -29,16 +36,49 @@ def open_rgb(path: Path | str) -> Image.Image:
                 raise ValueError(
                     f"it holds 32-bit numbers (mode {image.mode}), whose values of black and white are unknown"
                 )
+            image.load()
+            _turn_upright(image)
             if image.mode.startswith("I;16"):
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+                values = np.asarray(image) >> ((bits or 16) - 8)
+                return Image.fromarray(np.minimum(values, 255).astype(np.uint8)).convert("RGB")
             return image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # what PIL raises for a broken file
-        raise RequestError(f"{path} cannot be decoded as an image: {error}") from None
+    except NOT_DECODED as error:
+        raise RequestError(f"{escaped(path)} cannot be decoded as an image: {_why(path, error)}") from None
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turn and mirror an image as its EXIF orientation says; EXIF that cannot be read says nothing."""
+    with suppress(Exception):  # what PIL raises for damaged EXIF is not stated; the pixels are loaded already
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def escaped(path: Path | str) -> str:
+    """A path as text that can be written anywhere, though its bytes be no UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _why(path: Path | str, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its message only names the path again
+        with suppress(OSError):
+            if os.path.getsize(path) == 0:
+                return "it is empty"
+            if is_lfs_pointer(Path(path)):
+                return "it is a pointer of git-LFS, not the image itself: git lfs pull"
+        return "it is of no known format"
+    return f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def highest_value(path: Path | str) -> tuple[int, bool] | None:
+    """(highest value in an image of 16 bits, True if it has colours); None for any other, which is not decoded.
+
+    PIL keeps the upper 8 bits of colours alone.  Raises what PIL raises.
+    """
+    with Image.open(path) as image:
+        if image.mode.startswith("I;16"):
+            return int(np.asarray(image).max()), False
+        if any(";16" in str(tile[3]) for tile in image.tile):
+            return int(np.asarray(image.convert("RGB")).max()) << 8 | 255, True
+    return None
 
 
 def resized(image: Image.Image, height: int, width: int, resampling: str = "bilinear") -> np.ndarray:

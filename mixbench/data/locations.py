@@ -25,6 +25,8 @@ FILES = {
     "imagenet": ("imagenet", ("train", "val")),
 }
 """Dataset → (folder under the data root, the files and folders in it), as torchvision lays them out."""
+IMAGES = {"flowers102": ("jpg",), "food101": ("images/*",), "imagenet": ("train/*", "val/*")}
+"""Dataset → the folders of its image files."""
 BUILT_IN = ("digits", "synthetic")
 
 
@@ -92,6 +94,16 @@ def require(datasets: Iterable[Dataset]) -> None:
     """
     if lines := [line for dataset in datasets if (line := why_missing(dataset))]:
         raise RequestError("\n".join(lines))
+
+
+def incomplete(dataset: Dataset) -> str:
+    """The number of image files of a dataset that is here, if it should have more; else empty.  Opens no file."""
+    wanted = dataset.train_images + dataset.test_images
+    if dataset.name not in IMAGES or missing(dataset):
+        return ""
+    places = [place for pattern in IMAGES[dataset.name] for place in find_folder(dataset).glob(pattern)]
+    found = sum(not entry.name.startswith(".") for place in places if place.is_dir() for entry in os.scandir(place))
+    return f"{found:,} of {wanted:,} images" if found < wanted else ""
 
 
 def why_missing(dataset: Dataset) -> str:

@@ -2,7 +2,8 @@
 
 NAME-SPLIT-full-<8 hex>.pixels holds the images at full size, H W 3, one after the other in any order.  Beside it,
 .index has for each image, in the split's order, its offset and CRC-32, and size and mtime of its source file; .json,
-written last, holds the index's checksum: without it, the cache counts as missing.  The hex hashes the files' names.
+written last, holds the index's checksum: without it, the cache counts as missing, as with another version of decoding.
+The hex hashes the files' names.
 
 An image is used only if its CRC-32 is right (0.1 ms for 400 × 350 pixels, whose JPEG takes 1 ms to decode); else its
 file is decoded, so that neither a damaged byte nor a cache rebuilt meanwhile changes a batch.  Opening a cache checks
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mixbench.data.array_cache import Say, cannot_keep
-from mixbench.data.decode import FILES_A_TASK, in_processes, open_rgb, write_at
+from mixbench.data.decode import DECODING, FILES_A_TASK, in_processes, open_rgb, write_at
 from mixbench.data.disk_space import estimated_bytes, require_disk_space
 from mixbench.data.locations import cache_folders
 from mixbench.data.readers import read
@@ -92,7 +93,7 @@ class DecodedCache:
     @property
     def part(self) -> "DecodedCache":
         """The unfinished cache, under a hidden name: being built, or left by a process that died."""
-        return replace(self, path=self.path.with_name(f".{self.path.name}"))
+        return replace(self, path=self.path.with_name(f".decoding-{DECODING}-{self.path.name}"))
 
     @property
     def bytes(self) -> int:
@@ -106,7 +107,7 @@ class DecodedCache:
         """
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
-            index_is_right = facts["index_sha256"] == file_sha256(self.index_file)
+            index_is_right = facts["decoding"] == DECODING and facts["index_sha256"] == file_sha256(self.index_file)
             index = self.rows()
             if not (
                 index_is_right and self.path.stat().st_size == facts["bytes"] and _same_files(index, _stats(self.files))
@@ -155,6 +156,7 @@ class DecodedCache:
                 if found := self.good():
                     return found
                 self.remove()
+                replace(self, path=self.path.with_name(f".{self.path.name}")).remove()  # half built by version 1
                 return self._build(lambda done: say(f"decoding {name}", done, len(self.files)))
         except OSError as error:
             raise cannot_keep(self.path.parent, error) from error
@@ -175,8 +177,9 @@ class DecodedCache:
             file.touch()
             os.truncate(file, size)
         write_at(part.index_file, 0, index)
-        tasks = [(first, [str(path) for path in self.files[first : first + FILES_A_TASK]], part.path) for first in todo]
-        left = sum(len(paths) for _, paths, _ in tasks)
+        chunks = {first: [str(path) for path in self.files[first : first + FILES_A_TASK]] for first in todo}
+        tasks = [(first, paths, part.path, self.dataset.bits) for first, paths in chunks.items()]
+        left = sum(map(len, chunks.values()))
         for first, rows in in_processes(_decode_chunk, tasks):
             index[first : first + len(rows)] = rows
             write_at(part.index_file, first * INDEX.itemsize, rows)
@@ -188,6 +191,8 @@ class DecodedCache:
         facts = dict(
             dataset=self.dataset.name,
             folder=self.dataset.folder,
+            bits=self.dataset.bits,
+            decoding=DECODING,
             bytes=self.path.stat().st_size,
             index_sha256=file_sha256(self.index_file),
         )
@@ -195,12 +200,12 @@ class DecodedCache:
         return Pixels(self.path, index)
 
 
-def _decode_chunk(first: int, paths: list[str], into: Path) -> tuple[int, NDArray[np.void]]:
+def _decode_chunk(first: int, paths: list[str], into: Path, bits: int) -> tuple[int, NDArray[np.void]]:
     """Decode images, append them to a file that other processes append to; return (first, their rows of the index)."""
     rows, images = np.zeros(len(paths), INDEX), []
     for row, path in zip(rows, paths, strict=True):
         row["bytes"], row["modified"] = _stat(path)
-        image = open_rgb(path)
+        image = open_rgb(path, bits)
         images.append(image.tobytes())
         row["height"], row["width"], row["crc"] = image.height, image.width, zlib.crc32(images[-1])
     data = np.frombuffer(b"".join(images), np.uint8)
@@ -244,7 +249,8 @@ def _stat(path: Path | str) -> tuple[int, int]:
 
 def decoded_caches(dataset: Dataset, split: str, files: Sequence[Path]) -> list[DecodedCache]:
     """The possible caches of these files, one per cache folder; the first is built if none is intact."""
-    names = "\n".join([dataset.folder, *(f"{path.parent.name}/{path.name}" for path in files)])
+    bits = [f"{dataset.bits} bits"] if dataset.bits else []
+    names = "\n".join([dataset.folder, *(f"{path.parent.name}/{path.name}" for path in files), *bits])
     digest = hashlib.sha256(os.fsencode(names)).hexdigest()[:8]
     name = f"{file_name(dataset.name)}-{split}-full-{digest}.pixels"
     return [DecodedCache(folder / name, files, dataset) for folder in cache_folders()]

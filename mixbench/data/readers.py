@@ -12,7 +12,8 @@ import numpy as np
 
 from mixbench.data.locations import IDX_FILES, data_root, find_folder, remedy
 from mixbench.errors import RequestError
-from mixbench.suite.datasets import Dataset, classes_in, image_files
+from mixbench.suite.datasets import Dataset
+from mixbench.suite.image_folder import identity, problems_of, scan
 
 # SHA-256 of Fashion-MNIST's four files unpacked, in the order of IDX_FILES.  Not of the archives, as Debian compresses
 # them again (with the authors' names and times in the gzip headers, Debian's have the MD5 sums that torchvision checks)
@@ -149,21 +150,24 @@ def _torchvision(dataset: Dataset, reader: Callable[..., Any], **split: Any) -> 
 
 
 def _tree(dataset: Dataset) -> tuple[Raw, Raw]:
-    """Read train/CLASS/image and val/CLASS/image; classes are numbered in the order of their folders in train/."""
+    """Read train/CLASS/image and val/CLASS/image; classes are numbered in the order of their folders in train/.
+
+    Raises RequestError if the images of an `image_folder` are not those of the plan.
+    """
     folder = find_folder(dataset)
-    numbers = {name: number for number, name in enumerate(classes_in(folder, "train"))}
-    if unknown := set(classes_in(folder, "val")) - set(numbers):
-        raise RequestError(f"{folder / 'val' / min(unknown)}: no such class is in {folder / 'train'}")
+    parts = train, val = scan(folder, "train"), scan(folder, "val")
+    if problems := problems_of(parts):
+        raise RequestError(f"{dataset.name}: {problems}")
+    planned = dataset.contents.partition(",")[0]
+    if ":" in planned and identity(parts) != planned:  # plans of older versions hold a hash of the names alone
+        raise RequestError(f"{dataset.name}: the images in {folder} have changed since the suite was planned")
+    numbers = {name: number for number, name in enumerate(train.classes)}
 
-    def part(name: str) -> Raw:
-        pairs = [
-            (folder / name / label / file, numbers[label])
-            for label in classes_in(folder, name)
-            for file in sorted(image_files(folder / name / label))
-        ]
-        return Raw([path for path, _ in pairs], np.array([number for _, number in pairs], dtype=np.int64))
+    def labelled(classes: dict[str, list[Path]]) -> Raw:
+        labels = [numbers[name] for name, files in classes.items() for _ in files]
+        return Raw([file for files in classes.values() for file in files], np.array(labels, dtype=np.int64))
 
-    return part("train"), part("val")
+    return labelled(train.classes), labelled(val.classes)
 
 
 READERS: dict[str, Callable[[Dataset], tuple[Raw, Raw]]] = {

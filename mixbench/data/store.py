@@ -108,7 +108,8 @@ def _streamed(dataset: Dataset, part: str, raw: Raw, crop: float, processes: int
     assert not isinstance(raw.images, np.ndarray), "only files are streamed"
     pixels = decoded_pixels(dataset, part, raw.images, say) if dataset.decoded else None
     workers = max(1, usable_cores() // processes)
-    return StreamedImages(raw.images, _labels(raw), dataset.image_size, crop, workers, dataset.resampling, pixels)
+    size, resampling = dataset.image_size, dataset.resampling
+    return StreamedImages(raw.images, _labels(raw), size, crop, workers, resampling, pixels, dataset.bits)
 
 
 def _labels(raw: Raw) -> Tensor:

@@ -27,6 +27,8 @@ Box = Callable[[int, int, int], tuple[int, int, int, int] | None]
 Pickled with every batch: it should hold a seed and an epoch, not the draws of all samples.
 """
 DEFAULT_CROP = 0.875
+MOST_ELONGATED = 16
+"""The longer side of a test image over the shorter, up to which it is resized whole, as torchvision does it."""
 BATCHES_AHEAD = 2
 """Batches that each worker process decodes in advance."""
 
@@ -48,10 +50,11 @@ class StreamedImages:
         workers: int,
         resampling: str = "bilinear",
         pixels: Pixels | None = None,
+        bits: int = 0,
     ):
         self.labels = labels
         self.workers = workers
-        self._decoder = _Decoder(paths, pixels, image_size, crop, resampling)
+        self._decoder = _Decoder(paths, pixels, image_size, crop, resampling, bits)
         self._requests = _Requests()
         self._loader: DataLoader[Any] | None = None
 
@@ -109,9 +112,11 @@ class _Requests:
 class _Decoder:
     """The DataLoader's dataset, in each worker.  Holds the paths in one array, which pickles far faster than a list."""
 
-    def __init__(self, paths: Sequence[Path], pixels: Pixels | None, image_size: int, crop: float, resampling: str):
+    def __init__(
+        self, paths: Sequence[Path], pixels: Pixels | None, image_size: int, crop: float, resampling: str, bits: int
+    ):
         self.paths, self.pixels = np.array([os.fsencode(path) for path in paths]), pixels
-        self.image_size, self.crop, self.resampling = image_size, crop, resampling
+        self.image_size, self.crop, self.resampling, self.bits = image_size, crop, resampling, bits
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -126,7 +131,7 @@ class _Decoder:
 
     def _decode(self, sample: int, box: Box | None) -> np.ndarray:
         image = self.pixels.image(sample) if self.pixels else None
-        image = image or open_rgb(os.fsdecode(self.paths[sample]))
+        image = image or open_rgb(os.fsdecode(self.paths[sample]), self.bits)
         drawn = box(sample, image.height, image.width) if box else None
         if drawn is None:
             return centre(image, self.image_size, self.crop, self.resampling)
@@ -136,13 +141,22 @@ class _Decoder:
 
 def centre(image: Image.Image, size: int, crop: float, resampling: str = "bilinear") -> np.ndarray:
     """The central crop of an image: torchvision's Resize(size / crop), then CenterCrop(size).   C H W"""
-    shorter = int(size / crop)
+    image, shorter = _without_far_ends(image), int(size / crop)
     if image.height <= image.width:
         height, width = shorter, int(shorter * image.width / image.height)
     else:
         height, width = int(shorter * image.height / image.width), shorter
     top, left = round((height - size) / 2), round((width - size) / 2)
     return resized(image, height, width, resampling)[:, top : top + size, left : left + size]
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """Cut the ends, which no central crop shows, off a strip that would take gigabytes if it were resized whole."""
+    height, width = (min(side, MOST_ELONGATED * min(image.size) + side % 2) for side in (image.height, image.width))
+    if (height, width) == (image.height, image.width):
+        return image
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _unchanged(batch: Any) -> Any:

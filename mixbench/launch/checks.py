@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mixbench.system.device import device_name
 from mixbench.system.host import installed
 
 if TYPE_CHECKING:
+    from mixbench.suite.datasets import Dataset
     from mixbench.train.distributed import World
 
 PACKAGES = ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")
@@ -26,8 +28,15 @@ class Check:
     found: str
 
 
-def checks() -> list[Check]:
-    """All checks, also if some fail.  What libraries print meanwhile goes to standard error."""
+def checks(suite: str | None = None) -> list[Check]:
+    """All checks, also if some fail.  What libraries print meanwhile goes to standard error.
+
+    With a suite, its data are checked too; raises RequestError if it is bad.
+    """
+    from mixbench.suite.load import load
+
+    trials = load(suite)[1] if suite else []
+    datasets = list(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure))
     with _stdout_as_stderr():
         return [
             *installation(),
@@ -35,6 +44,7 @@ def checks() -> list[Check]:
             run_check("models", _models),
             run_check("DeepSpeed engine", _engine),
             run_check("data", _data),
+            *(run_check(f"data: {dataset.name}", partial(data_of, dataset)) for dataset in datasets),
             Check("writable", os.access(Path.cwd(), os.W_OK), str(Path.cwd())),
         ]
 
@@ -109,8 +119,23 @@ def training_step(world: "World") -> str:
 
 def _data() -> str:
     """The datasets on this machine; nothing is downloaded for a check."""
-    from mixbench.data.locations import data_root, missing
+    from mixbench.data.locations import data_root, incomplete, missing
     from mixbench.suite.datasets import DATASETS
 
-    here = [dataset.name for dataset in DATASETS.values() if not missing(dataset)]
+    here = [dataset.name for dataset in DATASETS.values() if not missing(dataset) and not incomplete(dataset)]
     return f"{', '.join(here)}; `mixbench data fetch` brings others into {data_root()}"
+
+
+def data_of(dataset: "Dataset") -> str:
+    """What a dataset of a suite holds; all images of a folder are decoded once.  Raises RequestError if it is bad."""
+    from mixbench.data.locations import incomplete, remedy, require
+    from mixbench.suite.datasets import folder_facts
+
+    require([dataset])
+    if found := incomplete(dataset):
+        raise RequestError(f"{dataset.name}: {found}. {remedy(dataset)}")
+    if dataset.folder:
+        from mixbench.data.verify import require_readable
+
+        require_readable([dataset], lambda activity, done, total: None)
+    return folder_facts(dataset).partition(": ")[2] or "here"

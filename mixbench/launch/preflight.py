@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mixbench.data.locations import require
+from mixbench.data.locations import incomplete, remedy, require
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch import local
 from mixbench.launch.cost import needed_bytes
@@ -20,6 +21,9 @@ from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_existing
 from mixbench.system.words import decimal_size, plural
+
+if TYPE_CHECKING:
+    from mixbench.data.array_cache import Say
 
 
 def check_folder(run: Run, suite_name: str) -> None:
@@ -68,14 +72,23 @@ def check_cluster(run: Run, trials: list[Trial], cluster: str | Profile) -> None
         )
 
 
-def check_data(trials: Iterable[Trial]) -> None:
-    """Raises RequestError where data that these trials need are missing, or there is no room to decode them."""
+def check_data(trials: Iterable[Trial], say: "Say") -> None:
+    """Raises RequestError where data that these trials need are missing or damaged, or there is no room to decode them.
+
+    `say` gets the progress of reading the images of an `image_folder`, all of which are decoded once.
+    """
     data = dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure)
     require(data)
+    if short := [f"{dataset.name}: {found}. {remedy(dataset)}" for dataset in data if (found := incomplete(dataset))]:
+        raise RequestError("\n".join(short))
     if any(dataset.decoded for dataset in data):
         from mixbench.data.pixel_cache import require_decoded
 
         require_decoded(data)
+    if any(dataset.folder for dataset in data):
+        from mixbench.data.verify import require_readable
+
+        require_readable(data, say)
 
 
 def check_disk_space(trials: list[Trial], folder: Path, at_once: int) -> None:

@@ -150,13 +150,20 @@ class _Attempt:
 
 
 def error_text(error: BaseException) -> tuple[str, str]:
-    """Return message and traceback of an error for a record; no traceback for an expected error."""
-    if isinstance(error, TrialError | RequestError):
-        return str(error), ""
-    message = f"{type(error).__name__}: {error}"
-    if device := out_of_memory(error):
-        message = f"out of memory on the {device}: {error}"
-    return message, _shortened("".join(traceback.format_exception(error)))
+    """Return message and traceback of an error for a record; no traceback for an expected error.
+
+    Bytes of file names that are no UTF-8 are escaped: JSON could not hold them.
+    """
+    message, trace = str(error), ""
+    if not isinstance(error, TrialError | RequestError):
+        device = out_of_memory(error)
+        message = f"out of memory on the {device}: {error}" if device else f"{type(error).__name__}: {error}"
+        trace = _shortened("".join(traceback.format_exception(error)))
+    return _without_bytes(message), _without_bytes(trace)
+
+
+def _without_bytes(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _shortened(trace: str) -> str:

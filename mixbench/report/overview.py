@@ -12,6 +12,7 @@ from mixbench.results.tables import Tables
 from mixbench.run.commands import Command
 from mixbench.run.parts import Environment
 from mixbench.run.record import Record
+from mixbench.suite.datasets import folder_facts
 from mixbench.system.words import plural
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Head:
     total: int
     models: list[str]
     datasets: list[str]
+    images: list[str]
     seeds: list[int]
     devices: list[str]
     versions: list[str]
@@ -51,6 +53,7 @@ def head(tables: Tables) -> Head:
         total=len(records),
         models=_unique(record.model for record in records),
         datasets=_unique(record.dataset for record in records),
+        images=_unique(folder_facts(record.details.trial.data) for record in records if record.planned),
         seeds=sorted({record.seed for record in records}),
         devices=_unique(record.device for record in records),
         versions=_unique(f"mixbench {e.mixbench_version}, torch {e.torch_version}" for e in places),

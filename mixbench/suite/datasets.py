@@ -1,19 +1,18 @@
 """The table of datasets.  Reading it needs neither torch nor the datasets' files."""
 
-import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mixbench.errors import RequestError, nearest
+from mixbench.errors import RequestError, cut, nearest, printable
+from mixbench.suite.image_folder import counted, identity, problems_of, scan
 from mixbench.suite.recipe import Recipe
+from mixbench.system.words import plural
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Those of torchvision's ImageFolder; case does not matter."""
 HELD_OUT = 10
 """`split: val` holds out one training image in so many, of each class."""
+MOST_NAMED = 10
+"""Classes that are named in a line; of more, the rest is counted."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -26,9 +25,11 @@ class Dataset:
     `streamed`: images are decoded again in each epoch; a training image is cropped to the box that its augmentation
     draws, a test image is resized and centre-cropped.  Images of other datasets are decoded once, and resized to a
     square without keeping their aspect ratio.  `resampling`: of streamed test images.
-    `folder`: path of an `image_folder`, empty for a dataset of the table; `contents`: hash of the names of its classes
-    and images, part of a trial's id.  `decoded`: a streamed dataset's images are decoded once, into a cache; they are
-    the same images, so datasets that differ only in this are equal.
+    `decoded`: a streamed dataset's images are decoded once, into a cache; they are the same images, so datasets that
+    differ only in this are equal.
+    `folder`: path of an `image_folder`, empty for a dataset of the table; `contents`: hash of its images (see
+    `image_folder.identity`), part of a trial's id.  `bits`: of 16 in a 16-bit image, those that are used (0: not said).
+    `class_images`: training and test images of each class; `skipped`: hidden names; `not_read`: files by their suffix.
     """
 
     name: str
@@ -47,6 +48,10 @@ class Dataset:
     folder: str = ""
     contents: str = ""
     decoded: bool = field(default=False, compare=False)
+    bits: int = 0
+    class_images: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    skipped: int = field(default=0, compare=False)
+    not_read: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def decoded_bytes(self) -> int:
@@ -173,65 +178,83 @@ DATASETS = {
 
 
 def find_dataset(
-    name: str, image_size: int | None = None, image_folder: str | None = None, decoded: bool = False
+    name: str, image_size: int | None = None, image_folder: str | None = None, decoded: bool = False, bits: int = 0
 ) -> Dataset:
     """Return a dataset of the table, at `image_size` if given, or that of the images in a folder.
 
     At another size `train_side` is scaled with it.  Raises RequestError if there is no such dataset (with the nearest
-    names), if the folder's layout is wrong, or if `decoded` is given for a dataset that is not streamed.
+    names), if the folder's layout is wrong, or if `decoded` is given for a dataset that is not streamed, `bits` for one
+    of the table.
     """
     if image_folder is not None:
-        return replace(_folder_dataset(name, Path(image_folder), image_size or 224), decoded=decoded)
+        return replace(_folder_dataset(name, Path(image_folder), image_size or 224, bits), decoded=decoded)
     if name not in DATASETS:
         raise RequestError(f"no dataset is called {name!r}{nearest(name, DATASETS)}")
     dataset = DATASETS[name]
     if decoded and not dataset.streamed:
         raise RequestError(f"decoded: {name} is kept decoded in any case; it is for imagenet or an image_folder")
+    if bits:
+        raise RequestError(f"bits: {name} has images of 8 bits; it is for an image_folder")
     size = image_size or dataset.image_size
     side = round(dataset.train_side * size / dataset.image_size)
     return replace(dataset, image_size=size, train_side=side, decoded=decoded)
 
 
-def _folder_dataset(name: str, folder: Path, image_size: int) -> Dataset:
+def _folder_dataset(name: str, folder: Path, image_size: int, bits: int) -> Dataset:
     if name in DATASETS:
         raise RequestError(f"image_folder: {name!r} is a dataset of the table; give the folder's a name of its own")
     layout = f"{folder} is to hold train/CLASS/*.jpg and val/CLASS/*.jpg"
-    counts, contents = {}, hashlib.sha256()
     for part in ("train", "val"):
         if not (folder / part).is_dir():
             raise RequestError(f"image_folder: no folder {folder / part}; {layout}")
-        names = {label: sorted(image_files(folder / part / label)) for label in classes_in(folder, part)}
-        counts[part] = {label: len(images) for label, images in names.items()}
-        contents.update(repr((part, names)).encode("utf-8", "surrogateescape"))
-        if not sum(counts[part].values()):
-            raise RequestError(f"image_folder: no images in {folder / part}; {layout}")
-    if unknown := sorted(set(counts["val"]) - set(counts["train"])):
-        raise RequestError(f"image_folder: class {unknown[0]!r} is in {folder / 'val'} but not in {folder / 'train'}")
+    parts = train, val = scan(folder, "train"), scan(folder, "val")
+    for found in parts:
+        if not found.classes:
+            raise RequestError(f"image_folder: no images in {found.folder}; {layout}")
+    if problems := problems_of(parts):
+        raise RequestError(f"image_folder: {problems}; {layout}")
+    counts = {label: (len(images), len(val.classes.get(label, []))) for label, images in train.classes.items()}
     return Dataset(
         name,
         image_size=image_size,
         channels=3,
-        classes=len(counts["train"]),
-        train_images=sum(counts["train"].values()),
-        test_images=sum(counts["val"].values()),
+        classes=len(counts),
+        train_images=sum(images for images, _ in counts.values()),
+        test_images=sum(images for _, images in counts.values()),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         splits="train/ for training, val/ as the test set",
         source="an image_folder; mean and std are ImageNet's",
         streamed=True,
         folder=str(folder.absolute()),
-        contents=contents.hexdigest()[:16],
+        contents=identity(parts) + (f", {bits} of 16 bits" if bits not in (0, 16) else ""),
+        bits=bits,
+        class_images=counts,
+        skipped=train.skipped + val.skipped,
+        not_read=dict(train.not_read + val.not_read),
     )
 
 
-def classes_in(folder: Path, part: str) -> list[str]:
-    """Names of the class folders of a part (train or val), in the order of their labels."""
-    return sorted(entry.name for entry in os.scandir(folder / part) if entry.is_dir())
+def folder_facts(dataset: Dataset) -> str:
+    """A line on the images and classes of an `image_folder`, and on what is not used; empty for any other dataset."""
+    if not dataset.class_images:
+        return ""
+    untested = [name for name, (_, test) in dataset.class_images.items() if not test]
+    facts = [
+        f"{plural(dataset.train_images, 'training image')} and {plural(dataset.test_images, 'test image')} of "
+        f"{plural(dataset.classes, 'class')} ({_names(list(dataset.class_images))})",
+        f"no test image of {_names(untested)}" if untested else "",
+        f"{plural(dataset.skipped, 'hidden name')} skipped" if dataset.skipped else "",
+        f"{plural(sum(dataset.not_read.values()), 'file')} not read ({counted(dataset.not_read)})"
+        if dataset.not_read
+        else "",
+    ]
+    return f"{dataset.name}: {', '.join(filter(None, facts))}"
 
 
-def image_files(folder: Path) -> Iterator[str]:
-    """Names of the images in a folder, in no particular order."""
-    return (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
+def _names(classes: list[str]) -> str:
+    more = f" and {len(classes) - MOST_NAMED} more" if len(classes) > MOST_NAMED else ""
+    return ", ".join(printable(cut(name, 40)) for name in classes[:MOST_NAMED]) + more
 
 
 def training_images(dataset: Dataset, recipe: Recipe) -> int:

@@ -15,7 +15,7 @@ import torch
 from mixbench.errors import RequestError, cut, described, nearest
 from mixbench.suite.datasets import Dataset, find_dataset
 from mixbench.suite.document import KeyPath
-from mixbench.suite.schema import ModelSpec, Suite
+from mixbench.suite.schema import DatasetSpec, ModelSpec, Suite
 from mixbench.suite.trial import display_name
 from mixbench.system.checksum import fingerprint
 from mixbench.zoo.pretrained import find_pretrained
@@ -52,7 +52,7 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
     datasets: dict[int, Dataset] = {}
     for d, asked in enumerate(suite.datasets):
         try:
-            datasets[d] = find_dataset(asked.name, asked.image_size, asked.image_folder, asked.decoded)
+            datasets[d] = _find(asked)
         except RequestError as error:
             problems.append((("datasets", d, "image_folder" if asked.image_folder else "name"), str(error)))
         except OSError as error:
@@ -66,6 +66,10 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
             subjects |= {(d, m): subject for d, subject in built.items()}
         problems += entry_problems + build_problems
     return subjects, problems
+
+
+def _find(asked: DatasetSpec) -> Dataset:
+    return find_dataset(asked.name, asked.image_size, asked.image_folder, asked.decoded, asked.bits or 0)
 
 
 def _name_conflicts(datasets: dict[int, Dataset]) -> Iterator[Problem]:

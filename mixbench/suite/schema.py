@@ -47,6 +47,8 @@ class DatasetSpec(Strict):
     image_size: Annotated[int, Field(ge=1, le=16_384)] | None = None  # pixels a side; by default the dataset's own
     image_folder: PathText | None = None  # a folder of train/CLASS/*.jpg and val/CLASS/*.jpg
     decoded: bool = False  # decode streamed images once, into a cache on disk: faster, with the same results
+    # bits that the values of an image_folder's 16-bit grey images use, such as 12 of microscopes; by default all 16
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
     recipe: Recipe = Recipe()  # merged over the suite's
 
 

@@ -81,6 +81,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """True for the small text file that stands for a large one where git-LFS has not fetched it.  Raises OSError."""
+    start = b"version https://git-lfs.github.com/spec/"
+    with open(path, "rb") as file:
+        return file.read(len(start)) == start
+
+
 def modified_at(path: Path) -> int:
     """The time in nanoseconds at which a file was last written; 0 if there is none."""
     try:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mixbench.data.locations import why_missing
 from mixbench.errors import RequestError, Unavailable, nearest
-from mixbench.launch.checks import Check, installation, run_check
+from mixbench.launch.checks import Check, data_of, installation, run_check
 from mixbench.launch.slurm.cluster_profile import Minutes, Profile
 from mixbench.launch.slurm.probe import ProbeRequest
 from mixbench.launch.slurm.probe_jobs import probe_array, run_probes
@@ -68,8 +67,9 @@ def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: S
         return
     datasets = tuple(dict.fromkeys(trial.data for trial in trials if "accuracy" in trial.measure))
     if datasets:
-        gone = [line for dataset in datasets if (line := why_missing(dataset))]
-        yield Check("data", not gone, "; ".join(gone) or ", ".join(dataset.name for dataset in datasets))
+        looked_at = [run_check("data", partial(data_of, dataset)) for dataset in datasets]
+        bad = "; ".join(check.found for check in looked_at if not check.ok)
+        yield Check("data", not bad, bad or ", ".join(dataset.name for dataset in datasets))
     try:
         with _folder(out) as folder:
             yield Check("run folder", True, f"{folder.parent} is writable")

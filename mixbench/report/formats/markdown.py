@@ -18,7 +18,8 @@ def markdown(tables: Tables) -> str:
     facts += [f"on {', '.join(map(escape, head.devices))}"] * bool(head.devices)
     facts += map(escape, [*head.versions, *head.commits])
     parts = [f"# {escape(tables.suite)}", f"{'; '.join(facts)}."]
-    parts += ["\n".join(f"- {escape(sentence)}" for sentence in head.missing)] * bool(head.missing)
+    parts += ["\n".join(f"- {escape(sentence)}" for sentence in sentences) for sentences in (head.images, head.missing)]
+    parts = [part for part in parts if part]
     for board in boards(tables):
         parts += [f"## {escape(board.images)}", _table(board)]
         flags = "\n".join(f"{number}. {escape(flag)}" for number, flag in enumerate(board.flags, 1))
