@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from mixbench.data import store
 from mixbench.errors import RequestError
 from mixbench.measure import accuracy
 from mixbench.run.folder import Run
+from mixbench.run.parts import Curve, Epoch
 from mixbench.run.record import Record
 from mixbench.suite.datasets import find_dataset
 from mixbench.system.checksum import fingerprint
 from mixbench.train.distributed import connect
 from mixbench.zoo import weights
 from mixbench.zoo.registry import create_model
+from tests.small_sets import write_tree
 from tests.trials import RECIPE, SMALL, plan_trials, write_suite
 
 SIZE = dict(dim=8, depth=1, kernel_size=3, image_size=8, in_chans=1)
@@ -77,6 +80,11 @@ def test_kept_weights_are_evaluated_to_the_same_scores_without_training(tmp_path
     [evaluated] = curve.epochs
     assert (evaluated.epoch, evaluated.train_loss, evaluated.seconds) == (0, None, 0.0)
     assert (evaluated.test_loss, evaluated.top1) == (scores.test_loss, scores.top1)
+    assert weights.origin(kept) == accuracy.origin_of(trained) and curve.weights_notes == []
+    [bare] = plan_trials(tmp_path, models=[{"name": trained.model, "weights": str(kept)}])
+    assert bare.id == given.id, "the file says with which overrides it was trained"
+    with pytest.raises(RequestError, match=r"small.yaml:\d+: .*weights: they are of depth 2, not 1"):
+        plan_trials(tmp_path, models=[models[0] | {"depth": 1}])
     record = Record.pending(given)
     record.add_accuracy(curve)
     assert (record.epochs, record.top1, record.train_loss) == (0, scores.top1, None)
@@ -115,6 +123,100 @@ def test_a_suite_names_the_file_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"small.yaml:\d+: .*weights: .*a.safetensors: stem.0.weight has shape"):
         plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "a.safetensors"}])
     with pytest.raises(
-        RequestError, match=r"none.safetensors does not exist; a file of safetensors, or timm, is wanted"
+        RequestError, match=r"none.safetensors does not exist; a file of safetensors, .pt or .pth, or timm, is wanted"
     ):
         plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "none.safetensors"}])
+
+
+def kept_of_folder(folder: Path, **origin: object) -> dict[str, Any]:
+    """Save untrained weights as a run on this folder of images would; return the suite that evaluates them."""
+    datasets = [{"name": "pets", "image_folder": str(folder), "image_size": 16}]
+    suite: dict[str, Any] = dict(models=[SMALL["splitmixer"]], datasets=datasets, recipe={"global_batch_size": 2})
+    [trial] = plan_trials(folder.parent, **suite)
+    of = accuracy.origin_of(trial).model_copy(update=origin)
+    weights.save(create_model(trial.model, **trial.arguments), folder.parent / "kept.safetensors", of)
+    return suite | {"models": [SMALL["splitmixer"] | {"weights": "kept.safetensors"}]}
+
+
+def test_weights_of_other_classes_are_refused_by_name(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "pets", {"cat": (2, 1), "dog": (2, 1)})
+    suite = kept_of_folder(folder)
+    assert plan_trials(tmp_path, **suite)
+    for part in ("train", "val"):
+        (folder / part / "cat").rename(folder / part / "zebra")
+    with pytest.raises(RequestError, match=r"weights: their classes are not .*: they know 'cat' and not 'zebra'"):
+        plan_trials(tmp_path, **suite)
+    suite = kept_of_folder(folder, classes=("zebra", "dog"))
+    with pytest.raises(RequestError, match="classes are not the dataset's: the order differs"):
+        plan_trials(tmp_path, **suite)
+
+
+def test_weights_that_name_no_classes_or_are_of_another_dataset_are_flagged(tmp_path: Path) -> None:
+    suite = kept_of_folder(write_tree(tmp_path / "pets", {"cat": (2, 1), "dog": (2, 1)}), classes=())
+    [trial] = plan_trials(tmp_path, **suite)
+    assert accuracy.weights_notes(trial, weights.Fit({}, ("names without 'module.'",))) == [
+        "names without 'module.'",
+        "they name no classes, whose order is taken to be that of the folders",
+    ]
+    [of_digits] = plan_trials(tmp_path, models=[SMALL["splitmixer"]])
+    other = accuracy.origin_of(of_digits).model_copy(update={"dataset": "mnist"})
+    weights.save(create_model(of_digits.model, **of_digits.arguments), tmp_path / "a.safetensors", other)
+    [given] = plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "a.safetensors"}])
+    assert accuracy.weights_notes(given, weights.Fit({})) == ["trained on mnist"]
+    record = Record.pending(given)
+    epoch = Epoch(epoch=0, lr=0, seconds=0, train_loss=None, test_loss=1, top1=1, top5=1)
+    record.add_accuracy(
+        Curve(epochs=[epoch], best_top1_optimistic=1, best_epoch=0, test_images=1, weights_notes=["trained on mnist"])
+    )
+    assert list(map(str, record.flags)) == ["given weights: trained on mnist"]
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_known_prefixes_of_all_names_are_left_out_and_said(prefix: str, tmp_path: Path) -> None:
+    saved, other, path = model(0), model(1), tmp_path / "a.safetensors"
+    save_file({prefix + name: value for name, value in saved.state_dict().items()}, path)
+    assert weights.load(path, other).notes == (f"names without {prefix!r}",)
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in saved.state_dict().items())
+
+
+def test_a_prefix_that_is_the_models_own_is_kept(tmp_path: Path) -> None:
+    wrapped = torch.nn.ModuleDict({"model": model(0)})
+    save_file(wrapped.state_dict(), tmp_path / "a.safetensors")
+    assert weights.load(tmp_path / "a.safetensors", wrapped).notes == ()
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(("inside", "notes"), [("", ()), ("state_dict", ("tensors under 'state_dict'",))])
+def test_files_of_pytorch_are_read(new: bool, inside: str, notes: tuple[str, ...], tmp_path: Path) -> None:
+    saved, other, path = model(0), model(1), tmp_path / "a.pth"
+    state = saved.state_dict()
+    torch.save({inside: state, "epoch": 3} if inside else state, path, _use_new_zipfile_serialization=new)
+    assert weights.origin(path) is None and weights.load(path, other).notes == notes
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
+
+
+class Harmful:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("harmed"),)
+
+
+def test_no_code_in_a_file_of_pytorch_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.pt"
+    torch.save({"state_dict": model(0).state_dict(), "args": Harmful()}, path)
+    with pytest.raises(RequestError, match=r"a\.pt holds more than tensors, and reading it could run code"):
+        weights.load(path, model(0))
+    assert not (tmp_path / "harmed").exists()
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(RequestError, match="holds no state_dict"):
+        weights.load(path, model(0))
+    path.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(RequestError, match=r"a\.pt cannot be read as a file of PyTorch"):
+        weights.load(path, model(0))
+
+
+def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(RequestError, match=r"a pointer of git-LFS, not the weights themselves: git lfs pull"):
+        plan_trials(tmp_path, models=[SMALL["splitmixer"] | {"weights": "a.safetensors"}])

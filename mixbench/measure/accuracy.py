@@ -14,7 +14,7 @@ from mixbench.train.ema import make_average
 from mixbench.train.engine import make_engine
 from mixbench.train.loop import Report, fit
 from mixbench.train.model import build_model
-from mixbench.zoo.weights import load, save
+from mixbench.zoo.weights import Fit, Origin, load, origin, save
 
 
 def measure(
@@ -35,9 +35,10 @@ def measure(
     model = build_model(trial, world)
     average = None if trial.weights else make_average(model, trial)
     engine = make_engine(model, trial, world)
+    notes: list[str] = []
     try:
         if trial.weights:
-            load(Path(trial.weights), engine.module)
+            notes = weights_notes(trial, load(Path(trial.weights), engine.module))
             scores = evaluate(engine, trial, test_images, world)
             curve = [Epoch(epoch=0, lr=0.0, seconds=0.0, **scores)]
         else:
@@ -45,7 +46,8 @@ def measure(
             loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
             curve = fit(engine, average, trial, loader, test_images, world, report, checkpoints)
         if keep and world.is_main:
-            save((average or engine).module, keep)
+            of = origin(Path(trial.weights)) if trial.weights else origin_of(trial)
+            save((average or engine).module, keep, of)
     finally:
         engine.destroy()
     best = max(curve, key=lambda epoch: epoch.top1)
@@ -54,4 +56,29 @@ def measure(
         best_top1_optimistic=best.top1,
         best_epoch=best.epoch,
         test_images=len(test_images.labels),
+        weights_notes=notes,
     )
+
+
+def origin_of(trial: Trial) -> Origin:
+    """Return what the weights that a trial trains are of."""
+    return Origin(
+        model=trial.model,
+        family=trial.family,
+        overrides=trial.overrides,
+        arguments=trial.arguments,
+        dataset=trial.dataset,
+        classes=tuple(trial.data.class_images),
+        recipe=trial.recipe.model_dump(mode="json"),
+        trial_id=trial.id,
+    )
+
+
+def weights_notes(trial: Trial, fit: Fit) -> list[str]:
+    """Return what a reader of the scores of given weights should know: what was adapted, what could not be compared."""
+    of, notes = origin(Path(trial.weights)), list(fit.notes)
+    if trial.data.folder and not (of and of.classes):
+        notes.append("they name no classes, whose order is taken to be that of the folders")
+    elif of and of.dataset != trial.dataset and not trial.data.folder:
+        notes.append(f"trained on {of.dataset}")
+    return notes

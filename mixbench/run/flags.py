@@ -20,6 +20,7 @@ class Kind(StrEnum):
     NO_TF32 = "no TF32 on a CPU"
     UNCOMMITTED_CHANGES = "uncommitted changes"
     DAMAGED_CHECKPOINT = "damaged checkpoint"
+    GIVEN_WEIGHTS = "given weights"
     OTHER_ENVIRONMENT = "begun in another environment"
     # not written in records: set when records are read
     NOT_FINITE = "not finite"

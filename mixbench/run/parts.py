@@ -79,3 +79,4 @@ class Curve(Frozen):
     best_top1_optimistic: float
     best_epoch: int
     test_images: int
+    weights_notes: list[str] = []  # of given weights: what was adapted to load them, what could not be compared

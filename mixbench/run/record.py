@@ -163,6 +163,7 @@ class Record(BaseModel):
         last = part.epochs[-1]
         self.top1, self.top5, self.test_loss, self.train_loss = last.top1, last.top5, last.test_loss, last.train_loss
         self.epochs = last.epoch
+        self.flags += [Flag(Kind.GIVEN_WEIGHTS, note) for note in part.weights_notes]
         self.train_seconds = sum(epoch.seconds for epoch in part.epochs)
 
     def keep(self, earlier: "Record") -> None:

@@ -20,7 +20,7 @@ from mixbench.suite.trial import display_name
 from mixbench.system.checksum import fingerprint
 from mixbench.zoo.pretrained import find_pretrained
 from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
-from mixbench.zoo.weights import check
+from mixbench.zoo.weights import Origin, check, origin
 
 Problem = tuple[KeyPath, str]
 """The path of a key, and a message that says what is wrong with it."""
@@ -123,16 +123,20 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         known = {key: value for key, value in spec.overrides.items() if key in entry.overridable}
         resolve(spec.name, known)
         file, crop, datasets = _weights(spec, datasets)
+        of = origin(file) if file else None
     except RequestError:
         return {}, []  # _entry_problems has named it
+    if of and of.model == spec.name:  # the file says with which overrides it was trained
+        known = {key: value for key, value in of.overrides.items() if key in entry.overridable} | known
     subjects, failures = {}, dict[str, list[str]]()
     for d, dataset in datasets.items():
         shape = dict(image_size=dataset.image_size, in_chans=dataset.channels, num_classes=dataset.classes)
         arguments = resolve(spec.name, known | shape)
-        if failure := _build_error(entry, arguments, file):
+        plain = {key: _plain(value) for key, value in arguments.items()}
+        other = _other_origin(of, entry, plain, dataset) if of else ""
+        if failure := other or _build_error(entry, arguments, file):
             failures.setdefault(failure, []).append(dataset.name)
             continue
-        plain = {key: _plain(value) for key, value in arguments.items()}
         overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
         label = spec.label or display_name(spec.name, overrides)
         identity = {key: plain[key] for key in entry.identity(arguments)}
@@ -156,11 +160,19 @@ def _weights(spec: ModelSpec, datasets: dict[int, Dataset]) -> tuple[Path | None
     if spec.weights != "timm":
         if not os.path.isfile(spec.weights):
             reason = "is not a file" if os.path.lexists(spec.weights) else "does not exist"
-            raise RequestError(f"weights: {spec.weights} {reason}; a file of safetensors, or timm, is wanted")
+            raise RequestError(
+                f"weights: {spec.weights} {reason}; a file of safetensors, .pt or .pth, or timm, is wanted"
+            )
         return Path(spec.weights), None, datasets
     found = find_pretrained(spec.name)
     preprocessing: dict[str, Any] = dict(mean=found.mean, std=found.std, resampling=found.resampling)
     return found.file, found.test_crop, {d: replace(dataset, **preprocessing) for d, dataset in datasets.items()}
+
+
+def _other_origin(of: Origin, entry: Entry, arguments: dict[str, Any], dataset: Dataset) -> str:
+    """Return in what the weights' model or classes are not those asked for, or ""."""
+    apart = [*of.differences(entry.family, arguments), of.other_classes(list(dataset.class_images))]
+    return f"weights: {'; '.join(filter(None, apart))}" if any(apart) else ""
 
 
 def _build_error(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> str:

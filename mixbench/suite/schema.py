@@ -21,14 +21,15 @@ def as_entry(value: Any) -> Any:
 class ModelSpec(Strict):
     """A model by name.  Any other key overrides an argument of the model; its recipe is merged over all others.
 
-    `weights`, a safetensors file or `timm`, are evaluated without training.
+    `weights`, a file or `timm`, are evaluated without training.  Those that a run kept say which overrides they have:
+    these need not be repeated, and others are refused, as are other classes of an image_folder.
     """
 
     model_config = ConfigDict(extra="allow")
 
     name: str  # a registered model: `mixbench list models`
     label: Title | None = None  # its name in tables; by default `name` with the overrides
-    weights: PathText | None = None  # a safetensors file, or `timm`: evaluated without training
+    weights: PathText | None = None  # a file (safetensors, .pt, .pth), or `timm`: evaluated without training
     recipe: Recipe = Recipe()  # merged over the suite's and the dataset's
 
     @property
