@@ -248,6 +248,15 @@ def test_a_name_that_is_no_utf_8_can_be_recorded(pets: Path) -> None:
         assert all(text.encode() is not None for text in error_text(error))
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_refused_since_no_plan_could_hold_it(pets: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(pets.parent) + b"/d\xe9r"))
+    odd.mkdir()
+    with pytest.raises(RequestError, match=r"small\.yaml:\d+: datasets.0.image_folder: the bytes of .* are no UTF-8"):
+        plan_trials(odd, datasets=[{"name": "pets", "image_folder": "pets"}])
+    with pytest.raises(RequestError, match=r"models.0.weights: the bytes of .* are no UTF-8"):
+        plan_trials(odd, models=[SMALL["splitmixer"] | {"weights": "a.pth"}])
+
+
 UPRIGHT = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 STORED = {  # by the EXIF orientation, what a camera writes of UPRIGHT
     1: UPRIGHT,

@@ -69,6 +69,10 @@ def _path(text: str) -> str:
         raise ValueError("a path is wanted, not an empty text")
     if len(text) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
         raise ValueError(f"no path is as long as {shown(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the bytes of {shown(text)} are no UTF-8, so no record could hold it: rename it") from None
     return text
 
 
