@@ -131,7 +131,7 @@ def test_profile_prints_the_layers_and_both_counters_totals(mixbench: Shell) -> 
 
 def test_validate_counts_the_trials(mixbench: Shell, suite: Path) -> None:
     assert mixbench("validate", suite) == (0, f"{suite} is good: s, 4 trials\n", "")
-    assert json.loads(mixbench("validate", suite, "--json")[1]) == {"name": "s", "trials": 4}
+    assert json.loads(mixbench("validate", suite, "--json")[1]) == {"name": "s", "trials": 4, "images": []}
     one = write_suite(suite.parent, measure=["complexity"])
     assert mixbench("validate", one)[1].endswith(", 1 trial\n")
 
