@@ -26,7 +26,7 @@ def curve(points: Sequence[tuple[float, float]], name: str) -> str:
     width = (WIDTH - 4) / (across[-1] - across[0])
     places = [((x - across[0]) * width + 2, HEIGHT - 2 - (y - low) / span * (HEIGHT - 4)) for x, y in thinned]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    label = f"{name}: from {numbers.fixed(known[0][1])} to {numbers.fixed(known[-1][1])}"
+    label = f"{name}: from {numbers.percent(known[0][1])} to {numbers.percent(known[-1][1])}"
     return _svg(WIDTH, HEIGHT, label, f'<polyline points="{line}"/>')
 
 
