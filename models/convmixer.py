@@ -23,6 +23,13 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 class ConvMixer(nn.Module):
     """Uses torch's default initialisation."""
 
+    published_names = (  # timm's, which are the authors'
+        (r"^blocks\.(\d+)\.0\.fn\.", r"blocks.\1.spatial.branch.0."),
+        (r"^blocks\.(\d+)\.1\.", r"blocks.\1.channel.0."),
+        (r"^blocks\.(\d+)\.3\.", r"blocks.\1.channel.2."),
+        (r"^head\.(weight|bias)", r"head.2.\1"),
+    )
+
     def __init__(
         self,
         dim: int,

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, DropPath, PatchTokens, at_least_one, divides
+from mixbench.zoo.layers import MLP, DropPath, PatchTokens, at_least_one, divides, lecun_normal
 from mixbench.zoo.registry import register_model
 
 S = dict(dim=512, depth=8, token_dim=256, channel_dim=2048)
@@ -12,8 +12,6 @@ H = dict(dim=1280, depth=32, token_dim=640, channel_dim=5120)
 NANO = dict(dim=128, depth=8, token_dim=64, channel_dim=512)
 IMAGENET = dict(image_size=224, num_classes=1000)
 CIFAR = dict(image_size=32, num_classes=10)
-
-TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal truncated at ±2
 
 
 @register_model(
@@ -35,6 +33,13 @@ class MLPMixer(nn.Module):
 
     Initialised as in its authors' flax code: LeCun normal, zero biases, a zero classifier.
     """
+
+    published_names = (  # timm's
+        (r"mlp_tokens\.fc1", "token_mlp.expand"),
+        (r"mlp_tokens\.fc2", "token_mlp.contract"),
+        (r"mlp_channels\.fc1", "channel_mlp.expand"),
+        (r"mlp_channels\.fc2", "channel_mlp.contract"),
+    )
 
     def __init__(
         self,
@@ -80,9 +85,7 @@ class MixerBlock(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """LeCun normal: a truncated normal whose variance is one over the number of inputs."""
     if isinstance(module, nn.Linear | nn.Conv2d):
-        std = module.weight[0].numel() ** -0.5 / TRUNCATED_STD
-        nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+        lecun_normal(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -31,6 +31,15 @@ class ResMLP(nn.Module):
     biases, the patch embedding with torch's default.
     """
 
+    published_names = (  # timm's
+        (r"^norm\.", "affine."),
+        (r"\.norm([12])\.", r".affine\1."),
+        (r"\.ls([12])", r".scale\1"),
+        (r"linear_tokens", "token_map"),
+        (r"mlp_channels\.fc1", "channel_mlp.expand"),
+        (r"mlp_channels\.fc2", "channel_mlp.contract"),
+    )
+
     def __init__(
         self,
         dim: int,

@@ -44,7 +44,7 @@ def test_a_file_with_timms_names_gives_timms_outputs(tmp_path: Path) -> None:
         torch.nn.init.normal_(parameter, std=0.05)
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     ours = create_model("resmlp_s12")
-    weights.load(tmp_path / "model.safetensors", ours)
+    weights.load_file(tmp_path / "model.safetensors", ours)
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         assert torch.allclose(ours.eval()(images), theirs.eval()(images), rtol=1e-4, atol=1e-4)

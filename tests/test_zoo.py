@@ -9,8 +9,8 @@ from timm.models.convmixer import ConvMixer
 from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
 from torch import Tensor, nn
 
-from mixbench.zoo.pretrained import timms_name
 from mixbench.zoo.registry import create_model, find, list_models
+from mixbench.zoo.tensor_names import our_name
 
 BATCH, DEPTH = 2, 3
 timm_mixer: Any = MlpMixer
@@ -55,9 +55,9 @@ def test_outputs_and_gradients_equal_timms(name: str) -> None:
     image_size = overrides.get("image_size", find(name).arguments["image_size"])
     with torch.device("meta"):  # both get other values, and initialising the large ones takes long
         theirs: Any = timms(source, image_size)
-        whole = create_model(name, **overrides).state_dict()
-        sizes = {timms_name(key): value.numel() for key, value in whole.items()}
-        assert sizes == {key: value.numel() for key, value in theirs.state_dict().items()}, "at its full depth"
+        whole = create_model(name, **overrides)
+        sizes = {our_name(whole, key): value.numel() for key, value in theirs.state_dict().items()}
+        assert sizes == {key: value.numel() for key, value in whole.state_dict().items()}, "at its full depth"
         ours, theirs.blocks = create_model(name, **overrides, depth=DEPTH), theirs.blocks[:DEPTH]
     ours = randomised(ours.to_empty(device="cpu"))
     carry_over(ours, theirs)
@@ -71,9 +71,9 @@ def test_outputs_and_gradients_equal_timms(name: str) -> None:
     probe = torch.randn_like(out)
     (out * probe).sum().backward()
     (expected * probe).sum().backward()
-    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters()}
+    gradients = {our_name(ours, key): parameter.grad for key, parameter in theirs.named_parameters()}
     for key, parameter in ours.named_parameters():
-        gradient = gradients[timms_name(key)]
+        gradient = gradients[key]
         assert parameter.grad is not None and gradient is not None and gradient.abs().max() > 0, key
         assert close(parameter.grad, gradient.reshape(parameter.shape)), key
 
@@ -95,9 +95,10 @@ def timms(source: Any, image_size: int) -> nn.Module:
 def carry_over(ours: nn.Module, theirs: nn.Module) -> None:
     """Copy our values into timm's shapes; the two models then share the memory of their parameters."""
     goal = theirs.state_dict()
-    values = {timms_name(key): value for key, value in ours.state_dict().items()}
-    assert values.keys() == goal.keys()
-    theirs.load_state_dict({key: value.reshape(goal[key].shape) for key, value in values.items()}, assign=True)
+    values = ours.state_dict()
+    theirs.load_state_dict(
+        {key: values[our_name(ours, key)].reshape(value.shape) for key, value in goal.items()}, assign=True
+    )
     for buffer in theirs.buffers():
         buffer.data = buffer.clone()  # each has running statistics of its own
 

@@ -14,7 +14,8 @@ from mixbench.train.ema import make_average
 from mixbench.train.engine import make_engine
 from mixbench.train.loop import Report, fit
 from mixbench.train.model import build_model
-from mixbench.zoo.weights import Fit, Origin, load, origin, save
+from mixbench.zoo.tensor_names import Fit
+from mixbench.zoo.weights import Origin, load_file, origin, save
 
 
 def measure(
@@ -38,7 +39,7 @@ def measure(
     notes: list[str] = []
     try:
         if trial.weights:
-            notes = weights_notes(trial, load(Path(trial.weights), engine.module))
+            notes = weights_notes(trial, load_file(Path(trial.weights), engine.module))
             scores = evaluate(engine, trial, test_images, world)
             curve = [Epoch(epoch=0, lr=0.0, seconds=0.0, **scores)]
         else:

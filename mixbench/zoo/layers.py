@@ -1,12 +1,17 @@
 """Layers and checks that several families share.   B batch, N tokens, C channels, H W grid"""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
+TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal truncated at ±2
 Activation = Literal["gelu", "relu"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
+
+Norm = Literal["batch", "group", "none"]
 
 
 def at_least_one(**sizes: int) -> None:
@@ -38,6 +43,16 @@ def overlap_width(dim: int, ratio: Fraction) -> int:
     if dim < 2:
         raise ValueError(f"dim is {dim}, two parts need at least 2 channels")
     return int(dim * ratio)
+
+
+def same_length(**lists: tuple[int, ...]) -> None:
+    """Raise ValueError if lists with a number for each stage differ in length, are empty or have a number below 1."""
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1 or not all(lengths.values()):
+        stages = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"each list is to have a number for each stage; they have: {stages}")
+    for name, values in lists.items():
+        at_least_one(**{name: min(values)})
 
 
 class Residual(nn.Module):
@@ -79,6 +94,33 @@ class PatchTokens(nn.Module):
         return self.proj(x).flatten(2).mT  # B N C
 
 
+class ConvNHWC(nn.Module):
+    """A convolution of maps whose channels are the last axis."""
+
+    def __init__(
+        self, in_dim: int, dim: int, kernel_size: int, stride: int = 1, padding: int = 0, groups: int = 1,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.proj = nn.Conv2d(in_dim, dim, kernel_size, stride, padding, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # B H W C
+        return self.proj(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class PointwiseMLP(nn.Module):
+    """Two 1×1 convolutions with a GELU between them: an MLP over the channels of maps."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(dim, hidden_dim, 1)
+        self.act = nn.GELU()
+        self.contract = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        return self.contract(self.act(self.expand(x)))
+
+
 class MLP(nn.Module):
     """Two linear layers over the last axis with a GELU between them."""
 
@@ -90,6 +132,83 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.contract(self.act(self.expand(x)))
+
+
+class GroupNorm1(nn.GroupNorm):
+    """Normalisation over C, H and W of each image."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(1, dim)
+
+
+NORMS: dict[Norm, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d, "group": GroupNorm1, "none": lambda _: nn.Identity(),
+}  # fmt: skip
+
+
+def conv_norm(
+    in_dim: int, dim: int, kernel_size: int, stride: int, padding: int, norm: Norm = "batch", bias: bool = True
+) -> tuple[nn.Module, nn.Module]:
+    """A convolution and its normalisation."""
+    return nn.Conv2d(in_dim, dim, kernel_size, stride, padding, bias=bias), NORMS[norm](dim)
+
+
+class Reweight(nn.Module):
+    """Sum of three branches, weighted for each channel by a softmax over the branches; from Vision Permutator.
+
+    `axes`: those of the map, over which the branches' sum is averaged: (1, 2) for B H W C, (2, 3) for B C H W.
+    """
+
+    def __init__(self, dim: int, axes: tuple[int, int]) -> None:
+        super().__init__()
+        self.axes = axes
+        self.reduce = nn.Linear(dim, dim // 4)
+        self.act = nn.GELU()
+        self.expand = nn.Linear(dim // 4, 3 * dim)
+
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        pooled = (a + b + c).mean(self.axes)  # B C
+        weights = self.expand(self.act(self.reduce(pooled))).unflatten(1, (-1, 3)).softmax(2)  # B C 3
+        first, second = self.axes
+        of_a, of_b, of_c = weights.unsqueeze(first).unsqueeze(second).unbind(-1)
+        return a * of_a + b * of_b + c * of_c
+
+
+def shift(x: Tensor, by: int, axis: int) -> Tensor:
+    """Move a tensor by `by` positions along an axis: position p gets the value of p − by, or 0 outside."""
+    size = x.shape[axis]
+    moved = min(abs(by), size)
+    shape = list(x.shape)
+    shape[axis] = moved
+    kept, zeros = x.narrow(axis, max(0, -by) if moved < size else 0, size - moved), x.new_zeros(shape)
+    return torch.cat([zeros, kept] if by > 0 else [kept, zeros], axis)
+
+
+def drop_paths(rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """Rates of stochastic depth of each stage's blocks, growing linearly from 0 to `rate` over all blocks."""
+    rates = [rate * block / max(1, sum(depths) - 1) for block in range(sum(depths))]
+    return [[rates.pop(0) for _ in range(depth)] for depth in depths]
+
+
+def pyramid(
+    dims: Sequence[int],
+    strides: Sequence[int],
+    rates: Sequence[Sequence[float]],
+    downsample: Callable[[int, int, int], nn.Module],
+    block: Callable[[int, int, float], nn.Module],
+) -> nn.Sequential:
+    """Stages of blocks, with a downsampling before each that has a smaller map or another width than the one before.
+
+    `strides`: those between the stages.  `downsample` is called with width, new width and stride; `block` with stage,
+    index in the stage and rate of stochastic depth.
+    """
+    layers, width = list[nn.Module](), dims[0]
+    for stage, (dim, stride, of_stage) in enumerate(zip(dims, (1, *strides), rates, strict=True)):
+        if stride != 1 or dim != width:
+            layers.append(downsample(width, dim, stride))
+        layers.append(nn.Sequential(*[block(stage, index, rate) for index, rate in enumerate(of_stage)]))
+        width = dim
+    return nn.Sequential(*layers)
 
 
 def depthwise(dim: int, kernel_size: int | tuple[int, int]) -> nn.Conv2d:
@@ -118,6 +237,40 @@ def split_spatial(dim: int, kernel_size: int, act: Activation) -> Residual:
         then_act_norm(depthwise(dim, (1, kernel_size)), dim, act),
         then_act_norm(depthwise(dim, (kernel_size, 1)), dim, act),
     )
+
+
+def lecun_normal(weight: Tensor) -> None:
+    """Initialise from a normal truncated at ±2 standard deviations, whose variance is one over the number of inputs."""
+    std = weight[0].numel() ** -0.5 / TRUNCATED_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def truncated_linear(module: nn.Module) -> None:
+    """Initialise linear layers: a truncated normal of standard deviation 0.02, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def truncated(module: nn.Module) -> None:
+    """Initialise linear layers and convolutions: a truncated normal of standard deviation 0.02, zero biases."""
+    truncated_linear(module)
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def xavier_mlp(module: nn.Module) -> None:
+    """Initialise as timm does in its Mixers: Xavier's linear layers, LeCun's convolutions, biases near zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.normal_(module.bias, std=1e-6)
+    elif isinstance(module, nn.Conv2d):
+        lecun_normal(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def pooled_head(dim: int, num_classes: int) -> nn.Sequential:

@@ -1,6 +1,5 @@
-"""timm's published weights of the zoo's models: their names, tensor names and preprocessing."""
+"""timm's published weights of the zoo's models: their names and preprocessing."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,21 +18,6 @@ TIMM = {
     "resmlp_b24_p8": "resmlp_big_24_224.fb_in1k",
 }
 """Our model name → timm's, with the tag of the weights."""
-TO_TIMM = [
-    (r"\.spatial\.branch\.0\.", ".0.fn."),
-    (r"\.channel\.0\.", ".1."),
-    (r"\.channel\.2\.", ".3."),
-    (r"^head\.2\.", "head."),
-    (r"\.token_mlp\.", ".mlp_tokens."),
-    (r"\.channel_mlp\.", ".mlp_channels."),
-    (r"\.expand\.", ".fc1."),
-    (r"\.contract\.", ".fc2."),
-    (r"\.token_map\.", ".linear_tokens."),
-    (r"\.scale(\d)", r".ls\1"),
-    (r"\.affine(\d)", r".norm\1"),
-    (r"^affine\.", "norm."),
-]
-"""Regular expressions that turn our tensor names into timm's, applied in this order."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +61,3 @@ def pretraining(model: str, file: str) -> Literal["none", "in21k"] | None:
     if f"models--timm--{TIMM.get(model)}" not in Path(file).parts:
         return None
     return "in21k" if "in21k" in TIMM[model] else "none"
-
-
-def timms_name(ours: str) -> str:
-    """timm's name of a tensor of our ConvMixer, MLP-Mixer or ResMLP."""
-    for pattern, replacement in TO_TIMM:
-        ours = re.sub(pattern, replacement, ours)
-    return ours

@@ -1,24 +1,21 @@
 """Save and load a model's weights as safetensors, with what they are of; read PyTorch's .pt and .pth files too."""
 
 import pickle
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mixbench.errors import RequestError, cut, described, nearest, printable
+from mixbench.errors import RequestError, cut, described, printable
 from mixbench.system.files import is_lfs_pointer, write_atomically
-from mixbench.zoo.pretrained import timms_name
+from mixbench.zoo.tensor_names import Fit, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KEY = "mixbench"
 """The key of a safetensors file's metadata under which an Origin stands, as JSON."""
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DistributedDataParallel, torch.compile and wrappers of users put before the names of all tensors."""
 INSIDE = ("state_dict", "model_state_dict", "model", "module")
 """Keys of a .pt or .pth file under which training scripts keep the model's tensors."""
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -67,14 +64,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(printable(cut(repr(name), 40)) for name in names[:3]) + more
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How a file fits a model: its name for each of the model's tensors, and `notes` on what had to be adapted."""
-
-    names: dict[str, str]
-    notes: tuple[str, ...] = ()
-
-
 def origin(path: Path) -> Origin | None:
     """What a file says it is of; None if it says nothing, as files of other programs.  Raises RequestError."""
     from safetensors import SafetensorError, safe_open
@@ -90,50 +79,33 @@ def origin(path: Path) -> Origin | None:
 
 
 def check(path: Path, model: "nn.Module") -> Fit:
-    """Map each of the model's tensor names to the file's, which are ours or timm's.
+    """Map each of the model's tensor names to the file's.
 
     Raises RequestError if the file cannot be read, or its tensors differ from the model's in name or shape.
     """
-    found, notes = _shapes(path)
-    state = model.state_dict()
-    prefix = _prefix(found.keys(), state.keys())
-    shapes = {name.removeprefix(prefix): shape for name, shape in found.items()}
-    ours, theirs = {name: name for name in state}, {name: timms_name(name) for name in state}
-    names = theirs if set(theirs.values()) == shapes.keys() else ours
-    for name, value in state.items():
-        if names[name] not in shapes:
-            raise RequestError(f"{path} has no tensor {name!r}{nearest(name, shapes)}")
-        shape = shapes[names[name]]
-        if shape != tuple(value.shape) and (names is ours or prod(shape) != value.numel()):
-            raise RequestError(f"{path}: {names[name]} has shape {shape}, the model's has {tuple(value.shape)}")
-    if unknown := sorted(shapes.keys() - set(names.values())):
-        raise RequestError(f"{path} has a tensor {unknown[0]!r}, which the model has not")
-    notes += [f"names without {prefix!r}"] if prefix else []
-    return Fit({name: prefix + theirs_or_ours for name, theirs_or_ours in names.items()}, tuple(notes))
+    shapes, notes = _shapes(path)
+    found = fit(model, shapes, str(path))
+    return Fit(found.names, (*notes, *found.notes))
 
 
-def _prefix(found: Any, wanted: Any) -> str:
-    """The known prefixes before the names of all tensors of a file; empty if a name is the model's as it is."""
-    prefix = ""
-    while not any(name.removeprefix(prefix) in wanted for name in found):
-        longer = (prefix + more for more in PREFIXES if found and all(name.startswith(prefix + more) for name in found))
-        if not (prefix := next(longer, "")):
-            break
-    return prefix
+def load(model: "nn.Module", state: "Mapping[str, Tensor]", where: str = "the state dict") -> Fit:
+    """Load tensors into the model, under its own names or those of its family's published weights.
 
-
-def load(path: Path, model: "nn.Module") -> Fit:
-    """Load the file's tensors into the model; reshapes them, as timm has some of our linear layers as convolutions.
-
-    Raises RequestError if they do not fit the model.
+    Raises RequestError, which names `where` they come from, unless they fit in name and shape.
     """
+    found = fit(model, {name: tuple(value.shape) for name, value in state.items()}, where)
+    own = model.state_dict()
+    model.load_state_dict({name: state[found.names[name]].reshape(value.shape) for name, value in own.items()})
+    return found
+
+
+def load_file(path: Path, model: "nn.Module") -> Fit:
+    """Load the file's tensors into the model.  Raises RequestError if they do not fit it."""
     from safetensors.torch import load_file
 
-    fit = check(path, model)
-    found = _of_torch(path)[0] if _is_of_torch(path) else load_file(path)
-    state = model.state_dict()
-    model.load_state_dict({name: found[fit.names[name]].reshape(value.shape) for name, value in state.items()})
-    return fit
+    checked = check(path, model)
+    load(model, _of_torch(path)[0] if _is_of_torch(path) else load_file(path), str(path))
+    return checked
 
 
 def save(model: "nn.Module", path: Path, of: Origin | None = None) -> None:
