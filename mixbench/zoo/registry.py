@@ -28,6 +28,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mixbench.errors import RequestError, cut, described, nearest, shown, wanted
 
+LIBRARIES = ("torchvision/", "timm/")
+"""Beginnings of names of other libraries' models, which libraries.py makes."""
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
 LARGEST_ARGUMENT = 1_000_000
 MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
@@ -153,6 +155,12 @@ def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
 def find(name: str) -> Entry:
     """The entry of a name.  Raises RequestError, naming the nearest names, if there is none."""
     _load_zoo()
+    if name not in _entries and name.startswith(LIBRARIES):
+        from mixbench.zoo import libraries
+
+        model_class, family, side = libraries.find_baseline(name)
+        arguments = dict(zip(SHAPE_ARGUMENTS, (side, 3, 1000), strict=True))
+        return Entry(name, family, model_class, arguments, arguments)
     if name not in _entries:
         raise RequestError(
             f"no model is called {cut(name)!r}{nearest(name, _entries) or '; mixbench list models names them'}"
@@ -161,15 +169,26 @@ def find(name: str) -> Entry:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Registered names that match a shell pattern, in alphabetical order."""
+    """Names that match a shell pattern, in alphabetical order: registered ones, or a library's for torchvision/* etc.
+
+    Raises RequestError if the library is not installed.
+    """
     _load_zoo()
+    if pattern.startswith(LIBRARIES):
+        from mixbench.zoo import libraries
+
+        library, _, rest = pattern.partition("/")
+        return [f"{library}/{name}" for name in libraries.list_library(library, rest)]
     return sorted(name for name in _entries if fnmatch(name, pattern))
 
 
 def is_model(name: str) -> bool:
-    """Return True if a model is registered under this name."""
-    _load_zoo()
-    return name in _entries
+    """Return True if a model is registered under this name, or a library has it."""
+    try:
+        find(name)
+    except RequestError:
+        return False
+    return True
 
 
 def load_plugin(path: Path) -> None:
