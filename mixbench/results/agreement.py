@@ -129,6 +129,7 @@ CONVENTIONS: dict[str, Callable[[Layer], int]] = {
     "macs": lambda layer: layer.macs,
     "splitmixer": _splitmixer,
     "macs_no_depthwise": _without_depthwise,
+    "macs_no_fft": lambda layer: layer.macs,  # ours: Fourier transforms are named beside it
 }
 
 

@@ -1,0 +1,25 @@
+"""One small model of each family for images of 32 pixels."""
+
+from typing import Any
+
+SMALL: dict[str, dict[str, Any]] = {
+    "splitmixer_i_256_8": dict(dim=16, depth=2),
+    "convmixer_256_8": dict(dim=16, depth=2),
+    "stridemixer_i_256_8": dict(dim=16, depth=2),
+    "mixer_s4": dict(dim=16, depth=2, token_dim=16, channel_dim=32),
+    "resmlp_s12": dict(dim=16, depth=2, patch_size=4),
+    "gmlp_ti16": dict(dim=16, depth=2, patch_size=4, hidden_dim=64),
+    "s2mlp_wide": dict(dim=16, depth=2, patch_size=4),
+    "s2mlpv2_small_7": dict(dims=(16, 32), depths=(1, 2), patch_sizes=(4, 2)),
+    "vip_s7": dict(dims=(16, 32, 32, 32), depths=(1, 1, 1, 1), segments=(8, 4, 4, 4), patch_size=4),
+    "cyclemlp_b1": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1), patch_size=2),
+    "hiremlp_tiny": dict(dims=(16, 16, 24, 32), depths=(2, 2, 2, 1), patch_size=2),
+    "wavemlp_t": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1), patch_size=2),
+    "smlpnet_t": dict(dim=8, depths=(1, 1, 1, 1), patch_size=2),
+    "spach_mlp_ms_xxs": dict(dim=16, stages=("conv*1", "mlp*1", "attention*1", "mlp*1"), heads=2),
+    "convmlp_s": dict(conv_dim=16, conv_depth=1, dims=(16, 24, 32), depths=(1, 1, 1)),
+    "msmlp_t": dict(dim=20, depths=(1, 1, 1, 1)),
+    "gfnet_h_ti": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
+    "asmlp_t": dict(dim=16, depths=(1, 1, 1, 1)),
+    "poolformer_s12": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
+}

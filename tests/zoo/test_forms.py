@@ -1,0 +1,84 @@
+"""Every family in every form that a suite can ask for: memory formats, autocast, compile, sizes; all of it small."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mixbench.errors import RequestError
+from mixbench.zoo import weights
+from mixbench.zoo.registry import create_model, find, list_models
+from tests.zoo.small import SMALL
+
+
+def small(name: str, **more: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return create_model(name, **SMALL[name] | dict(image_size=32, num_classes=7) | more)
+
+
+def test_every_family_is_tried() -> None:
+    assert {find(name).family for name in SMALL} == {find(name).family for name in list_models()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_channels_last_gives_the_same_and_so_do_saved_weights(name: str) -> None:
+    model, images = small(name).double().eval(), torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    expected = model(images)
+    other = small(name).double().eval()
+    for parameter in other.parameters():
+        nn.init.uniform_(parameter)
+    weights.load(other, model.state_dict())
+    found = other(images.contiguous(memory_format=torch.channels_last))
+    assert expected.shape == (2, 7) and torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_trains_in_bf16_autocast_with_finite_gradients_of_every_parameter(name: str) -> None:
+    model = small(name, in_chans=1, drop_path=0.1) if "drop_path" in find(name).arguments else small(name, in_chans=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(torch.randn(4, 1, 32, 32)).square().mean()
+    nn.functional.mse_loss(loss.float(), torch.zeros(())).backward()
+    gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+    assert not [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_compiles_without_a_graph_break(name: str) -> None:
+    explained = torch._dynamo.explain(small(name).eval())(torch.randn(2, 3, 32, 32))
+    assert explained.graph_break_count == 0, explained.break_reasons
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        ("gmlp_ti16", dict(image_size=100), "patch_size 16 does not divide image_size 100"),
+        ("gmlp_ti16", dict(hidden_dim=7), "2 does not divide hidden_dim 7"),
+        ("s2mlpv2_small_7", dict(image_size=21), "patch size 2 does not divide the side 3"),
+        ("vip_s7", dict(image_size=112), "segments 32: a map of 16 × 16 needs 16 segments"),
+        ("vip_s7", dict(dims=(190, 384, 384, 384)), "segments 32 does not divide dims 190"),
+        ("hiremlp_tiny", dict(image_size=16), "regions 3: a map of 1 × 1 has too few rows"),
+        ("smlpnet_t", dict(image_size=16), "image_size 16: no map is left in stage 4 of 4"),
+        ("spach_conv_ms_s", dict(stages=("conv*2", "pool*3")), "'pool*3' is not a number of blocks"),
+        ("spach_trans_ms_s", dict(heads=7), "heads 7 does not divide dim 96"),
+        ("msmlp_t", dict(dim=16), "16 channels in parts for 5 shifts"),
+        ("gfnet_h_ti", dict(image_size=36), "stride 2 does not divide the side of the map 9"),
+        ("asmlp_t", dict(shift_size=4), "shift_size is 4, it must be odd"),
+        ("poolformer_s12", dict(depths=(2, 2)), "depths 2"),
+        ("cyclemlp_b1", dict(image_size=2), "the stem needs at least 3 pixels"),
+    ],
+)
+def test_what_a_family_cannot_take_is_refused_in_words(name: str, arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RequestError, match=f"{name}: .*{complaint.replace('*', '[*]')}"):
+        create_model(name, **arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_forward_and_backward_at_the_native_size(name: str) -> None:
+    model = create_model(name)
+    side = find(name).arguments["image_size"]
+    output = model(torch.randn(2, 3, side, side))
+    output.square().mean().backward()
+    assert output.isfinite().all() and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

@@ -1,0 +1,183 @@
+"""A second, literal formulation of what is easily wrong in each family: index by index, as the paper writes it."""
+
+import importlib
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from mixbench.zoo.layers import Reweight, shift
+from mixbench.zoo.registry import create_model
+
+
+def part(family: str, name: str) -> Any:
+    """A class or function of a family's file, which is not importable by mypy."""
+    return getattr(importlib.import_module(f"mixbench.zoo.{family}"), name)
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Any:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def moved(x: Tensor, source: Callable[[int, int, int], tuple[int, int] | None]) -> Tensor:
+    """x, B H W C, with each channel's position (h, w) read at `source(c, h, w)`; 0 for None."""
+    out = torch.zeros_like(x)
+    for h, w, c in product(*map(range, x.shape[1:])):
+        at = source(c, h, w)
+        if at is not None:
+            out[:, h, w, c] = x[:, at[0], at[1], c]
+    return out
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_the_spatial_shift_keeps_the_border_and_reads_what_was_there_before(first: int, second: int) -> None:
+    x = torch.randn(2, 4, 5, 8)
+
+    def source(c: int, h: int, w: int) -> tuple[int, int]:
+        axis, by = ((first, 1), (first, -1), (second, 1), (second, -1))[c * 4 // 8]
+        at = [h, w]
+        at[axis - 1] = min(max(at[axis - 1] - by, 0), x.shape[axis] - 1)
+        return at[0], at[1]
+
+    assert close(part("s2mlp", "spatial_shift")(x, first, second), moved(x, source))
+
+
+@pytest.mark.parametrize("by", [-9, -2, -1, 0, 1, 2, 9])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_shift_leaves_zeros(by: int, axis: int) -> None:
+    x = torch.randn(1, 4, 5, 3)
+
+    def source(c: int, h: int, w: int) -> tuple[int, int] | None:
+        at = [h, w]
+        at[axis - 1] -= by
+        return (at[0], at[1]) if 0 <= at[0] < 4 and 0 <= at[1] < 5 else None
+
+    assert close(shift(x, by, axis), moved(x, source))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_cycle_fc_is_a_deformable_convolution(axis: int) -> None:
+    x, linear = torch.randn(2, 5, 4, 7), nn.Linear(7, 6)
+    offset = torch.zeros(2, 14, 5, 4)
+    for channel in range(7):
+        offset[:, 2 * channel + (axis - 1)] = (channel + 1) % 3 - 1
+    expected = deform_conv2d(x.permute(0, 3, 1, 2), offset, linear.weight[:, :, None, None], linear.bias)
+    assert close(linear(part("cyclemlp", "cycled")(x, axis)), expected.permute(0, 2, 3, 1))
+
+
+def test_permute_mlp_mixes_height_or_width_with_the_channels_of_a_segment() -> None:
+    mixer = part("vip", "PermuteMLP")(12, 4)  # segments of 3 channels; maps of 4 × 4
+    x = torch.randn(2, 4, 4, 12)
+    parts = x.unflatten(3, (4, 3))
+    by_h = torch.einsum("hspt,bpwnt->bhwns", mixer.mlp_h.weight.view(4, 3, 4, 3), parts).flatten(3)
+    by_w = torch.einsum("wspt,bhpnt->bhwns", mixer.mlp_w.weight.view(4, 3, 4, 3), parts).flatten(3)
+    assert close(mixer(x), mixer.merge(mixer.reweight(by_h, by_w, mixer.mlp_c(x))))
+
+
+def test_the_branches_weights_are_stored_channel_by_channel() -> None:
+    layer, branches = Reweight(8, (1, 2)), torch.randn(3, 2, 5, 4, 8)
+    logits = layer.expand(layer.act(layer.reduce(branches.sum(0).mean((1, 2)))))  # B 24
+    expected = torch.zeros(2, 5, 4, 8)
+    for image, channel in product(range(2), range(8)):
+        share = logits[image, 3 * channel : 3 * channel + 3].softmax(0)
+        expected[image, ..., channel] = (share[:, None, None] * branches[:, image, ..., channel]).sum(0)
+    assert close(layer(*branches), expected)
+
+
+def test_hire_mlp_fills_up_its_regions_after_the_map_has_moved() -> None:
+    mixer = part("hiremlp", "HireMixer")(6, region=3, step=2).eval()
+    x = torch.randn(2, 6, 4, 5)
+
+    def mixed(x: Tensor, mlp: Any) -> Tensor:  # along the rows of B C H W
+        height = x.shape[2]
+        rows = [(row - 2) % height for row in range(height)]
+        rows += rows[: -height % 3]
+        out = torch.zeros(*x.shape[:2], len(rows), x.shape[3])
+        for first, column in product(range(0, len(rows), 3), range(x.shape[3])):
+            region = x[:, :, rows[first : first + 3], column]  # B C 3
+            out[:, :, first : first + 3, column] = mlp(region[..., None, None])[..., 0, 0]
+        return torch.stack([out[:, :, (row + 2) % height] for row in range(height)], 2)
+
+    h, w = mixed(x, mixer.h), mixed(x.mT, mixer.w).mT
+    assert close(mixer(x), mixer.merge(mixer.reweight(h, w, mixer.channels(x))))
+
+
+def test_a_wave_adds_two_neighbours_of_the_cosines_then_of_the_sines() -> None:
+    layer = part("wavemlp", "PhaseAwareSum")(4, (1, 7), depthwise_phase=False).eval()
+    x = torch.randn(2, 4, 3, 9)
+    phase, amplitude = layer.phase(x), layer.amplitude(x)
+    waves = torch.cat([amplitude * phase.cos(), amplitude * phase.sin()], 1)
+    padded = nn.functional.pad(waves, (3, 3))
+    expected = torch.zeros(2, 4, 3, 9)
+    for out, which, tap in product(range(4), range(2), range(7)):
+        expected[:, out] += layer.window.weight[out, which, 0, tap] * padded[:, 2 * out + which, :, tap : tap + 9]
+    assert close(layer(x), expected)
+
+
+def test_the_sparse_mlp_maps_rows_and_columns() -> None:
+    layer = part("smlpnet", "SparseMLP")(3, 4).eval()
+    x = torch.randn(2, 3, 4, 4)
+    z = layer.act(layer.norm2(layer.conv(layer.act(layer.norm1(x)))))
+    w = torch.einsum("vw,bchw->bchv", layer.along_width.weight, z) + layer.along_width.bias
+    h = torch.einsum("gh,bchw->bcgw", layer.along_height.weight, z) + layer.along_height.bias[:, None]
+    assert close(layer(x), torch.einsum("dc,bchw->bdhw", layer.merge.weight[..., 0, 0], torch.cat([z, w, h], 1)))
+
+
+def test_spachs_heads_are_as_many_in_every_stage_and_attend_to_all_tokens() -> None:
+    model = create_model("spach_trans_ms_s", dim=6, stages=("attention*1",) * 3, image_size=32)
+    layers: list[Any] = [module for module in model.modules() if type(module).__name__ == "Attention"]
+    assert [layer.heads for layer in layers] == [3, 3, 3]
+    for layer, dim in zip(layers, (6, 12, 24), strict=True):
+        x = torch.randn(2, 5, dim)
+        q, k, v = layer.qkv(x).chunk(3, 2)
+        width, heads = dim // 3, []
+        for first in range(0, dim, width):
+            own = slice(first, first + width)
+            heads.append((q[..., own] @ k[..., own].mT / width**0.5).softmax(2) @ v[..., own])
+        assert close(layer(x), layer.proj(torch.cat(heads, 2)))
+
+
+def test_axial_shift_moves_five_parts_and_fills_with_zeros() -> None:
+    layer, x = part("asmlp", "AxialShift")(7, 5, True), torch.randn(2, 7, 6, 4)
+
+    def source(c: int, h: int, w: int) -> tuple[int, int] | None:
+        at = w - (c // 2 - 2)  # parts of 2, 2, 2 and 1 channels
+        return (h, at) if 0 <= at < 4 else None
+
+    assert close(layer.shifted(x, 3), moved(x.permute(0, 2, 3, 1), source).permute(0, 3, 1, 2))
+
+
+def test_mix_shift_moves_in_a_circle_before_a_convolution_that_pads_with_zeros() -> None:
+    block = part("msmlp", "MixShiftBlock")(5, (-2, -1, 0, 1, 2), (3, 3, 3, 3, 3), 4, 1e-6, 0.0)
+    x = torch.randn(2, 6, 7, 5)
+    expected = torch.zeros(2, 6, 7, 5)
+    for channel, conv in enumerate(block.along_width):
+        around = torch.zeros(2, 8, 9)
+        for column in range(7):
+            around[:, 1:7, column + 1] = x[:, :, (column - (channel - 2)) % 7, channel]
+        for h, w, i, j in product(range(6), range(7), range(3), range(3)):
+            expected[:, h, w, channel] += conv.proj.weight[0, 0, i, j] * around[:, h + i, w + j]
+        expected[..., channel] += conv.proj.bias
+    assert close(block.mixed(x, block.along_width, 2), expected)
+
+
+@pytest.mark.parametrize("side", [4, 5])
+def test_a_global_filter_is_a_circular_convolution(side: int) -> None:
+    layer, x = part("gfnet", "GlobalFilter")(3, side), torch.randn(2, side, side, 3)
+    nn.init.normal_(layer.weight)
+    kernel = torch.fft.irfft2(torch.view_as_complex(layer.weight), s=(side, side), dim=(0, 1))  # H W C
+    expected = torch.zeros_like(x)
+    for h, w in product(range(side), range(side)):
+        expected += kernel[h, w] * x.roll((h, w), (1, 2))
+    assert close(layer(x), expected)
