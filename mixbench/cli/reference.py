@@ -1,6 +1,6 @@
-"""Reference of all suite keys and table columns, generated from the classes that define them.
+"""Reference of all suite keys, table columns and models, generated from what defines them.
 
-python -m mixbench.cli.reference           writes suites/REFERENCE.md, suites/schema.json and reports/COLUMNS.md
+python -m mixbench.cli.reference           writes suites/{REFERENCE.md,schema.json}, reports/COLUMNS.md, README's models
 python -m mixbench.cli.reference --check   exits with 1 if one of them is out of date
 
 The meaning of a key is the comment at the end of its line, or above it.
@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mixbench.cli.models_table import in_readme
 from mixbench.results.summary import SUMMARY_COLUMNS, SummaryRow
 from mixbench.run.record import COLUMNS, Record
 from mixbench.suite.fields import AsList
@@ -43,11 +44,12 @@ ABOUT_COLUMNS = "A cell is empty if its value was not measured. Columns are only
 
 def files() -> dict[str, str]:
     """Return the text of each generated file by its path."""
+    readme = _text("README.md")  # a wheel has none
     return {
         "suites/REFERENCE.md": keys(),
         "suites/schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
         "reports/COLUMNS.md": columns(),
-    }
+    } | ({"README.md": in_readme(readme)} if readme else {})
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
