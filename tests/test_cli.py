@@ -236,6 +236,9 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
         (["report", "other", "nowhere", "--out", "all"], "nowhere is not a run folder"),
         (["report", "other", "--out", "other"], "--out other is a run's folder, where its own report stands"),
         (["report", "other", "--out", "s.yaml"], "s.yaml"),
+        (["run", "s.yaml", "--out", ""], "'--out': it is empty: a path is wanted"),
+        (["report", "other", "--out", " "], "'--out': it is empty: a path is wanted"),
+        (["status", ""], "'RUN': it is empty: a path is wanted"),
         (["compare", "other"], "Missing argument 'RUN_B'"),
         (["compare", "other", "nowhere"], "nowhere is not a run folder"),
         (["compare", "other", "other", "--fail-below", "top1"], "a change with its sign is wanted, such as top1:-5%"),
@@ -323,6 +326,29 @@ def test_several_runs_get_a_report_each_or_one_of_all(mixbench: Shell) -> None:
     assert runs == ["one"] * 2 + ["two"] * 2
     page = Path("all/report.html").read_text()
     assert "· one" in page and "· two" in page
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "results.csv", "summary.csv", "summary.tex"])
+def test_a_report_of_several_runs_replaces_its_own_files_and_none_of_others(mixbench: Shell, name: str) -> None:
+    for run in ("one", "two"):
+        fake_runs.write_run(Path(run), [fake_runs.trial()], [fake_runs.done(fake_runs.trial(), 90.0)])
+    words = ["report", "one", "two", "--out", "all", *(f"--format={form}" for form in ("csv", "markdown", "latex"))]
+    for _ in range(2):
+        assert mixbench(*words)[0] == 0
+    Path("all", name).write_text("mine")
+    code, out, err = mixbench(*words)
+    assert (code, out) == (2, "")
+    assert err == f"mixbench: --out all holds a {name} that is not mixbench's: another folder is wanted\n"
+    assert Path("all", name).read_text() == "mine"
+
+
+def test_paths_may_begin_with_a_tilde(mixbench: Shell, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(suite.parent))
+    fake_runs.write_run(Path("one"), [fake_runs.trial()], [fake_runs.done(fake_runs.trial(), 90.0)])
+    assert mixbench("validate", f"~/{suite.name}")[0] == 0
+    assert mixbench("report", "~/one", "--out=~/all", "--format=csv")[0] == 0 and Path("all/results.csv").exists()
+    code, _, err = mixbench("run", suite, "--cluster=~/no.yaml", "--out=~/x", "--dry-run")
+    assert (code == 2 and f"{suite.parent}/no.yaml" in err) or "no cluster is called" in err
 
 
 # -- status

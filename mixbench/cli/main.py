@@ -4,15 +4,16 @@ import gc
 import json
 import os
 import sys
-from dataclasses import asdict
+import traceback
 from pathlib import Path
 
 import click
 
 from mixbench.cli.data import data
-from mixbench.cli.terminal import json_option
-from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError
+from mixbench.cli.terminal import FilePath, json_option
+from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError, described
 from mixbench.report import formats
+from mixbench.system import environment
 from mixbench.system.signals import interrupt_on_stop_signals
 from mixbench.system.streams import ignore_write_errors, repair_streams
 
@@ -37,7 +38,7 @@ def cli() -> None:
 @click.option(
     "--cluster", default="local", show_default=True, help="Where trials run: local, debug, or a profile: slurm/x.yaml."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder  [default: runs/<suite>].")
+@click.option("--out", type=FilePath(), help="The run folder  [default: runs/<suite>].")
 @click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
@@ -97,7 +98,7 @@ def validate(suite: str, assignments: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @json_option
 def status(run: Path, as_json: bool) -> None:
     """Show how far the run in folder RUN is."""
@@ -108,7 +109,7 @@ def status(run: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @click.argument("trial")
 @click.option(
     "--rank", default="0", show_default=True, help="Number of the rank, or batch: the job script that starts the ranks."
@@ -126,7 +127,7 @@ def logs(run: Path, trial: str, rank: str, follow: bool) -> None:
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @json_option
 def cancel(run: Path, as_json: bool) -> None:
     """End the jobs of RUN in SLURM.
@@ -143,8 +144,8 @@ def cancel(run: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write one report of all RUNS together into this folder.")
+@click.argument("runs", nargs=-1, required=True, type=FilePath())
+@click.option("--out", type=FilePath(), help="Write one report of all RUNS together into this folder.")
 @click.option(
     "--format",
     "forms",
@@ -159,26 +160,15 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     They are made from the records so far, also while a run is in progress.  Each run has its report in its own folder;
     with --out there is one report of all, whose rows name their run.
     """
-    from mixbench.report.write import DEFAULT, write
+    from mixbench.cli.reports import write_reports
     from mixbench.run.folder import Run
 
-    found = [Run(folder) for folder in runs]
-    for each in found:
-        each.planned()  # raises RequestError for what is no run folder, before any report is written
-    if out and Run(out).plan_file.exists():
-        raise RequestError(f"--out {out} is a run's folder, where its own report stands: another folder is wanted")
-    forms = forms or DEFAULT
-    together = [(found, out)] if out else [([run], None) for run in found]
-    written = [path for group, folder in together for path in write(*group, out=folder, formats=forms)]
-    if not written:
-        click.echo(f"mixbench: no trial is done yet, so {', '.join(forms)} has nothing to write", err=True)
-    if written or as_json:
-        click.echo(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+    write_reports([Run(folder) for folder in runs], out, forms, as_json)
 
 
 @cli.command()
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument("run_a", type=FilePath())
+@click.argument("run_b", type=FilePath())
 @click.option(
     "--fail-below",
     "limits",
@@ -205,8 +195,9 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
 @cli.command(name="list")
 @click.argument("what", type=click.Choice(["models", "suites", "datasets"]))
 @click.argument("pattern", default="*")
+@click.option("--plugin", type=FilePath(), help="A Python file whose models are listed, too.")
 @json_option
-def list_(what: str, pattern: str, as_json: bool) -> None:
+def list_(what: str, pattern: str, plugin: Path | None, as_json: bool) -> None:
     """List models, suites or datasets.
 
     PATTERN selects names, as in a shell: 'splitmixer_*'.
@@ -214,7 +205,7 @@ def list_(what: str, pattern: str, as_json: bool) -> None:
     from mixbench.cli.listing import rows
     from mixbench.cli.terminal import print_rows
 
-    found = rows(what, pattern)
+    found = rows(what, pattern, plugin)
     if not found and not as_json:
         raise RequestError(f"no {what} match {pattern!r}; `mixbench list {what}` shows all")
     print_rows(found, as_json)
@@ -241,7 +232,7 @@ def profile(
 @cli.command()
 @click.argument("suite", required=False)
 @click.option("--cluster", default="local", help="A profile, slurm/x.yaml: check that cluster, with two small jobs.")
-@click.option("--out", type=click.Path(path_type=Path), default="runs", help="Where run folders are  [default: runs].")
+@click.option("--out", type=FilePath(), default="runs", help="Where run folders are  [default: runs].")
 @click.option("--wait", type=float, default=300, metavar="SECONDS", help="Time for a job to start  [default: 300].")
 @json_option
 def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: bool) -> None:
@@ -249,23 +240,9 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
     With SUITE, its data are checked too, on a cluster the resources of its trials as well.
     """
-    from functools import partial
+    from mixbench.cli.checkup import print_checks
 
-    from mixbench.cli.terminal import console, print_rows
-    from mixbench.launch.checks import checks
-    from mixbench.launch.slurm.cluster_profile import find_cluster
-
-    where = find_cluster(cluster)
-    if isinstance(where, str):
-        found = checks(suite)
-    else:
-        from mixbench.launch.slurm.doctor import examine
-
-        interrupt_on_stop_signals()
-        found = examine(where, suite, out, wait, partial(console(stderr=True).print, soft_wrap=True))
-    facts = [asdict(check) for check in found]
-    print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
-    sys.exit(0 if all(check.ok for check in found) else EXIT_FAILED)
+    sys.exit(0 if print_checks(suite, cluster, out, wait, as_json) else EXIT_FAILED)
 
 
 cli.add_command(data)
@@ -276,7 +253,13 @@ def main() -> None:
     gc.set_threshold(50_000)  # loading a verb's modules makes many objects, and no garbage
     repair_streams()
     try:
+        environment.prepare()
         cli(prog_name="mixbench", standalone_mode=False, obj=sys.argv[1:])
+    except SystemExit as error:
+        if where := _exited_elsewhere(error):
+            click.echo(f"mixbench: {where} calls sys.exit({error.code}): code of a model must not", err=True)
+            sys.exit(EXIT_REQUEST)
+        raise
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_REQUEST)
@@ -291,3 +274,15 @@ def main() -> None:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         click.echo(f"mixbench: {where}{error.strerror or error}", err=True)
         sys.exit(EXIT_REQUEST)
+    except Exception as error:
+        if variables := environment.blamed(error):
+            click.echo(f"mixbench: {variables}{described(error)}", err=True)
+            sys.exit(EXIT_REQUEST)
+        raise
+
+
+def _exited_elsewhere(error: SystemExit) -> str:
+    """The place as file:line if sys.exit was called by no verb, whose exit codes mean something; else ""."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    verb = frame.f_globals.get("__name__", "").startswith(("mixbench.cli.", "click."))
+    return "" if verb else f"{frame.f_code.co_filename}:{line}"

@@ -32,6 +32,7 @@ from mixbench.suite.axes import point
 from mixbench.suite.schema import Suite
 from mixbench.suite.select import select
 from mixbench.suite.trial import Trial
+from mixbench.system import environment
 from mixbench.system.host import timestamp
 
 
@@ -86,6 +87,7 @@ class Session:
 
     def _check(self, stderr: Console) -> None:
         """Raise RequestError if the trials cannot be run.  Writes nothing."""
+        environment.check()
         check_cluster(self.run, self.chosen, self.cluster)
         todo = self.unfinished()
         damage.refuse_newer(self.inventory, todo)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from operator import add
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -15,6 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from mixbench.system.words import decimal_size
+
+
+class FilePath(click.ParamType[Path]):
+    """A path on the command line, with `~` expanded, which a shell does not do in --out=~/x; never empty."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            self.fail("it is empty: a path is wanted", param, ctx)
+        return Path(os.path.expanduser(value))
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 PIPE_WIDTH = 160

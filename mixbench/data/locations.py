@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import Dataset
+from mixbench.system.environment import named_folder
 from mixbench.system.files import nearest_existing
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -32,9 +33,7 @@ BUILT_IN = ("digits", "synthetic")
 
 def data_root() -> Path:
     """The folder of all datasets: `$MIXBENCH_DATA`, else `mixbench` in XDG's data folder."""
-    if chosen := os.environ.get("MIXBENCH_DATA"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "mixbench"
+    return named_folder("MIXBENCH_DATA") or (named_folder("XDG_DATA_HOME") or Path.home() / ".local/share") / "mixbench"
 
 
 def cache_folders() -> list[Path]:
@@ -43,10 +42,10 @@ def cache_folders() -> list[Path]:
     `$MIXBENCH_CACHE` alone if it is set; else `cache` in the data root and `mixbench` in XDG's cache folder.  The
     latter comes first if the former is not writable, as on a read-only share, whose caches are still used.
     """
-    if chosen := os.environ.get("MIXBENCH_CACHE"):
-        return [Path(chosen)]
+    if chosen := named_folder("MIXBENCH_CACHE"):
+        return [chosen]
     shared = data_root() / "cache"
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixbench"
+    own = (named_folder("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixbench"
     return [shared, own] if _is_writable(shared) else [own, shared]
 
 

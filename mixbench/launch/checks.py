@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.job import JobFolder
+from mixbench.system import environment
 from mixbench.system.device import device_name
 from mixbench.system.host import installed
 
@@ -40,6 +41,7 @@ def checks(suite: str | None = None) -> list[Check]:
     with _stdout_as_stderr():
         return [
             *installation(),
+            run_check("environment", _environment),
             run_check("device", device_name),
             run_check("models", _models),
             run_check("DeepSpeed engine", _engine),
@@ -75,8 +77,13 @@ def run_check(name: str, action: Callable[[], str]) -> Check:
         return Check(name, True, action())
     except (RequestError, Unavailable) as error:
         return Check(name, False, str(error))
-    except Exception as error:  # any error is the result of the check
+    except (Exception, SystemExit) as error:  # any error is the result of the check
         return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _environment() -> str:
+    environment.check()
+    return "no variable with a wrong value is set"
 
 
 def _models() -> str:

@@ -53,8 +53,7 @@ def work(job: LocalJob) -> None:
         if world.device.type == "cuda" and place.cluster != "debug":
             torch.distributed.destroy_process_group()  # NCCL complains in the log otherwise
     except BaseException as error:
-        if size > 1:
-            write_atomically(job.folder.error_file(rank), json.dumps(error_text(error)))
+        write_atomically(job.folder.error_file(rank), json.dumps(error_text(error)))
         raise
 
 

@@ -17,6 +17,7 @@ from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Measure, Trial
 from mixbench.system.device import device_name
+from mixbench.system.environment import blamed
 from mixbench.system.files import write_atomically
 from mixbench.system.host import git_state, installed, nvidia_driver, timestamp, usable_cores
 from mixbench.system.memory import out_of_memory
@@ -98,7 +99,7 @@ class Recorder:
                 self.run.write_record(record)
                 self.run.clear(trial.id)
 
-    def fail(self, trial: Trial, error: Exception) -> None:
+    def fail(self, trial: Trial, error: Exception | SystemExit) -> None:
         """Mark the trial as failed.  With several ranks, which must stay in step, raise `error`: it ends the job."""
         if self.world.size > 1 and not isinstance(error, TrialError):  # all ranks raise a TrialError together
             raise error
@@ -143,7 +144,7 @@ class _Attempt:
         self.recorder.progress(self.trial, self.part, 0, 0)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception | SystemExit):
             self.recorder.fail(self.trial, error)
             return True
         return False
@@ -157,7 +158,9 @@ def error_text(error: BaseException) -> tuple[str, str]:
     message, trace = str(error), ""
     if not isinstance(error, TrialError | RequestError):
         device = out_of_memory(error)
-        message = f"out of memory on the {device}: {error}" if device else f"{type(error).__name__}: {error}"
+        message = (
+            f"out of memory on the {device}: {error}" if device else f"{blamed(error)}{type(error).__name__}: {error}"
+        )
         trace = _shortened("".join(traceback.format_exception(error)))
     return _without_bytes(message), _without_bytes(trace)
 

@@ -52,7 +52,7 @@ def load(
 
 def find_suite(name: str) -> Path:
     """Return the path of `suites/x.yaml` or `x`: an existing file first, then a bundled suite.  Raises RequestError."""
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     bundled = content("suites") / f"{path.stem}.yaml"
     if not path.is_file() and bundled.is_file() and name in (path.stem, bundled.name, f"suites/{bundled.name}"):
         return bundled

@@ -19,7 +19,7 @@ from mixbench.suite.schema import DatasetSpec, ModelSpec, Suite
 from mixbench.suite.trial import display_name
 from mixbench.system.checksum import fingerprint
 from mixbench.zoo.pretrained import find_pretrained
-from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, resolve
+from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, load_zoo, resolve
 from mixbench.zoo.weights import Origin, check, origin
 
 Problem = tuple[KeyPath, str]
@@ -47,7 +47,11 @@ class Subject:
 
 
 def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
-    """Resolve each model for each dataset, as (dataset's index, model's index) → Subject, and return all problems."""
+    """Resolve each model for each dataset, as (dataset's index, model's index) → Subject, and return all problems.
+
+    Raises RequestError if a file of the folder `models`, or an installed package with models, cannot be imported.
+    """
+    load_zoo()
     problems = list(_plugin_problems(suite))
     datasets: dict[int, Dataset] = {}
     for d, asked in enumerate(suite.datasets):

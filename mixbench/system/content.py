@@ -3,10 +3,10 @@
 In a checkout they are beside the engine; a wheel contains a copy.
 """
 
-import os
 from pathlib import Path
 
 from mixbench.errors import RequestError
+from mixbench.system.environment import named_folder
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -16,10 +16,10 @@ def root() -> Path:
 
     Raises RequestError where `$MIXBENCH_CONTENT` is no such folder.
     """
-    if chosen := os.environ.get("MIXBENCH_CONTENT"):
-        if not (Path(chosen) / "models").is_dir():
+    if chosen := named_folder("MIXBENCH_CONTENT"):
+        if not (chosen / "models").is_dir():
             raise RequestError(f"$MIXBENCH_CONTENT is {chosen}, which has no folder models")
-        return Path(chosen).resolve()
+        return chosen.resolve()
     if (_PACKAGE.parent / "pyproject.toml").is_file() and (_PACKAGE.parent / "models").is_dir():
         return _PACKAGE.parent
     return _PACKAGE / "_content"

@@ -61,8 +61,11 @@ def _output(*command: str) -> str:
     """A command's output; "" if it is missing or fails."""
     import subprocess  # not with the others: most verbs run no command
 
+    # in a git hook, GIT_DIR and its like name another repository
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=clean)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 

@@ -93,7 +93,7 @@ def connect(
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, usable_cores() // local_size))
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
+    os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"
     if not torch.distributed.is_initialized():
         store = _store(meeting, rank, size, address)
         _environment.update(MASTER_ADDR=store.host, MASTER_PORT=str(store.port))

@@ -3,42 +3,29 @@
 model = create_model("splitmixer_i_256_8", num_classes=100, ratio="3/5")
 """
 
-import importlib
 import importlib.util
 import inspect
-import json
 import os
-import pkgutil
-import re
 import sys
-import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from fractions import Fraction
-from importlib.metadata import entry_points
-from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from mixbench.errors import RequestError, cut, described, nearest, shown, wanted
+from mixbench.errors import RequestError, cut, nearest
+from mixbench.zoo.arguments import typed
+from mixbench.zoo.user_code import importable_folder, running, sources
 
 LIBRARIES = ("torchvision/", "timm/")
 """Beginnings of names of other libraries' models, which libraries.py makes."""
 SHAPE_ARGUMENTS = ("image_size", "in_chans", "num_classes")
-LARGEST_ARGUMENT = 1_000_000
 MOST_TENSORS, MOST_PARAMETERS = 20_000, 100_000_000_000
 """Limits that keep building a model to about two seconds.  The zoo's maximum is 438 tensors (resmlp_s36)."""
-MOVED = {
-    "mixbench.layers": "mixbench.zoo.layers",
-    "mixbench.weights": "mixbench.zoo.weights",
-}
-"""Former → present names of modules that plugins may import."""
 Model = TypeVar("Model", bound=type[nn.Module])
 
 
@@ -90,18 +77,23 @@ def register_model(
         defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
         for name, arguments in variants.items():
             if name in _entries:
-                raise ValueError(f"model {name!r} is registered twice: {_entries[name].model_class} and {model_class}")
+                both = f"{_class_in_file(_entries[name].model_class)} and {_class_in_file(model_class)}"
+                raise ValueError(f"model {name!r} is registered twice: {both}")
             if unknown := [key for key in arguments if key not in parameters]:
                 raise ValueError(f"model {name!r}: {model_class.__name__} has no argument {unknown[0]!r}")
-            given = _coerce(name, model_class, defaults | arguments)
+            given = typed(name, model_class, defaults | arguments)
             complete = {key: given[key] for key in parameters if key in given}
-            defaults_coerced = _coerce(name, model_class, defaults)
+            defaults_coerced = typed(name, model_class, defaults)
             _entries[name] = Entry(
                 name, family or model_class.__name__, model_class, complete, defaults_coerced, reconstruction
             )
         return model_class
 
     return register
+
+
+def _class_in_file(model_class: type[nn.Module]) -> str:
+    return f"{model_class.__name__} in {getattr(sys.modules.get(model_class.__module__), '__file__', 'memory')}"
 
 
 def create_model(name: str, **overrides: Any) -> nn.Module:
@@ -136,6 +128,8 @@ def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
     hook = register_module_parameter_registration_hook(count)
     try:
         return entry.model_class(**arguments)
+    except SystemExit as error:
+        raise RuntimeError(f"{entry.model_class.__name__} calls sys.exit({error.code})") from error
     finally:
         hook.remove()
 
@@ -149,12 +143,12 @@ def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     for key in overrides:
         if key not in entry.arguments:
             raise RequestError(f"{name} has no argument {key!r}{nearest(key, entry.overridable)}")
-    return entry.arguments | _coerce(name, entry.model_class, overrides)
+    return entry.arguments | typed(name, entry.model_class, overrides)
 
 
 def find(name: str) -> Entry:
     """The entry of a name.  Raises RequestError, naming the nearest names, if there is none."""
-    _load_zoo()
+    load_zoo()
     if name not in _entries and name.startswith(LIBRARIES):
         from mixbench.zoo import libraries
 
@@ -173,7 +167,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
     Raises RequestError if the library is not installed.
     """
-    _load_zoo()
+    load_zoo()
     if pattern.startswith(LIBRARIES):
         from mixbench.zoo import libraries
 
@@ -194,9 +188,9 @@ def is_model(name: str) -> bool:
 def load_plugin(path: Path) -> None:
     """Run a Python file that registers models; a second call with the same file does nothing.
 
-    Its output goes to stderr.  Raises RequestError if the file is missing, raises, exits, or registers nothing.
+    It may import modules beside it.  Raises RequestError if the file is missing, raises, exits, or registers nothing.
     """
-    _load_zoo()
+    load_zoo()
     path = Path(os.path.realpath(path))  # Path.resolve() raises if links form a circle
     module_name = "mixbench_plugin_" + path.as_posix().encode().hex()
     if module_name in sys.modules:
@@ -207,87 +201,47 @@ def load_plugin(path: Path) -> None:
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise RequestError(f"plugin {path} is not a Python file: its name is to end in .py")
-    module = importlib.util.module_from_spec(spec)
-    before = dict(_entries)
-    sys.modules[module_name] = module
+    sys.modules[module_name] = importlib.util.module_from_spec(spec)
     try:
-        with redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with _all_or_nothing() as before, importable_folder(path):
+            with running(f"plugin {path}", path):
+                spec.loader.exec_module(sys.modules[module_name])
+            if _entries.keys() == before.keys():
+                wanted = "its class is to be decorated with @register_model"
+                raise RequestError(f"plugin {path} registers no model: {wanted}")
+    except BaseException:
         del sys.modules[module_name]
+        raise
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[dict[str, Entry]]:
+    """A context that gives the entries so far, and restores them if an exception leaves it."""
+    before = dict(_entries)
+    try:
+        yield before
+    except BaseException:
         _entries.clear()
         _entries.update(before)
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f" (line {lines[-1]})" if lines else ""
-        raise RequestError(f"plugin {path} raises {described(error)}{where}{_moved(error)}") from error
-    if _entries.keys() == before.keys():
-        del sys.modules[module_name]
-        raise RequestError(f"plugin {path} registers no model: its class is to be decorated with @register_model")
+        raise
 
 
-def _moved(error: BaseException) -> str:
-    """A hint for a plugin that imports a mixbench module by its former name; else empty."""
-    new = MOVED.get(getattr(error, "name", None) or "")
-    return f": it is {new} now" if isinstance(error, ModuleNotFoundError) and new else ""
+_problems: list[str] | None = None
 
 
-_loaded = False
+def load_zoo() -> None:
+    """Import the models of the zoo and of installed packages, once.
 
-
-def _load_zoo() -> None:
-    """Import all modules of the zoo and all installed plugins, once."""
-    global _loaded
-    if _loaded:
-        return
-    _loaded = True
-    from mixbench.system.content import content
-
-    for module in pkgutil.iter_modules([str(content("models"))]):
-        importlib.import_module(f"mixbench.zoo.{module.name}")
-    for entry_point in entry_points(group="mixbench.models"):
-        try:
-            entry_point.load()
-        except Exception as error:
-            raise RequestError(f"the installed plugin {entry_point.value} raises {described(error)}") from error
-
-
-def _fraction(value: Any) -> Fraction:
-    """Convert to a fraction by way of text, so that YAML's 0.6 is 3/5 and not the nearest binary float."""
-    text = "" if isinstance(value, bool) else str(value)
-    try:
-        if not re.search(r"e[+-]?\d{3}|.{50}", text, re.IGNORECASE):  # 1e999999999 as a fraction takes hours
-            return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise ValueError("a fraction is a number such as 2/3 or 0.6")
-
-
-def _fit(value: Any, annotation: Any) -> Any:
-    """Convert a value to a type, strictly: "3" is not an int.  A list, as YAML has it, may become a tuple."""
-    if annotation is Fraction:
-        return TypeAdapter(Annotated[Fraction, BeforeValidator(_fraction)]).validate_python(value)
-    if isinstance(value, list):
-        return TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
-    return TypeAdapter(annotation).validate_python(value, strict=None if annotation is float else True)
-
-
-def _coerce(name: str, model_class: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Convert arguments to the types of the constructor's annotations.  Raises RequestError if one does not fit."""
-    hints = get_type_hints(model_class.__init__)
-    result = {}
-    for key, value in arguments.items():
-        try:
-            result[key] = _fit(value, hints[key]) if key in hints else value
-        except ValidationError as error:
-            why = wanted(error.errors()[0])
-            raise RequestError(f"{name}: {key}: {shown(value)} does not fit ({why})") from error
-        if _largest(result[key]) > LARGEST_ARGUMENT:
-            raise RequestError(f"{name}: {key}: {shown(value)} does not fit (it must be at most {LARGEST_ARGUMENT:,})")
-    return result
-
-
-def _largest(value: Any) -> float:
-    """Absolute value of the largest finite number in an argument; 0 if it has none."""
-    if isinstance(value, list | tuple):
-        return max(map(_largest, value), default=0)
-    return abs(value) if isinstance(value, int | float) and isfinite(value) else 0
+    Raises RequestError, at each call, with a line for each file or package that cannot be imported.
+    """
+    global _problems
+    if _problems is None:
+        _problems = []  # first: a package may ask for names while it is imported
+        for what, file, load in sources():
+            try:
+                with _all_or_nothing(), running(what, file):
+                    load()
+            except RequestError as error:
+                _problems.append(str(error))
+    if _problems:
+        raise RequestError("\n".join(_problems))

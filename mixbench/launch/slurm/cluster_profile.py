@@ -3,6 +3,7 @@
 profile = load("slurm/a100.yaml")
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -185,7 +186,7 @@ def load(name: str) -> Profile:
 
 def find_profile(name: str) -> Path:
     """The file that `slurm/x.yaml` or `x` means: a file as it is, else a bundled profile.  Raises RequestError."""
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     bundled = content("slurm") / f"{path.stem}.yaml"
     if not path.is_file() and bundled.is_file() and name in (path.stem, bundled.name, f"slurm/{bundled.name}"):
         return bundled

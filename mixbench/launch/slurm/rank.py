@@ -22,6 +22,7 @@ from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import RankStatus, SlurmJob, read_array, write_rank_status
 from mixbench.run.claim import Claim, Taken, seize
 from mixbench.run.folder import Run
+from mixbench.system.environment import prepare
 from mixbench.system.signals import Stop, Stopped
 from mixbench.system.streams import ignore_write_errors, repair_streams
 
@@ -86,6 +87,7 @@ def main() -> None:
     import submitit
 
     repair_streams()
+    prepare()
     ignore_write_errors()  # a log that cannot be written any more is no reason to stop measuring
     job, place = job_here(), submitit.JobEnvironment()
     os.environ.setdefault("OMP_NUM_THREADS", str(job.array.profile.cpus_per_task))  # read when torch is imported
