@@ -13,6 +13,7 @@ from torchvision.transforms import InterpolationMode, RandomErasing, RandomResiz
 from torchvision.transforms import functional as F
 from torchvision.transforms.autoaugment import RandAugment as TorchvisionsRandAugment
 from torchvision.transforms.autoaugment import _apply_op
+from torchvision.transforms.functional import resize
 
 from mixbench.data import loader
 from mixbench.data.augment import color, kernels
@@ -181,6 +182,29 @@ def test_an_erased_box_is_torchvisions_for_the_same_draws(
         theirs.append(F.erase(image, *box, value))
     assert torch.equal(kernels.erase(images, boxes, 0.0), torch.stack(theirs))
     assert ((boxes[:, 2] == 0).sum() > 20) == (scale[0] == 0.6), "large boxes do not always fit"
+
+
+def test_the_ratio_of_an_erased_box_is_its_height_over_its_width() -> None:
+    uniforms = np.random.default_rng(0).random((100, 10, 4), dtype=np.float32)
+    boxes = kernels.erasing_boxes(64, 64, uniforms, (0.1, 0.1), (3.9, 4.1))
+    height, width = boxes[:, 2], boxes[:, 3]
+    assert (abs(height / width - 4) < 0.3).all()
+
+
+def test_colour_operations_differ_from_pils_as_much_as_the_suites_say() -> None:
+    """suites/cifar.yaml: by one grey level, in some 18 % of the values of colour, contrast and sharpness."""
+    generator = torch.Generator().manual_seed(0)
+    smooth = resize(torch.rand(24, 3, 8, 8, generator=generator), [32, 32])
+    noise = 0.1 * torch.randn(24, 3, 32, 32, generator=generator)
+    shares = []
+    for adjust in (F.adjust_saturation, F.adjust_contrast, F.adjust_sharpness):
+        for image in (255 * (smooth + noise).clamp(0, 1)).to(torch.uint8):
+            for factor in (0.64, 1.36):
+                theirs = F.pil_to_tensor(adjust(F.to_pil_image(image), factor))
+                differences = (adjust(image, factor).int() - theirs.int()).abs()
+                assert differences.max() <= 1
+                shares.append(differences.float().mean().item())
+    assert 0.1 < np.mean(shares) < 0.25
 
 
 def test_noise_fills_the_erased_boxes_and_nothing_else() -> None:

@@ -11,7 +11,7 @@ from mixbench.launch import checks
 
 CHECKS = [
     "python", "mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops",
-    "device", "models", "DeepSpeed engine", "data", "writable",
+    "environment", "device", "models", "DeepSpeed engine", "data", "writable",
 ]  # fmt: skip
 
 

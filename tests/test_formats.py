@@ -18,6 +18,7 @@ from markdown_it.token import Token
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mixbench.cli.main import cli, report
+from mixbench.report import numbers
 from mixbench.report.formats import latex, markdown
 from mixbench.report.formats.timm import ACCURACIES, SPEEDS
 from mixbench.report.write import FORMATS, write
@@ -117,8 +118,14 @@ def test_markdown_says_the_figures_with_their_intervals_and_what_is_missing(tmp_
     run.record_file(run.planned()[0]).unlink()
     text = markdown.markdown(tables(run))
     assert "26 of 27 trials done" in text and "- 1 trial not run yet." in text
-    [line] = [line for line in text.splitlines() if line.startswith("| splitmixer_i_256_8 ")]
-    parts = [part.strip() for part in line.split("|")[1:-1]]
+    parts, counts = (
+        [part.strip() for part in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| splitmixer_i_256_8 ")
+    )
+    as_published = {group.row.model: group.row.macs_as_published for group in tables(run).groups}["splitmixer_i_256_8"]
+    ours = [numbers.count(275834), numbers.count(as_published)]
+    assert counts == ["splitmixer_i_256_8", "280,000", ours[0], "71.8 M", ours[1], "splitmixer"]
     assert parts == ["splitmixer_i_256_8", "93.90 ± 0.32", "3", "93.91", "−0.01", "275,834", "65.2 M", "1,430", "477"]
     assert text.index("splitmixer_i_256_8") < text.index("splitmixer_ii_256_8") < text.index("resmlp_s12_4")
 

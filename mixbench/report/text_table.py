@@ -7,13 +7,13 @@ from functools import partial
 from mixbench.report import numbers
 from mixbench.report.row_names import by_images, names
 from mixbench.results.flag_counts import Flags, by_kind
-from mixbench.results.metrics import IN_ALL, INFERENCE, MACS, QUALITY, Metric
+from mixbench.results.metrics import IN_ALL, INFERENCE, MACS, PARAMS, QUALITY, Metric
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
 NOTE = (
-    f"{QUALITY.title}: the mean of the last epochs over n seeds ± half of its 95 % t-interval; a single seed has none. "
+    f"{QUALITY.title}: after the last epoch, the mean over n seeds ± half its 95 % t-interval; a single seed has none. "
     f"{MACS.title}: multiply-accumulates of one image. {INFERENCE.unit.capitalize()}: medians."
 )
 LONGEST_FLAG = 200  # characters of all flags of a kind; results.csv has those of each trial in full
@@ -33,13 +33,15 @@ class Board:
     """The leaderboard of the rows tested on the same images, the most accurate first.
 
     The first column holds names given by users, all others numbers.  If any row is flagged, the last column holds the
-    numbers of its flags in `flags`, counted from 1.
+    numbers of its flags in `flags`, counted from 1.  `published`: params and MACs beside the published ones, a heading
+    first; empty if none are published.
     """
 
     images: str
     headings: list[str]
     rows: list[list[str]]
     flags: list[str]
+    published: list[list[str]]
 
 
 def _cell(row: SummaryRow, metric: Metric) -> str:
@@ -83,7 +85,20 @@ def _board(images: str, groups: list[Group]) -> Board:
         for row, (_, group) in zip(rows, best_first, strict=True):
             own = {each.kind for each in by_kind(group.records)}
             row.append(", ".join(str(number) for number, each in enumerate(flags, 1) if each.kind in own))
-    return Board(images, headings, rows, list(map(_flag_text, flags)))
+    published = _published([(name, group.row) for name, group in best_first])
+    return Board(images, headings, rows, list(map(_flag_text, flags)), published)
+
+
+def _published(named: list[tuple[str, SummaryRow]]) -> list[list[str]]:
+    """A heading, then each row whose params or MACs are published, beside ours in the source's way of counting."""
+    found = [(name, row) for name, row in named if row.params_published is not None or row.macs_published is not None]
+    columns = ("params_published", "params_as_published", "macs_published", "macs_as_published")
+    heading = ["Model", *(f"{metric.title}, {whose}" for metric in (PARAMS, MACS) for whose in ("published", "ours"))]
+    rows = [
+        [name, *(numbers.count(getattr(row, column)) for column in columns), row.macs_convention or numbers.DASH]
+        for name, row in found
+    ]
+    return [[*heading, "MACs counted as"], *rows] if rows else []
 
 
 def _flag_text(flags: Flags) -> str:

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class SummaryRow(BaseModel):
     """One model on one dataset over its seeds.  The fields are the columns of summary.csv, in their order.
 
-    top1_* in percent: the mean over the done trials' last epochs, their sample standard deviation (n - 1) and the
-    half-width of the 95 % t-interval, both empty for a single seed.  *_published as the source states it, in
-    parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the
-    trials.  peak_memory_bytes: the largest.  pareto: no other row tested on the same images is at least as good in
-    top1_mean, macs and params, and better in one.  *_step_cv: the largest of the trials' own, so that one of them
-    measured on a busy machine shows; timed_steps: of all trials together.  flags: of all trials, failed ones too, as
-    their speeds count in the medians.  top1_agrees: within half a point of the published, or within
-    top1_ci95.  *_as_published: ours, counted by the source's convention; *_agrees: to the digits it prints.
-    published_note: why they do not agree, if known.
+    top1_* in percent: of the done trials' top1, each after its last epoch, the mean, the sample standard deviation (n -
+    1) and the half-width of the 95 % t-interval, both empty for a single seed.  *_published as the source states it, in
+    parameters and MACs of `macs_convention`; top1_delta is ours - published.  Throughput: the median over the trials.
+    peak_memory_bytes: the largest.  pareto: no other row tested on the same images is at least as good in top1_mean,
+    macs and params, and better in one.  *_step_cv: the largest of the trials' own, so that one of them measured on a
+    busy machine shows; timed_steps: of all trials together.  flags: of all trials, failed ones too, as their speeds
+    count in the medians.  top1_agrees: within half a point of the published, or within top1_ci95.  *_as_published:
+    ours, counted by the source's convention; *_agrees: to the digits it prints.  published_note: why they do not agree,
+    if known.
     """
 
     model: str  # the registry's name, overrides in brackets

@@ -41,7 +41,8 @@ class Optimizer(Strict):
 class Schedule(Strict):
     """The learning rate over the training, as a share of the optimizer's `lr`.
 
-    piecewise_linear: through `points` (share of the training, share of lr); the default points are SplitMixer's.
+    piecewise_linear: through `points` (share of the training, share of lr).  The default points are those of
+    SplitMixer's notebook if `epochs` is a multiple of 5: the notebook rounds its points down to whole epochs.
     cosine: linear warm-up over `warmup_epochs`, then half a cosine down to `final`.
     one_cycle: half a cosine up over the first `rise` of the training, from 1/`start_divisor`, then half a cosine down
     to 1/(`start_divisor` × `end_divisor`): torch's OneCycleLR.
@@ -108,7 +109,7 @@ class Erasing(Strict):
 
     probability: Fraction01 = 0.25  # share of the images that are erased
     scale: Share = (0.02, 1 / 3)  # share of the image's area, lowest and highest
-    ratio: Range = (0.3, 3.3)  # width over height, lowest and highest
+    ratio: Range = (0.3, 3.3)  # height over width, as torchvision's, lowest and highest
     fill: Literal["zero", "noise"] = "zero"  # zeros, or standard normal noise
 
 

@@ -15,7 +15,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
     """The learning rate of step 0 … steps − 1 as a share of the optimizer's.
 
-    piecewise_linear counts finished steps, so that it ends on its last point, as in SplitMixer's notebook.
+    piecewise_linear counts finished steps, so that it ends on its last point, as SplitMixer's notebook does.
     """
     if schedule.name == "constant":
         return 1.0

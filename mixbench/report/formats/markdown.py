@@ -3,7 +3,7 @@
 import re
 
 from mixbench.report import numbers, overview
-from mixbench.report.text_table import NOTE, Board, boards
+from mixbench.report.text_table import NOTE, boards
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
@@ -21,7 +21,10 @@ def markdown(tables: Tables) -> str:
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in sentences) for sentences in (head.images, head.missing)]
     parts = [part for part in parts if part]
     for board in boards(tables):
-        parts += [f"## {escape(board.images)}", _table(board)]
+        parts += [f"## {escape(board.images)}", _table(board.headings, board.rows)]
+        if board.published:
+            heading, *rows = board.published
+            parts += ["Ours beside the published, counted as the source counts:", _table(heading, rows)]
         flags = "\n".join(f"{number}. {escape(flag)}" for number, flag in enumerate(board.flags, 1))
         parts += ["Flags, each trial's own in results.csv:", flags] * bool(flags)
     parts += [NOTE] * bool(tables.groups) + _failures(tables)
@@ -41,9 +44,9 @@ def _escaped_start(found: re.Match[str]) -> str:
     return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
-def _table(board: Board) -> str:
-    """A table padded with spaces, so that it is readable as plain text."""
-    rows = [board.headings, *([escape(name), *rest] for name, *rest in board.rows)]
+def _table(heading: list[str], body: list[list[str]]) -> str:
+    """A table padded with spaces, so that it is readable as plain text; its first column holds names from users."""
+    rows = [heading, *([escape(name), *rest] for name, *rest in body)]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     widths[0] = min(widths[0], 60)  # longer names shift only their own row
     lines = [
