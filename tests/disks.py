@@ -41,6 +41,16 @@ def mounted(*words: str | Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", words[-1]], check=True)
 
 
+def with_small_shm(size: int) -> list[str]:
+    """The beginning of a command whose processes find a /dev/shm of so many bytes, as in a Docker container."""
+    prefix = ["unshare", "--mount", *["--map-root-user"] * bool(os.geteuid())]
+    prefix += ["sh", "-c", f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"', "sh"]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"nothing can be mounted over /dev/shm here: {tried.stderr}")
+    return prefix
+
+
 def freeze(disk: Path) -> None:
     """Nothing can be written there any more."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -214,6 +214,13 @@ def test_a_holder_that_was_taken_over_is_interrupted_by_its_own_heartbeat(folder
         assert process.wait(DEADLINE) == -signal.SIGTERM
 
 
+def test_a_holder_whose_heartbeat_fails_is_interrupted_and_says_why(folder: Path) -> None:
+    code = HOLD.replace("with ", "claim.os.utime = lambda file: {}[file]\nwith ", 1)
+    with holding(folder, code=code) as process:
+        errors = process.communicate(timeout=DEADLINE)[1]
+        assert process.returncode == -signal.SIGTERM and "KeyError" in errors
+
+
 def test_who_lost_the_claim_can_no_longer_write_the_plan_or_a_record(folder: Path, tmp_path: Path) -> None:
     trial = fake_runs.trial()
     with claimed(folder, print) as mine:

@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: the live display, the plain lines, every label as it is."""
 
 import io
+import os
 import queue
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.files import write_atomically
+from mixbench.system.polling import polls
 from tests import fake_runs
 
 LABEL = "[red]x[/] [ratio=3/5] :boom:"
@@ -107,6 +109,21 @@ def test_each_end_is_a_line_that_stays(tmp_path: Path, trials: list[Trial], term
     assert "top-1 93.50 %, 812 images/s, 594,186 params" in text
     assert f"2/4 {LABEL}" in text
     assert "no [bold]memory[/] left" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_that_cannot_be_shown_is_said_and_shown_again_when_it_can_be(
+    tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr("mixbench.cli.progress_display.PLAIN_SECONDS", 0.001)
+    watch = watching(tmp_path, trials, terminal=terminal)
+    watch.console.file = stream = io.StringIO()
+    at_work(watch.run, trials[0], epoch(7))
+    with monkeypatch.context() as broken, watch:
+        broken.setattr("mixbench.cli.progress_display.describe", lambda *_: os.environ["NO_SUCH_KEY"])
+        assert any("measuring goes on: KeyError: 'NO_SUCH_KEY'" in stream.getvalue() for _ in polls(0.01, 20))
+        broken.undo()
+        assert any("seed 0: epoch 7/25" in stream.getvalue() for _ in polls(0.01, 20))
 
 
 def test_without_a_terminal_a_plain_line_comes_now_and_then_where_something_is_new(

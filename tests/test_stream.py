@@ -1,9 +1,14 @@
 """Streamed images: the requested samples with torchvision's crops, and errors that name the file."""
 
+import os
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -11,14 +16,16 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
 from mixbench.data.augment.draws import CropBox
-from mixbench.data.decode import open_rgb
+from mixbench.data.decode import in_processes, open_rgb
 from mixbench.data.loader import Normalize, TrainLoader, epoch_order, evaluation_batches
 from mixbench.data.readers import read
+from mixbench.data.shared_batch import SharedBatch
 from mixbench.data.store import load
 from mixbench.data.stream import StreamedImages, centre
 from mixbench.errors import RequestError
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.recipe import Augment, ResizeCrop
+from tests.disks import with_small_shm
 from tests.small_sets import write_tree
 from tests.trials import plan_trials
 
@@ -152,6 +159,66 @@ def test_a_folders_contents_are_part_of_a_trials_id(tmp_path: Path) -> None:
     assert trial_id() == before
     (folder / "train/cat/cat_2.JPEG").rename(folder / "train/dog/dog_3.JPEG")
     assert trial_id() != before, "the same numbers of classes and images, but others"
+
+
+SMALL_SHM = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+import torch
+from mixbench.data.decode import in_processes
+from mixbench.data.readers import read
+from mixbench.data.stream import StreamedImages
+from mixbench.errors import RequestError
+from mixbench.suite.datasets import find_dataset
+
+if __name__ == "__main__":
+    files, _ = read(find_dataset("pets", 224, sys.argv[1]))
+    streams = [StreamedImages(files.images, torch.from_numpy(files.labels), 224, 0.875, workers=1) for _ in range(2)]
+    print(*(tuple(batch.shape) for batch in streams[0].batches([torch.arange(8)] * 3, torch.device("cpu"))))
+    with suppress(OSError), open("/dev/shm/filling", "wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(1024))
+    for results in (streams[1].batches([torch.arange(8)], torch.device("cpu")), in_processes(abs, [(1,)])):
+        try:
+            list(results)
+        except RequestError as error:
+            print(error)
+"""
+
+
+def test_a_dev_shm_smaller_than_a_batch_is_enough_and_a_full_one_is_named(tree: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SMALL_SHM)
+    command = [*with_small_shm(2**18), sys.executable, str(script), str(tree)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    no_room = "the processes that decode images cannot be started: [Errno 28] No space left on device (/dev/shm holds"
+    assert done.stdout.splitlines()[0] == " ".join(["(8, 3, 224, 224)"] * 3), done.stderr
+    assert [line.startswith(no_room) for line in done.stdout.splitlines()[1:]] == [True, True], done.stdout
+
+
+def test_the_death_of_a_process_that_decodes_is_reported_and_the_next_iteration_starts_others(tree: Path) -> None:
+    test = load(find_dataset("pets", 16, str(tree))).test
+    batches, before = test.batches([torch.tensor([0])] * 90, CPU), set(psutil.Process().children(recursive=True))
+    next(batches)
+    for worker in set(psutil.Process().children(recursive=True)) - before:
+        worker.kill()
+    with pytest.raises(RequestError, match="a process that decodes images has died, killed or out of memory"):
+        list(batches)
+    assert len(list(test.batches([torch.tensor([0])] * 2, CPU))) == 2
+    with pytest.raises(RequestError, match="a process that decodes images has died, killed or out of memory"):
+        list(in_processes(os._exit, [(3,)]))
+
+
+def test_a_batch_that_no_memory_can_be_shared_for_is_an_error_that_says_so() -> None:
+    few = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, few[1]))
+    try:
+        with pytest.raises(RequestError, match=r"shared for a batch of 0\.4 MB: .* Too many open files"):
+            SharedBatch(8, 3, 128, 128)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, few)
 
 
 def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

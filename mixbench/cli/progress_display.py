@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mixbench.errors import described
 from mixbench.launch.job import current_trials
 from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
 from mixbench.run.flags import Kind
@@ -63,7 +64,14 @@ class Watch:
                 self.console.print(Text(f"  {flag}", style="yellow"), soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """Return the live display: a progress bar of the suite, and a line per trial being measured."""
+        """Return the live display, or why there is none: an error would end the thread that shows it, unseen."""
+        try:
+            return self._display()
+        except Exception as error:
+            return Text(_not_shown(error))
+
+    def _display(self) -> RenderableType:
+        """Return a progress bar of the suite, and a line per trial being measured."""
         bar = ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=min(24, self.console.width // 4))
         clock = f"{_clock(time.monotonic() - self.started)}{self.time_left()}"
         head = Table.grid(padding=(0, 1))
@@ -87,11 +95,18 @@ class Watch:
     def _print_regularly(self) -> None:
         printed: set[str] = set()
         while not self._stop.wait(PLAIN_SECONDS):
-            lines = [describe(trial, progress) for trial, progress in self.running()]
+            try:
+                lines = [describe(trial, progress) for trial, progress in self.running()]
+            except Exception as error:
+                lines = [_not_shown(error)]
             for line in lines:
                 if line not in printed:
                     self.console.print(Text(f"  {line}"), soft_wrap=True)
             printed = set(lines)
+
+
+def _not_shown(error: Exception) -> str:
+    return f"progress cannot be shown, measuring goes on: {described(error)}"
 
 
 def _facts(record: Record) -> Text:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -21,6 +22,7 @@ DECODING = 2
 FILES_A_TASK = 64
 NOT_DECODED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What PIL raises for a broken file."""
+DIED = "a process that decodes images has died, killed or out of memory"
 Result = TypeVar("Result")
 
 
@@ -103,18 +105,29 @@ def end_with_parent(*_: object) -> None:
 def in_processes(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
     """Call a function with the arguments of each task in worker processes; yield the results as they complete.
 
-    The workers come from a fork server: forking a process that holds a GPU or threads is not safe.
+    The workers come from a fork server: forking a process that holds a GPU or threads is not safe.  Raises RequestError
+    if one of them dies.
     """
     if not tasks:
         return
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(min(usable_cores(), len(tasks)), mp_context=context, initializer=end_with_parent) as pool:
+    context, workers = get_context("forkserver"), min(usable_cores(), len(tasks))
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
         running = [pool.submit(function, *task) for task in tasks]
+    except OSError as error:
+        raise cannot_start(error) from None
+    with pool:
         try:
             for task in as_completed(running):
                 yield task.result()
+        except BrokenProcessPool:
+            raise RequestError(DIED) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cannot_start(error: OSError) -> RequestError:
+    return RequestError(f"the processes that decode images cannot be started: {error} (/dev/shm holds their locks)")
 
 
 def decode_files(paths: Sequence[Path], side: int, into: Path, say: Callable[[int, int], None]) -> None:

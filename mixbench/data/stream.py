@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mixbench.data.decode import end_with_parent, open_rgb, resized
+from mixbench.data.decode import DIED, cannot_start, end_with_parent, open_rgb, resized
 from mixbench.data.pixel_cache import Pixels
+from mixbench.data.shared_batch import SharedBatch
 from mixbench.errors import RequestError
 
 Box = Callable[[int, int, int], tuple[int, int, int, int] | None]
@@ -70,12 +71,30 @@ class StreamedImages:
         One iteration at a time: starting another ends it.  Raises RequestError if a file cannot be decoded.
         """
         self._requests.batches, self._requests.box = indices, box
-        if self._loader is None:
-            self._loader = self._start(device)
-        for images in self._loader:
+        for images in self._received(device):
             if isinstance(images, RequestError):
                 raise images
             yield images.to(device, non_blocking=True)
+
+    def _received(self, device: torch.device) -> Iterator[Tensor | RequestError]:
+        """Yield what the worker processes send.  Raises RequestError if they cannot be started, or one of them dies.
+
+        After an error, the next iteration starts new ones: a DataLoader would wait forever for those that have died.
+        """
+        try:
+            if self._loader is None:
+                self._loader = self._start(device)
+            batches = iter(self._loader)
+        except OSError as error:
+            self._loader = None
+            raise cannot_start(error) from None
+        try:
+            yield from batches
+        except RuntimeError as error:
+            self._loader = None
+            if "exited unexpectedly" in str(error):
+                raise RequestError(f"{DIED}: {error}") from None
+            raise
 
     def _start(self, device: torch.device) -> "DataLoader[Any]":
         """Start worker processes, which are kept for all epochs.
@@ -121,11 +140,14 @@ class _Decoder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitems__(self, batch: tuple[Box | None, list[int]]) -> Tensor | RequestError:
+    def __getitems__(self, batch: tuple[Box | None, list[int]]) -> SharedBatch | RequestError:
         """The images B C H W of a request.  Returns a RequestError: if raised, its text would include a traceback."""
         box, index = batch
         try:
-            return torch.from_numpy(np.stack([self._decode(sample, box) for sample in index]))
+            shared = SharedBatch(len(index), 3, self.image_size, self.image_size)
+            for image, sample in zip(shared.array, index, strict=True):
+                image[:] = self._decode(sample, box)
+            return shared
         except RequestError as error:
             return error
 

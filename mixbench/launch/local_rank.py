@@ -3,10 +3,8 @@
 import ctypes
 import json
 import os
-import select
 import signal
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mixbench.launch.job import JobFolder
@@ -67,6 +65,9 @@ def _end_with_parent(controller: int) -> None:
 
 def _end_with(launcher: int) -> None:
     """End this process when the launcher is gone: submitit's controller between the two would go on."""
-    with suppress(ProcessLookupError):
-        select.select([os.pidfd_open(launcher)], [], [])
-    os._exit(1)
+    import psutil
+
+    try:
+        psutil.Process(launcher).wait()
+    finally:
+        os._exit(1)

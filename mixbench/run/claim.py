@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,13 +218,21 @@ def _create(path: Path, text: str) -> None:
 
 
 def _beat(claim: Claim, over: threading.Event) -> None:
-    """Touch the claim until it is over; if it is lost, end this process with a SIGTERM."""
-    while not over.wait(HEARTBEAT_SECONDS):
-        with suppress(OSError):  # the file server may be unreachable for a moment
-            if claim.is_lost():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            os.utime(claim.file)
+    """Touch the claim until it is over; end this process with a SIGTERM if the claim is lost, or by any other error.
+
+    Without a heartbeat another process would take over the run, while this one goes on.
+    """
+    try:
+        while not over.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # the file server may be unreachable for a moment
+                if claim.is_lost():
+                    return
+                os.utime(claim.file)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _machine() -> dict[str, str]:

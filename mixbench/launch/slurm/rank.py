@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ class StatusFile:
         while True:
             name = signal.Signals(signal.sigwait(SIGNALS)).name
             self.stop.signal = self.stop.signal or name
-            self.update(signal=self.stop.signal)
+            with suppress(OSError):  # the disk is full, or the file server gone: the last update writes it again
+                self.update(signal=self.stop.signal)
 
 
 def job_here() -> SlurmJob:
