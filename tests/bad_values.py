@@ -155,7 +155,11 @@ ENTRIES = [
     ("models: {name: convmixer_256_8, weights: ''}", "models.weights", "a path is wanted"),
     ("models: {name: convmixer_256_8, weights: none.safetensors}", "weights", "does not exist; a file of safetensors"),
     ("models: {name: convmixer_256_8, weights: ~/none}", "weights", "does not exist; a file of safetensors"),
-    ("models: {name: convmixer_256_8, weights: .}", "weights", "is not a file; a file of safetensors, or timm"),
+    (
+        "models: {name: convmixer_256_8, weights: .}",
+        "weights",
+        "is not a file; a file of safetensors, .pt or .pth, or timm",
+    ),
     ("models: {name: convmixer_256_8, weights: /dev/zero}", "weights", "is not a file; a file of safetensors"),
     ("models: {name: convmixer_256_8, weights: s.yaml}", "weights", "is not a file of safetensors"),
     (f"models: {{name: convmixer_256_8, weights: {'x' * 300}}}", "models.weights", "no path is as long as"),

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,7 @@ SLIPS = {
 }
 
 
+@cache
 def counted(model: str, image_size: int, num_classes: int, **overrides: int) -> Complexity:
     with torch.device("meta"):
         built = registry.create_model(model, image_size=image_size, num_classes=num_classes, **overrides)

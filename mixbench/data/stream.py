@@ -90,9 +90,9 @@ class StreamedImages:
             raise cannot_start(error) from None
         try:
             yield from batches
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             self._loader = None
-            if "exited unexpectedly" in str(error):
+            if not isinstance(error, RuntimeError) or "exited unexpectedly" in str(error):
                 raise RequestError(f"{DIED}: {error}") from None
             raise
 

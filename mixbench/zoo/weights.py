@@ -113,8 +113,8 @@ def save(model: "nn.Module", path: Path, of: Origin | None = None) -> None:
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    metadata = {"format": "pt"} | ({KEY: of.model_dump_json()} if of else {})
-    write_atomically(path, save(state, metadata))
+    # One key at most: safetensors writes several in a random order, and equal weights are to be equal files.
+    write_atomically(path, save(state, {KEY: of.model_dump_json()} if of else None))
 
 
 def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
