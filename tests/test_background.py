@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import mixbench
 
 STARTERS = {"Thread", "Process", "Popen", "ThreadPoolExecutor", "ProcessPoolExecutor", "DataLoader"}
@@ -18,7 +20,7 @@ KNOWN = {
     ("data/pixel_cache.py", "ThreadPoolExecutor"),  # raises its threads' errors, as results are read
     ("data/store.py", "ThreadPoolExecutor"),  # raises its thread's error with the batch: test_store.py
     ("data/stream.py", "DataLoader"),  # raises its processes' errors, and RequestError if one dies: test_stream.py
-    ("launch/local_rank.py", "Thread"),  # ends a rank with its launcher, or by its own error: test_local.py
+    ("launch/local_rank.py", "Thread"),  # ends its rank if it fails: below
     ("launch/slurm/rank.py", "Thread"),  # notes signals, even if they cannot be written: below
     ("run/claim.py", "Thread"),  # ends its process if the heartbeat fails: test_claim.py
 }
@@ -52,6 +54,22 @@ def test_every_thread_and_process_that_mixbench_starts_is_known() -> None:
         if ast.unparse(node.func) != "psutil.Process"
     }
     assert found == KNOWN
+
+
+@pytest.mark.parametrize("pidfds", [True, False])
+def test_a_rank_ends_with_its_launcher_even_if_nobody_waits_for_its_end(pidfds: bool) -> None:
+    """On old kernels there are no pidfds."""
+    code = "import errno, os, sys; from mixbench.launch.local_rank import _end_with\n"
+    code += "" if pidfds else "def missing(_): raise OSError(errno.ENOSYS, 'no such call')\nos.pidfd_open = missing\n"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as launcher:
+        rank = subprocess.Popen([sys.executable, "-c", f"{code}_end_with({launcher.pid})"])
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                rank.wait(1.0 if pidfds else 2.0)
+            launcher.kill()
+            assert rank.wait(60) == 1 and Path(f"/proc/{launcher.pid}").exists(), "it is a zombie"
+        finally:
+            rank.kill()
 
 
 def test_signals_are_heard_where_the_file_that_tells_of_them_cannot_be_written() -> None:

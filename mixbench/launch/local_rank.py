@@ -3,8 +3,10 @@
 import ctypes
 import json
 import os
+import select
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 
 from mixbench.launch.job import JobFolder
@@ -65,9 +67,23 @@ def _end_with_parent(controller: int) -> None:
 
 def _end_with(launcher: int) -> None:
     """End this process when the launcher is gone: submitit's controller between the two would go on."""
+    try:
+        gone = select.poll()
+        gone.register(os.pidfd_open(launcher), select.POLLIN)
+        gone.poll()
+    except ProcessLookupError:
+        pass
+    except OSError:  # Linux before 5.3, or a container that forbids it
+        while _runs(launcher):
+            time.sleep(1)
+    finally:
+        os._exit(1)
+
+
+def _runs(pid: int) -> bool:
     import psutil
 
     try:
-        psutil.Process(launcher).wait()
-    finally:
-        os._exit(1)
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
