@@ -335,7 +335,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
                 "measure": "throughput",
             },
             "local",
-            r"4096 processes a trial; this machine has \d+ \w+: set fewer as resources, or run those alone that fit",
+            r"4096 processes a trial; this machine allows \d+ \w+: set fewer as resources, or run those alone that fit",
         ),
     ],
 )

@@ -27,6 +27,7 @@ from mixbench.suite.trial import Trial
 from mixbench.system.files import text_of, write_atomically
 from mixbench.system.host import usable_cores
 from mixbench.system.polling import polls
+from mixbench.system.words import plural
 
 CANCEL_SECONDS = 3
 FOREVER_MINUTES = 60 * 24 * 365
@@ -72,10 +73,10 @@ def check(trials: list[Trial], cluster: str) -> None:
     processes = max((trial.processes_per_node for trial in trials), default=1)
     if cluster == "debug" and processes > 1:
         raise RequestError(f"cluster 'debug' runs in one process; the suite asks for {processes}")
-    there, kind = len(gpu_names()) or usable_cores(), "GPUs" if gpu_names() else "cores"
+    there, kind = len(gpu_names()) or usable_cores(), "GPU" if gpu_names() else "core"
     if there < processes:
         raise RequestError(
-            f"the suite asks for {processes} processes a trial; this machine has {there} {kind}: "
+            f"the suite asks for {processes} processes a trial; this machine allows {plural(there, kind)}: "
             f"set fewer as resources, or run those alone that fit, such as --only world_size={there}"
         )
 

@@ -9,7 +9,8 @@ import psutil
 import torch
 
 from mixbench.run.timings import Conditions, GpuConditions, Spread
-from mixbench.system.host import core_numbers, usable_cores
+from mixbench.system.cpu_quota import cpu_quota, quota_periods, throttled_since
+from mixbench.system.host import core_numbers
 from mixbench.train.distributed import World
 
 SAMPLE_SECONDS = 0.5
@@ -34,6 +35,7 @@ class MachineMonitor:
         self.mhz: list[float] = []
         self.load: list[float] = []
         self.began, self.busy, self.own = time.monotonic(), _busy_cpu_seconds(), own_cpu_seconds()
+        self.periods = quota_periods()
         self.sampled_at = 0.0
         self.sample()
 
@@ -58,10 +60,14 @@ class MachineMonitor:
         own = max(0.0, own_cpu_seconds() - self.own)  # negative if a child's time is lost, as nobody waits for its end
         used = sum(seconds for other, seconds in self.world.gather((host, own)) if other == host)
         others = max(0.0, _busy_cpu_seconds() - self.busy - used) / seconds
+        throttled, periods = throttled_since(self.periods) or (None, None)
         return Conditions(
             seconds=seconds,
-            cores=usable_cores(),
+            cores=len(core_numbers()),
             others=others,
+            cpu_quota=cpu_quota(),
+            quota_periods=periods,
+            throttled_periods=throttled,
             load=sum(self.load) / len(self.load),
             mhz=Spread.of(self.mhz),
             gpu=self.gpu.summary() if self.gpu else None,

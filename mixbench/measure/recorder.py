@@ -16,6 +16,7 @@ from mixbench.run.parts import Environment
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Measure, Trial
+from mixbench.system.cpu_quota import cpu_quota
 from mixbench.system.device import device_name
 from mixbench.system.environment import blamed
 from mixbench.system.files import write_atomically
@@ -192,6 +193,7 @@ def environment() -> Environment:
         device=device_name(),
         device_count=torch.cuda.device_count() if on_gpu else 1,
         cores=usable_cores(),
+        cpu_quota=cpu_quota(),
         threads=torch.get_num_threads(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host=socket.gethostname(),

@@ -18,7 +18,7 @@ from mixbench.run.folder import Run
 from mixbench.run.record import Record
 
 _CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
-               "cuda_version", "driver", "host", "cores", "threads", "warmup", "repeats")  # fmt: skip
+               "cuda_version", "driver", "host", "cores", "cpu_quota", "threads", "warmup", "repeats")  # fmt: skip
 MOST_LINES = 30
 """The most differences between two plans that are printed."""
 

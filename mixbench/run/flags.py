@@ -17,6 +17,7 @@ class Kind(StrEnum):
     SPEED_STILL_MOVED = "speed still moved"
     BUSY_NEIGHBOURS = "busy neighbours"
     THROTTLED_GPU = "throttled GPU"
+    THROTTLED_CPU = "throttled CPU"
     NO_TF32 = "no TF32 on a CPU"
     UNCOMMITTED_CHANGES = "uncommitted changes"
     DAMAGED_CHECKPOINT = "damaged checkpoint"

@@ -51,6 +51,7 @@ class Environment(Frozen):
     device_count: int
     cores: int
     threads: int
+    cpu_quota: float | None = None  # CPU time that its control groups allow, in cores
     memory_bytes: int
     host: str
     os: str

@@ -10,6 +10,9 @@ from mixbench.run.parts import Frozen
 BUSY_SHARE = 0.1
 """Share of the cores that other processes may keep busy before the timings are flagged."""
 
+THROTTLED_SHARE = 0.01
+"""Share of the periods in which a CPU quota may be used up before the timings are flagged."""
+
 
 class Spread(Frozen):
     """Minimum, median and maximum of a value sampled during the timing."""
@@ -39,12 +42,16 @@ class GpuConditions(Frozen):
 class Conditions(Frozen):
     """State of the main process's machine while a group of trials was timed.  None: not available.
 
-    `others`: how many of the usable `cores` other processes kept busy, on average.
+    `others`: how many of the `cores` that this process may run on other processes kept busy, on average.  `cpu_quota`:
+    the CPU time that its control groups allow, in cores; in `throttled_periods` of `quota_periods` it was used up.
     """
 
     seconds: float
     cores: int
     others: float | None = None
+    cpu_quota: float | None = None
+    quota_periods: int | None = None
+    throttled_periods: int | None = None
     load: float | None = None
     mhz: Spread | None = None
     gpu: GpuConditions | None = None
@@ -101,6 +108,10 @@ def _machine_flags(conditions: Conditions) -> list[Flag]:
     if conditions.others is not None and conditions.others > BUSY_SHARE * conditions.cores:
         detail = f"others kept {conditions.others:.1f} of {conditions.cores} cores busy"
         found.append(Flag(Kind.BUSY_NEIGHBOURS, detail))
+    throttled, periods = conditions.throttled_periods or 0, conditions.quota_periods or 0
+    if conditions.cpu_quota and throttled > THROTTLED_SHARE * periods:
+        detail = f"in {throttled:,} of {periods:,} periods of its CPU quota ({conditions.cpu_quota:.2f} cores)"
+        found.append(Flag(Kind.THROTTLED_CPU, detail))
     if conditions.gpu and conditions.gpu.throttled:
         found.append(Flag(Kind.THROTTLED_GPU, ", ".join(conditions.gpu.throttled)))
     if conditions.gpu and conditions.gpu.foreign_processes:

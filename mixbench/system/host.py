@@ -1,11 +1,14 @@
 """The machine and the software that a measurement ran with: processor, cores, versions, git commit, time."""
 
+import math
 import os
 import platform
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from mixbench.system.cpu_quota import cpu_quota
 
 
 def cpu_name() -> str:
@@ -20,12 +23,15 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use: fewer than the machine has under SLURM or taskset."""
-    return len(core_numbers())
+    """The number of cores that this process may use: fewer than the machine has under SLURM, taskset or a CPU quota.
+
+    A quota of 1.5 cores counts as one: two threads would use it up, and both stand still for a part of each period.
+    """
+    return max(1, int(min(len(core_numbers()), cpu_quota() or math.inf)))
 
 
 def core_numbers() -> set[int]:
-    """The numbers of the cores that this process may use."""
+    """The numbers of the cores that this process may use, whatever its CPU quota."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
