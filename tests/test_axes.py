@@ -26,12 +26,13 @@ from mixbench.results.side_by_side import side_by_side
 from mixbench.results.summary import SummaryRow
 from mixbench.results.tables import tables
 from mixbench.run.folder import Run
+from mixbench.run.parts import Environment
 from mixbench.run.record import Record
 from mixbench.suite.axes import AXES, NO_IDENTITY, Axis, point
 from mixbench.suite.plan import listed
 from mixbench.suite.schema import Suite
 from mixbench.suite.trial import Trial
-from tests.fake_runs import RECIPE, done, trial, write_run
+from tests.fake_runs import ENVIRONMENT, RECIPE, done, trial, write_run
 from tests.trials import SMALL, write_suite
 
 SEED = next(axis for axis in AXES if axis.name == "seed")
@@ -181,6 +182,83 @@ def test_a_column_of_a_terminal_is_shown_only_where_it_tells_rows_of_one_model_a
     heading = CliRunner().invoke(cli, ["status", str(run.folder)]).output.split("convmixer")[0]
     assert "precision" not in heading
     assert [group.row.settings for group in tables(run).groups] == ["", ""]
+
+
+# -- the conditions of measurements
+
+OTHER = {
+    "threads": 1,
+    "mixbench_version": "0.2.0",
+    "git_commit": "0" * 40,
+    "python_version": "3.12.1",
+    "torch_version": "2.12.0",
+    "deepspeed_version": "0.20.0",
+    "cuda_version": "13.2",
+    "driver": "590.1",
+}
+GPU = ENVIRONMENT.model_copy(update={"cuda_version": "12.8", "driver": "550.1"})
+
+
+def measured_in(each: Trial, environment: Environment, **changes: Any) -> Record:
+    record = done(each, 90.0 + each.seed, infer_samples_per_sec=1000.0 * (1 + each.seed), **changes)
+    places = dict.fromkeys(each.measure, environment)
+    return record.model_copy(update={"details": record.details.model_copy(update={"environment": places})})
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_speeds_measured_under_other_conditions_are_rows_of_their_own(field: str, tmp_path: Path) -> None:
+    """Two seeds each: one of 1,000 and 2,000, and one of 3,000 and 4,000 images/s; their means would be of neither."""
+    trials = [trial(seed=seed, label="the same") for seed in range(4)]
+    other = GPU.model_copy(update={field: OTHER[field]})
+    run = write_run(tmp_path / "run", trials, [measured_in(each, GPU if each.seed < 2 else other) for each in trials])
+    groups = tables(run).groups
+    assert [[record.seed for record in group.records] for group in groups] == [[0, 1], [2, 3]]
+    assert [group.row.infer_samples_per_sec for group in groups] == [1500.0, 3500.0]
+    assert all(group.row.settings for group in groups) and "seeds measured" not in groups[0].row.flags
+    assert look_alike(run, 2) == {}
+
+
+def test_accuracies_of_other_conditions_are_one_row_and_flagged_in_every_table(tmp_path: Path) -> None:
+    trials = [trial(seed=seed, label="the same", measure=("complexity", "accuracy")) for seed in (0, 1)]
+    other = ENVIRONMENT.model_copy(update={"threads": 1, "git_commit": "0" * 40})
+    places = [ENVIRONMENT, other]
+    run = write_run(tmp_path / "run", trials, [measured_in(*each) for each in zip(trials, places, strict=True)])
+    said = "seeds measured differently: threads 2 and 1, commit 1f0c2d3e4b5a and 000000000000"
+    [group] = tables(run).groups
+    assert group.row.n_seeds == 2 and group.row.flags == said
+    assert all(str(record.flags[-1]) == said for record in group.records)
+    assert "seeds measured differently (2)" in CliRunner().invoke(cli, ["status", str(run.folder)]).output
+    found = tables(run)
+    assert said in html(found, []) and said in markdown(found) and said in written(found.results)
+    page = html(found, [])
+    for commit in (ENVIRONMENT.git_commit, "0" * 40):
+        assert f"git checkout {commit} &amp;&amp; uv run mixbench run suite.yaml --out again  # 1 trial" in page
+
+
+def test_seeds_of_models_with_other_sources_are_never_in_one_row(tmp_path: Path) -> None:
+    trials = [trial(seed=seed, label="the same", measure=("complexity", "accuracy")) for seed in range(4)]
+    codes = ["aaaaaaaabbbbbbbb", "aaaaaaaabbbbbbbb", "cccccccc11111111", "cccccccc11111111"]
+    records = [measured_in(each, ENVIRONMENT, model_code=code) for each, code in zip(trials, codes, strict=True)]
+    run = write_run(tmp_path / "run", trials, records)
+    assert [len(group.records) for group in tables(run).groups] == [2, 2] and look_alike(run, 2) == {}
+    assert [group.row.settings for group in tables(run).groups] == ["model source aaaaaaaa", "model source cccccccc"]
+
+
+def test_runs_are_compared_apart_where_the_seconds_seeds_were_measured_differently(tmp_path: Path) -> None:
+    trials = [trial(seed=seed, label="the same") for seed in range(4)]
+    other = ENVIRONMENT.model_copy(update={"threads": 1})
+    a = write_run(tmp_path / "a", trials, [measured_in(each, ENVIRONMENT) for each in trials])
+    b = write_run(
+        tmp_path / "b", trials, [measured_in(each, other if each.seed > 1 else ENVIRONMENT) for each in trials]
+    )
+    found = side_by_side(a, b)
+    assert [[pair.a.seed for pair in cell.pairs] for cell in found.cells] == [[0, 1], [2, 3]]
+    assert [cell.name for cell in found.cells] == [
+        "the same on cifar10, in B 2 threads",
+        "the same on cifar10, in B 1 thread",
+    ]
+    compared = CliRunner().invoke(cli, ["compare", str(a.folder), str(b.folder)], env={"COLUMNS": "400"}).output
+    assert "2 threads" in compared and "1 thread" in compared and "measured with: threads 2 → 1" in compared
 
 
 # -- a real run

@@ -1,5 +1,6 @@
 """A suite's trials: which, in what order, by which recipe, under which id; and what does not go together."""
 
+import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from mixbench.errors import RequestError
 from mixbench.suite.load import load
 from mixbench.suite.plan import merge
 from mixbench.suite.trial import Trial
+from mixbench.system.checksum import with_checksums
 from mixbench.zoo.registry import create_model
 from tests import small_sets
-from tests.trials import write_suite
+from tests.shell import Shell
+from tests.trials import RECIPE, plan_trials, write_suite
 
 SUITE: dict[str, Any] = {"name": "s", "models": ["splitmixer_i_256_8"], "datasets": ["digits"]}
 
@@ -393,3 +396,44 @@ def test_an_image_folder_starts_at_the_suite_file(tmp_path: Path) -> None:
     again = tmp_path / "elsewhere.yaml"
     again.write_text(load(str(suite))[0].text, encoding="utf-8")
     assert load(str(again))[1][0].id == trial.id
+
+
+COLLIDING = (0.014341, 0.020975)
+"""Learning rates of `small` trials whose hashes begin with the same 8 digits."""
+
+
+def of_rates(*rates: float) -> dict[str, Any]:
+    recipes = [RECIPE | {"name": str(lr), "optimizer": {"name": "sgd", "lr": lr}} for lr in rates]
+    return dict(recipe=recipes, measure=["accuracy"])
+
+
+def test_two_trials_whose_ids_would_be_equal_are_told_apart(tmp_path: Path) -> None:
+    alone = [plan_trials(tmp_path, **of_rates(lr))[0] for lr in COLLIDING]
+    assert alone[0].id == alone[1].id and alone[0].digest != alone[1].digest
+    first, second, third = plan_trials(tmp_path, **of_rates(*COLLIDING, 0.5))
+    assert first.id == alone[0].id and second.id == f"{first.id}{second.digest[8:16]}"
+    assert third.id.endswith(third.digest[:8])
+
+
+def test_a_folder_that_holds_another_trial_under_an_id_is_refused(tmp_path: Path, mixbench: Shell) -> None:
+    """Its figures would stand for those of the other learning rate, as done already."""
+    run, out = ["--out", tmp_path / "run", "--cluster", "debug"], tmp_path / "run"
+    assert mixbench("run", write_suite(tmp_path, **of_rates(COLLIDING[0])), *run)[0] == 0
+    other = write_suite(tmp_path, **of_rates(COLLIDING[1]))
+    for verb in (["--dry-run"], []):
+        code, _, said = mixbench("run", other, *run, *verb)
+        assert code == 2 and "another trial under the id mixer_s4" in said
+        assert "recipe.optimizer.lr 0.014341, not 0.020975" in said
+    assert mixbench("run", other, "--out", tmp_path / "b", "--cluster", "debug")[0] == 0
+    code, _, said = mixbench("compare", out, tmp_path / "b")
+    assert code == 2 and "another trial in A than in B" in said
+    for name in ("record", "trial"):  # as an older mixbench wrote them, without a digest
+        [path] = out.glob(f"trials/*/{name}.json")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        (found["details"]["trial"] if name == "record" else found)["digest"] = ""
+        for key in ("sha256", "sha256_of_text"):
+            found.pop(key, None)
+        path.write_text(with_checksums(json.dumps(found)), encoding="utf-8")
+    assert mixbench("run", other, *run)[0] == 2
+    code, said, _ = mixbench("run", write_suite(tmp_path, **of_rates(COLLIDING[0])), *run)
+    assert code == 0 and "1 is done already" in said.replace("1 are", "1 is")

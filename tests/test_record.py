@@ -27,7 +27,7 @@ CONTRACT = (
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
     "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run,"
     "infer_step_ms_p5,infer_step_cv,train_step_ms_p50,train_step_ms_p5,train_step_ms_p95,train_step_cv,timed_steps,"
-    "device_memory_bytes,infer_joules_per_image"
+    "device_memory_bytes,infer_joules_per_image,threads,model_code"
 )
 
 
@@ -95,6 +95,7 @@ def measured(record: Record) -> Record:
         "accuracy": ENVIRONMENT.model_copy(update={"host": "another"}),
     }
     record.device, record.torch_version, record.git_commit = "a GPU", "2.11.0", "1f0c2d3e"
+    record.threads = 2
     record.started_at, record.flags = "2026-11-20T09:00:00+00:00", [Flag(Kind.UNCOMMITTED_CHANGES)]
     return record
 

@@ -21,7 +21,7 @@ RESULTS = (
     "infer_batch_size,infer_step_ms_p50,infer_step_ms_p95,peak_memory_bytes,precision,memory_format,compiled,nodes,"
     "world_size,device,torch_version,git_commit,started_at,finished_at,flags,error,run,"
     "infer_step_ms_p5,infer_step_cv,train_step_ms_p50,train_step_ms_p5,train_step_ms_p95,train_step_cv,timed_steps,"
-    "device_memory_bytes,infer_joules_per_image"
+    "device_memory_bytes,infer_joules_per_image,threads,model_code"
 )
 SUMMARY = (
     "model,label,family,dataset,image_size,recipe,precision,memory_format,compiled,train_batch_size,infer_batch_size,"

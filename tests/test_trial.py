@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mixbench.suite.recipe import Augment, Optimizer, Recipe
-from mixbench.suite.trial import Trial, display_name, trial_id
+from mixbench.suite.trial import Trial, display_name, trial_digest, trial_name
 from mixbench.system.files import file_name
 
 ARGUMENTS = {"dim": 256, "ratio": "2/3", "image_size": 32, "in_chans": 3, "num_classes": 10}
@@ -17,7 +17,8 @@ POINT = dict(
 def identify(**changes: Any) -> str:
     given: dict[str, Any] = dict(model="m", overrides={}, arguments=ARGUMENTS, dataset="d", seed=0, recipe=Recipe())
     given |= POINT | changes
-    return trial_id(**given)
+    name = trial_name(given["model"], given.pop("overrides"), given["dataset"], given["seed"])
+    return f"{name}-{trial_digest(**given)[:8]}"
 
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [

@@ -86,6 +86,7 @@ def _print_cells(found: SideBySide, to: Console) -> None:
     for cell, settings in zip(found.cells, settings_of, strict=True):
         first = cell.pairs[0].a
         cell_facts = {"model": first.label, "dataset": first.dataset} | settings
+        cell_facts |= {"in B": cell.in_b} if any(each.in_b for each in found.cells) else {}
         rows += [cell_facts | _change_row(change) for change in cell.changes if change.a.n]
     if not rows:
         click.echo("no trial is done in both runs: there is nothing to compare yet")
@@ -135,7 +136,7 @@ def _trial_facts(pair: Pair) -> dict[str, Any]:
 def _cell_facts(cell: Cell) -> dict[str, Any]:
     first = cell.pairs[0].a
     facts: dict[str, Any] = {"model": first.model, "label": first.label, "dataset": first.dataset}
-    facts["settings"] = cell.settings
+    facts["settings"], facts["in_b"] = cell.settings, cell.in_b
     facts["trials"] = [pair.a.trial_id for pair in cell.pairs]
     for change in cell.changes:
         tested = asdict(change.difference)

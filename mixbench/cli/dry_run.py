@@ -71,15 +71,22 @@ def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str,
 def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
     images = training_images(trial.data, trial.recipe)
     epochs = trained_epochs(trial)
-    complete = record is not None and not record.missing(trial.measure)
     return {
         "trial_id": trial.id,
         "label": trial.label,
         **{axis.column: axis.value(trial) for axis in AXES},
-        "state": "new" if record is None else "pending" if record.status == "done" and not complete else record.status,
+        "state": _state(trial, record),
         "epochs": epochs,
         "images": images,
         "macs": macs,
         "train_macs": training_macs(trial, macs),
         "hours": epochs * images / speed / 3600 if speed else None,
     }
+
+
+def _state(trial: Trial, record: Record | None) -> str:
+    if record is None:
+        return "new"
+    if record.is_of_other_code(trial):
+        return "source changed"
+    return "pending" if record.status == "done" and record.missing(trial.measure) else record.status

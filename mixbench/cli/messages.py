@@ -1,6 +1,7 @@
 """Messages of `mixbench run`: the trials to run, the jobs submitted, failures, how to resume."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def say_set_aside(paths: Iterable[Path], out: Console) -> None:
 
 def say_plan(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], out: Console) -> None:
     """Print the number of trials to run, of those done already, and of those that resume from a checkpoint."""
-    done, resumed = len(chosen) - len(todo), sum(run.has_checkpoint(trial.id) for trial in todo)
+    done, resumed = len(chosen) - len(todo), sum(run.has_checkpoint(trial) for trial in todo)
     facts = [f"{done} are done already"] * bool(done)
     facts += [f"{resumed} {'goes' if resumed == 1 else 'go'} on from a checkpoint"] * bool(resumed)
     already = f" ({', '.join(facts)})" if facts else ""
@@ -36,6 +37,16 @@ def say_starts_over(old: Trial, new: Trial, out: Console) -> None:
         f"with {now} the results differ, so it is another trial",
         soft_wrap=True,
     )
+
+
+def say_other_code(changed: Iterable[Trial], out: Console) -> None:
+    """Print which trials are run anew because their model's source has changed, and that their results are kept."""
+    for model, count in Counter(trial.model for trial in changed).items():
+        out.print(
+            f"{model}: its source has changed since {plural(count, 'trial')} of this run; run anew, the earlier "
+            "results are kept beside the new ones as *.other-code-1 …",
+            soft_wrap=True,
+        )
 
 
 def say_other_images(dataset: str, before: list[Trial], out: Console) -> None:

@@ -16,7 +16,7 @@ from mixbench.errors import RequestError
 from mixbench.launch.job import job_folders
 from mixbench.launch.local import launch
 from mixbench.launch.outcome import Outcome
-from mixbench.launch.preflight import at_once, check_cluster, check_data, check_disk_space, check_folder
+from mixbench.launch.preflight import at_once, check_cluster, check_data, check_disk_space, check_folder, check_ids
 from mixbench.launch.processes import end_ranks
 from mixbench.launch.slurm.attach import Launch
 from mixbench.launch.slurm.cluster_profile import Profile
@@ -27,6 +27,7 @@ from mixbench.run.claim import claimed
 from mixbench.run.commands import note
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
+from mixbench.run.other_code import of_other_code, set_results_aside
 from mixbench.run.record import Record
 from mixbench.suite.axes import point
 from mixbench.suite.schema import Suite
@@ -51,6 +52,7 @@ class Session:
         self.unwritten: dict[str, Record] = {}  # of failed trials, by trial id
         self.in_slurm: Launch | None = None
         check_folder(self.run, suite.name)
+        check_ids(self.inventory, trials)
 
     def unfinished(self) -> list[Trial]:
         """Return the chosen trials that lack a complete record, or the weights they are to keep."""
@@ -74,9 +76,12 @@ class Session:
             if typed is not None:
                 note(self.run, typed, timestamp())
             messages.say_set_aside(damage.set_all_aside(self.inventory), out)
+            for trial in (changed := of_other_code(self.inventory, self.chosen)):
+                set_results_aside(self.run, trial)
             todo = self.unfinished()  # again: another process may have finished some before this one had the claim
             self._write_plan(todo)
             messages.say_plan(self.run, self.chosen, todo, out)
+            messages.say_other_code(changed, out)
             for old, new in _trained_by_other_processes(self.run, self.trials, todo):
                 messages.say_starts_over(old, new, out)
             for dataset, before in _of_other_images(self.run, self.trials, todo).items():
@@ -171,7 +176,7 @@ def _trained_by_other_processes(run: Run, planned: list[Trial], todo: list[Trial
     wanted = {_without_processes(trial): trial for trial in todo}
     for trial_id in set(run.trial_folders()) - {trial.id for trial in planned}:
         with suppress(RequestError):
-            if run.has_checkpoint(trial_id) and (new := wanted.get(_without_processes(run.trial(trial_id)))):
+            if run.has_checkpoint(run.trial(trial_id)) and (new := wanted.get(_without_processes(run.trial(trial_id)))):
                 yield run.trial(trial_id), new
 
 

@@ -18,6 +18,8 @@ from mixbench.launch.slurm.jobs import open_jobs
 from mixbench.launch.slurm.queue import queued
 from mixbench.run import damage
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
+from mixbench.suite.axes import NO_IDENTITY, are_unequal, leaves
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_existing
 from mixbench.system.words import decimal_size, plural
@@ -44,6 +46,21 @@ def check_folder(run: Run, suite_name: str) -> None:
         unknown = "a suite.yaml that cannot be read" if run.suite_file.exists() else "trials, and no suite.yaml"
         whose = f"the run of suite {names.pop()!r}" if names else unknown
         raise RequestError(f"{folder} holds {whose}, not the run of {suite_name!r}; choose another with --out")
+
+
+def check_ids(inventory: Inventory, trials: Iterable[Trial]) -> None:
+    """Raises RequestError where the folder holds another trial under the id of one of these."""
+    for trial in trials:
+        found = inventory.look(trial.id)
+        for there in (found.trial, found.record and found.record.details.trial):
+            if there and are_unequal(there, trial):
+                old, new = (dict(leaves(each.model_dump(mode="json"))) for each in (there, trial))
+                differ = [f"{key} {old.get(key)}, not {new[key]}" for key in new if old.get(key) != new[key]]
+                differ = [text for text in differ if text.partition(".")[0].split()[0] not in NO_IDENTITY]
+                raise RequestError(
+                    f"{inventory.run.folder} holds another trial under the id {trial.id}, which is the same by chance "
+                    f"({', '.join(differ[:3])}): run this one in a folder of its own, with --out"
+                )
 
 
 def _named_by_trials(run: Run) -> set[str | None]:

@@ -82,6 +82,7 @@ class Recorder:
         # the table has one device: that of the throughput, which depends on it most
         shown = environments.get("throughput") or environments.get("accuracy") or self.environment
         record.device, record.torch_version, record.git_commit = shown.device, shown.torch_version, shown.git_commit
+        record.threads = shown.threads
         flags = []
         if self.environment.git_dirty:
             flags.append(Flag(Kind.UNCOMMITTED_CHANGES))

@@ -1,11 +1,16 @@
 """Measure what each trial still misses, part by part."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mixbench.errors import TrialError
 from mixbench.measure.recorder import Recorder
 from mixbench.run.parts import Complexity
 from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint
+
+if TYPE_CHECKING:
+    from mixbench.train.distributed import World
 
 
 def measure(trials: list[Trial], recorder: Recorder) -> None:
@@ -23,6 +28,18 @@ def measure(trials: list[Trial], recorder: Recorder) -> None:
         recorder.finish(trial)
 
 
+def code_of(trial: Trial, world: "World") -> str:
+    """Return the hash of the model's source as it was loaded.  Raises TrialError if that is not the planned one."""
+    from mixbench.zoo.registry import find
+
+    code = find(trial.model).code
+    if any(loaded != trial.model_code for loaded in world.gather(code)) and trial.model_code:
+        raise TrialError(
+            f"the source of {trial.model} has changed since this trial was planned: the same command plans it anew"
+        )
+    return code
+
+
 def _measure_complexity(trials: list[Trial], recorder: Recorder) -> dict[str, Complexity]:
     """Return each trial's counts by its id; throughput needs all, to know which models fit on a device together."""
     from mixbench.measure import complexity
@@ -31,6 +48,7 @@ def _measure_complexity(trials: list[Trial], recorder: Recorder) -> dict[str, Co
     counts: dict[str, Complexity] = {}
     for trial in trials:
         with recorder.attempt(trial, "complexity"):
+            recorder.records[trial.id].model_code = code_of(trial, recorder.world)
             counted = count(trial)
             if recorder.misses(trial, "complexity"):
                 recorder.records[trial.id].add_complexity(counted)

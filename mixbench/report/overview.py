@@ -16,6 +16,7 @@ from mixbench.suite.datasets import folder_facts
 from mixbench.system.words import plural
 
 T = TypeVar("T")
+COMMAND = "mixbench run suite.yaml --out again"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def device_hours(records: list[Record]) -> str:
 class Origin:
     """The suite and commands of one run of a report, to reproduce it.
 
-    `command` runs `suite_text`, saved as suite.yaml, again; `given` are the commands that made the run.
+    `command` runs `suite_text`, saved as suite.yaml, again: a line for each commit that trials were measured with.
+    `given` are the commands that made the run.
     """
 
     name: str
@@ -88,12 +90,21 @@ def origins(tables: Tables) -> list[Origin]:
     found = []
     for source in tables.sources:
         records = [record for record in tables.records if len(tables.sources) == 1 or record.run == source.name]
-        commits = _unique(place.environment.git_commit for place in environments(records))
-        command = "mixbench run suite.yaml --out again"
-        if commits:  # the first is that of the most trials
-            command = f"git checkout {commits[0]} && uv run {command}"
+        command = "\n".join(_commands(records)) or COMMAND
         found.append(Origin(source.name, source.suite_text, command, source.commands))
     return found
+
+
+def _commands(records: list[Record]) -> list[str]:
+    """Return a command for each commit, that of the most trials first."""
+    trials: dict[str, set[str]] = {}
+    for record in records:
+        for environment in record.details.environment.values():
+            if environment.git_commit:
+                trials.setdefault(environment.git_commit, set()).add(record.trial_id)
+    found = sorted(trials.items(), key=lambda each: -len(each[1]))
+    of = [f"  # {plural(len(ids), 'trial')}" if len(found) > 1 else "" for _, ids in found]
+    return [f"git checkout {commit} && uv run {COMMAND}{text}" for (commit, _), text in zip(found, of, strict=True)]
 
 
 def missing(tables: Tables) -> list[str]:

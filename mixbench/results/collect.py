@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from mixbench.results.environments import are_the_same, difference_flags
+from mixbench.results.rows import rows_of
 from mixbench.run import damage
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
@@ -54,7 +56,7 @@ def collect(of: Run | Inventory) -> Collected:
             of_files = [Flag(Kind.NEWER_RECORD if each.newer else Kind.DAMAGED_RECORD) for each in damages]
             flags = list(dict.fromkeys([*record.flags, *of_files, *_warnings(record)]))
             records.append(_with(record, flags=flags, planned=trial_id in planned))
-    return Collected(records, damaged, sum(1 for _ in damage.aside(run)))
+    return Collected(_with_differences(records), damaged, sum(1 for _ in damage.aside(run)))
 
 
 def _read(inventory: Inventory, trial_id: str) -> tuple[Record | None, Sequence[Damage]]:
@@ -86,6 +88,19 @@ def _current(found: Found) -> Record | None:
     if record.status == "pending" and found.progress is not None:
         record = _with(record, status="running")
     return record
+
+
+def _with_differences(records: list[Record]) -> list[Record]:
+    """Flag the trials of rows whose seeds were measured under different conditions."""
+    if are_the_same(records):
+        return records  # the usual case: grouping thousands of trials takes time
+    flags = {
+        record.trial_id: found
+        for row in rows_of(record for record in records if record.planned)
+        if (found := difference_flags(row))
+        for record in row
+    }
+    return [_with(record, flags=[*record.flags, *flags.get(record.trial_id, [])]) for record in records]
 
 
 def _with(record: Record, **values: Any) -> Record:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mixbench.results.environments import DEVICE, NAMES, conditions, in_words, of_row, split
 from mixbench.run.record import Record
 from mixbench.suite.axes import AXES, Axis, point
 
@@ -16,16 +17,15 @@ MAX_PARTS = 3  # differing parts of a recipe that are named after its name, if r
 
 
 def rows_of(records: Iterable[Record]) -> list[list[Record]]:
-    """Group trials by run, device and all settings except the seed, in the order in which they come."""
+    """Group trials by run, conditions and all settings except the seed, in the order in which they come."""
     by_point: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        by_point.setdefault((record.run, point(record.details.trial)), []).append(record)
-    found = []
-    for alike in by_point.values():
-        devices = list(dict.fromkeys(record.device for record in alike if record.device)) or [""]
-        # A trial that has not run yet will probably run on the device of the first one.
-        found += [[record for record in alike if (record.device or devices[0]) == device] for device in devices]
-    return found
+        by_point.setdefault(_place(record), []).append(record)
+    return [row for alike in by_point.values() for row in split(alike, conditions)]
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.run, point(record.details.trial)
 
 
 def keys(rows: Sequence[Row]) -> list[str]:
@@ -46,7 +46,7 @@ def device(row: Row) -> str:
 def columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return each row's cells by heading, only of columns in which rows of the same label and dataset differ."""
     together = [_label_and_dataset(row) for row in rows]
-    shown = [fact for fact in _facts(rows) if any(_differing(together, fact.cells))]
+    shown = [fact for fact in _facts(rows) if any(_differing(fact.among or together, fact.cells))]
     return [{fact.heading: fact.cells[index] for fact in shown} for index in range(len(rows))]
 
 
@@ -58,7 +58,7 @@ def settings(rows: Sequence[Row]) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in rows]
     for fact in facts:
         together = list(zip(labels, texts[fact.implied_by], strict=True)) if fact.implied_by else [()] * len(rows)
-        for at, differs in enumerate(_differing(together, fact.texts)):
+        for at, differs in enumerate(_differing(fact.among or together, fact.texts)):
             if differs and fact.texts[at] not in ("", labels[at]):
                 found[at].append(fact.texts[at])
     return found
@@ -82,21 +82,35 @@ def _label_and_dataset(row: Row) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Fact:
-    """A property in which rows may differ: its `cells` in a table and its `texts` in rows' names, one for each row."""
+    """A property in which rows may differ: its `cells` in a table and its `texts` in rows' names, one for each row.
+
+    `among`: it is named only where rows with the same value of this differ.
+    """
 
     name: str
     heading: str
     cells: list[Any]
     texts: list[str]
     implied_by: str = ""
+    among: Sequence[Hashable] = ()
 
 
 def _facts(rows: Sequence[Row]) -> list[_Fact]:
     facts = [_fact(axis, rows) for axis in AXES if axis.name != "seed"]
-    devices, runs = [device(row) for row in rows], [row[0].run for row in rows]
+    runs = [row[0].run for row in rows]
     splits = [f"{row[0].details.trial.recipe.split} split" for row in rows]
-    facts += [_Fact("device", "device", devices, devices), _Fact("split", "", [""] * len(rows), splits)]
+    facts += [*_conditions(rows), _Fact("split", "", [""] * len(rows), splits)]
     return [*facts, _Fact("run", "run", runs, runs)]
+
+
+def _conditions(rows: Sequence[Row]) -> list[_Fact]:
+    """The device, which tells any rows apart, and the other conditions, which tell those apart that it does not."""
+    places, found, facts = [_place(row[0]) for row in rows], [of_row(row) for row in rows], []
+    for name in NAMES:
+        cells = [each[name] for each in found]
+        texts = [in_words(name, cell) for cell in cells]
+        facts.append(_Fact(name, name, cells, texts, among=() if name == DEVICE else places))
+    return facts
 
 
 def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:

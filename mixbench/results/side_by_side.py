@@ -10,12 +10,14 @@ from typing import Any
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
 from mixbench.results.differences import plan_differences
+from mixbench.results.environments import DEVICE, SOURCE, conditions, split
 from mixbench.results.metrics import COMPARED, Metric
 from mixbench.results.rows import distinctions, rows_of
 from mixbench.results.statistics import Difference, Interval, difference, holm, interval, is_significant, plus_minus
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
+from mixbench.suite.axes import are_unequal
 
 _CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
                "cuda_version", "driver", "host", "cores", "cpu_quota", "threads", "warmup", "repeats")  # fmt: skip
@@ -97,16 +99,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Cell:
-    """Trials of both runs that differ only in their seed; `settings`: how they differ from others of this model."""
+    """Trials of both runs that differ only in their seed; `settings`: how they differ from others of this model.
+
+    `in_b`: if they were measured under different conditions in B, those of this cell.
+    """
 
     pairs: list[Pair]
     changes: list[Change]
     settings: str = ""
+    in_b: str = ""
 
     @property
     def name(self) -> str:
         first = self.pairs[0].a
-        return ", ".join(filter(None, [f"{first.label} on {first.dataset}", self.settings]))
+        in_b = f"in B {self.in_b}" if self.in_b else ""
+        return ", ".join(filter(None, [f"{first.label} on {first.dataset}", self.settings, in_b]))
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,9 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
     collected = {"A": collect(a), "B": collect(b)}
     ours, theirs = (_planned(each) for each in collected.values())
     pairs = [Pair(record, theirs[trial_id]) for trial_id, record in ours.items() if trial_id in theirs]
+    for pair in pairs:
+        if are_unequal(pair.a.details.trial, pair.b.details.trial):
+            raise RequestError(f"{pair.a.trial_id} is another trial in A than in B, with the same id by chance")
     differences = list(plan_differences(ours, theirs))
     if not pairs:
         reasons = "".join(f"\n  {line}" for line in differences[:MOST_LINES]) or " there are no trials"
@@ -171,14 +181,18 @@ def value(record: Record, metric: Metric) -> float | None:
 def _cells(pairs: list[Pair]) -> list[Cell]:
     by_id = {pair.a.trial_id: pair for pair in pairs}
     found = rows_of(pair.a for pair in pairs)
-    grouped = [[by_id[record.trial_id] for record in row] for row in found]
+    grouped: list[list[Pair]] = []
+    names: list[tuple[str, str]] = []
+    for row, apart in zip(found, distinctions(found), strict=True):
+        cells = split([by_id[record.trial_id] for record in row], lambda pair: conditions(pair.b, but=DEVICE))
+        grouped += cells
+        names += [(apart, in_b) for in_b in distinctions([[pair.b for pair in cell] for cell in cells])]
     columns = []
     for metric in COMPARED:
         changes = [_change(members, metric) for members in grouped]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
-    apart = distinctions(found)
-    return [Cell(members, changes, texts) for members, texts, *changes in zip(grouped, apart, *columns, strict=True)]
+    return [Cell(members, changes, *name) for members, name, *changes in zip(grouped, names, *columns, strict=True)]
 
 
 def _change(pairs: list[Pair], metric: Metric) -> Change:
@@ -208,4 +222,7 @@ def _conditions(pairs: list[Pair]) -> list[str]:
                 old, new = getattr(in_a, key, ""), getattr(in_b, key, "")
                 if old != new:
                     found.setdefault(key, {})[f"{old or 'none'} → {new or 'none'}"] = None
+        sources = pair.a.model_code[:8], pair.b.model_code[:8]
+        if all(sources) and sources[0] != sources[1]:
+            found.setdefault(f"{SOURCE} of {pair.a.model}", {})[" → ".join(sources)] = None
     return [f"{key} {', '.join(changes)}" for key, changes in found.items()]

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NO_ACCURACY = "no accuracy yet"
     DAMAGED_RECORD = "damaged record"
     NEWER_RECORD = "record of a newer mixbench"
+    SEEDS_DIFFER = "seeds measured differently"
     NOT_IN_PLAN = "not in plan"
 
 

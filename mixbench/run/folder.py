@@ -65,10 +65,18 @@ class Run:
     def checkpoints(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "checkpoint"
 
-    def has_checkpoint(self, trial_id: str) -> bool:
-        """Return True if a checkpoint names this trial; it is checked for damage only when it is used."""
-        found = (text_of(path / "manifest.json") for path in complete(self.checkpoints(trial_id)))
-        return any(f'"{trial_id}"' in text for text in found)
+    def has_checkpoint(self, trial: Trial, other_code: bool = False) -> bool:
+        """Return True if a checkpoint is of this trial, or of other code of its model if `other_code`.
+
+        It is checked for damage only when it is used.
+        """
+        for path in complete(self.checkpoints(trial.id)):
+            with suppress(ValueError, AttributeError):
+                manifest = json.loads(text_of(path / "manifest.json"))
+                same = manifest.get("model_code", "") in ("", trial.model_code) or not trial.model_code
+                if manifest.get("trial_id") == trial.id and same is not other_code:
+                    return True
+        return False
 
     def write_plan(self, suite_text: str, trials: list[Trial]) -> None:
         """Write the suite, the order of its trials and each trial.  Raises Taken."""
@@ -141,9 +149,10 @@ class Run:
             return None
 
     def resumed(self, trial: Trial) -> Record:
-        """Return a pending record of the trial with the parts that an earlier process measured."""
+        """Return a pending record of the trial with the parts that an earlier process measured with the same code."""
         record = Record.pending(trial)
-        if earlier := self.readable(trial.id):
+        earlier = self.readable(trial.id)
+        if earlier and not earlier.is_of_other_code(trial):
             record.keep(earlier)
         return record
 

@@ -101,9 +101,11 @@ class Inventory:
             return [trial for trial in trials if not self.is_done(trial)]
 
     def is_done(self, trial: Trial) -> bool:
-        """Return True if the trial has a complete record and, if it keeps its weights, their file is intact."""
+        """Return True if it has a complete record of its model's present code and, if it keeps its weights, these."""
         record = self.record(trial.id)
-        return record is not None and record.holds(trial.measure) and not self.lacks_weights(trial)
+        if record is None or not record.holds(trial.measure) or record.is_of_other_code(trial):
+            return False
+        return not self.lacks_weights(trial)
 
     def lacks_weights(self, trial: Trial) -> bool:
         """Return True if the trial keeps its weights, but their file is missing or was changed."""

@@ -4,9 +4,10 @@ The fields of `Record` up to `run` are the columns of results.csv, in their orde
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -93,6 +94,8 @@ class Record(BaseModel):
     timed_steps: int | None = None  # timed steps of inference or of training, the smaller number
     device_memory_bytes: int | None = None  # memory in use on the whole GPU after timing, by all programs; GPUs only
     infer_joules_per_image: float | None = None  # energy per inference image, by the GPU's own counter; GPUs only
+    threads: int | None = None  # CPU threads of each process
+    model_code: str = ""  # hash of the source of the model's class, and of the modules that it imports from beside it
 
     details: Details  # results that do not fit in a table cell
     planned: bool = Field(default=True, exclude=True)  # the trial is in the run's plan; set by the reader of the folder
@@ -119,6 +122,7 @@ class Record(BaseModel):
             if "throughput" in trial.measure and trial.infer_batch_size != "max"
             else None,
             flags=[Flag(Kind.VALIDATION_SPLIT)] if trains and trial.recipe.split == "val" else [],
+            model_code=trial.model_code,
             details=Details(trial=trial),
         )
 
@@ -179,15 +183,24 @@ class Record(BaseModel):
             self.details.weights = parts.weights
         self.details.environment = dict(parts.environment)
         self.device, self.torch_version, self.git_commit = earlier.device, earlier.torch_version, earlier.git_commit
+        self.threads = earlier.threads
         self.started_at, self.flags = earlier.started_at, list(earlier.flags)
+
+    def is_of_other_code(self, trial: Trial) -> bool:
+        """Return True if parts were measured with other code of the model than the trial was planned with.
+
+        False if either is unknown, as in older records.
+        """
+        measured = len(self.missing(get_args(Measure))) < len(get_args(Measure))
+        return measured and bool(self.model_code and trial.model_code) and self.model_code != trial.model_code
 
     def holds(self, measure: tuple[Measure, ...]) -> bool:
         """Return True if the trial is done and the record holds every part in `measure`."""
         return self.status == "done" and not self.missing(measure)
 
-    def missing(self, measure: tuple[Measure, ...]) -> list[Measure]:
+    def missing(self, measure: Iterable[Measure]) -> list[Measure]:
         """Return the parts in `measure` that this record does not hold."""
-        parts = {
+        parts: dict[Measure, Any] = {
             "complexity": self.details.complexity,
             "throughput": self.details.throughput,
             "accuracy": self.details.curve,

@@ -89,11 +89,11 @@ _PATHS = tuple(path for axis in AXES for path in axis.fields)
 
 NO_IDENTITY = frozenset(
     {
-        "id",  # made of the axes
+        "id", "digest",  # made of the axes
         "suite", "label", "family", "recipe.name",  # names
         "data",  # except its contents: follows from the dataset's name, the image size and the weights
         "measure", "throughput", "keep_weights", "checkpoint",  # how it is measured and saved
-        "plugins",  # where its model is defined
+        "plugins", "model_code",  # where and how its model is defined
     }
 )  # fmt: skip
 """Fields in which two trials may differ and still be the same trial."""
@@ -103,6 +103,17 @@ def point(trial: Trial, but: Collection[str] = ("seed",)) -> str:
     """A trial's values on all axes `but` these, as a key: trials with the same key differ in these axes alone."""
     include, exclude = _kept(frozenset(but))
     return trial.model_dump_json(include=include, exclude=exclude)
+
+
+def are_unequal(one: Trial, other: Trial) -> bool:
+    """Return True if two trials of the same id are not the same: a few digits of their hashes are equal by chance.
+
+    A trial of an older plan has no digest: its recipe, seed and other settings are compared, not what it is made of.
+    """
+    if one.digest and other.digest:
+        return one.digest != other.digest
+    made_of = {"model", "dataset", "weights"}
+    return point(one, made_of) != point(other, made_of)
 
 
 Tree = dict[str, Any]

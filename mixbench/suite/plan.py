@@ -16,7 +16,7 @@ from mixbench.suite.document import KeyPath, dotted
 from mixbench.suite.recipe import Recipe
 from mixbench.suite.resolve import Problem, Subject, fit
 from mixbench.suite.schema import Suite
-from mixbench.suite.trial import Trial, trial_id
+from mixbench.suite.trial import Trial, trial_digest, trial_name
 
 MOST_TRIALS = 100_000
 MOST_IMAGES = 1_000_000
@@ -204,12 +204,15 @@ def _difference(cell: Cell, other: Cell) -> tuple[KeyPath, str, str]:
 
 
 def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
-    """The trials of all cells; of cells that plan the same trial (a batch of 64, and of 2 × 32), the first one's."""
+    """The trials of all cells; of cells that plan the same trial (a batch of 64, and of 2 × 32), the first one's.
+
+    An id has 8 digits of the digest; if another trial has the same 8, the later one's has 16.
+    """
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
     shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
     swept = [axis for axis in AXES if axis.key and axis.key[0] not in ENTRIES]
     points = product(suite.resources, *(listed(suite, axis) for axis in swept))
-    planned: set[str] = set()
+    planned: dict[str, str] = {}  # the digest by the id
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
     for seed, models, (entry, *values) in product(suite.seeds, tables, points):
         point = dict(zip((axis.name for axis in swept), values, strict=True)) | entry.model_dump()
@@ -217,8 +220,10 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
             if cell.subject.weights[0] and seed != suite.seeds[0]:
                 continue  # evaluating given weights uses no random numbers: more seeds would show a false spread of 0
             trial = _trial(cell, seed, cell.trained_by.on(entry.processes), point, shared)
+            if planned.get(trial.id, trial.digest) != trial.digest:
+                trial = trial.model_copy(update={"id": f"{trial.id}{trial.digest[8:16]}"})
             if trial.id not in planned:
-                planned.add(trial.id)
+                planned[trial.id] = trial.digest
                 yield trial
 
 
@@ -226,12 +231,14 @@ def _trial(cell: Cell, seed: int, recipe: Recipe, point: dict[str, Any], shared:
     subject, arguments, identity = cell.subject, cell.subject.arguments, cell.subject.identity
     if (rate := recipe.drop_path) is not None:
         arguments, identity = arguments | {"drop_path": rate}, identity | {"drop_path": rate}
-    names = (subject.model, subject.overrides, identity, subject.dataset.name)
     file, contents = subject.weights
     hashed = point | ({"weights": contents} if file else {})
     hashed |= {"images": subject.dataset.contents} if subject.dataset.contents else {}
+    digest = trial_digest(subject.model, identity, subject.dataset.name, seed, recipe, **hashed)
     return Trial(
-        id=trial_id(*names, seed, recipe, **hashed),
+        id=f"{trial_name(subject.model, subject.overrides, subject.dataset.name, seed)}-{digest[:8]}",
+        digest=digest,
+        model_code=subject.model_code,
         model=subject.model,
         overrides=subject.overrides,
         arguments=arguments,

@@ -32,7 +32,8 @@ class Subject:
 
     `overrides`: the arguments that differ from the variant's own.  `identity`: the arguments that a trial's id hashes.
     `weights`: the file to evaluate and the fingerprint of its contents, both empty if the model is trained.
-    `test_crop`: the `test_crop` with which these weights are to be evaluated, if known.
+    `test_crop`: the `test_crop` with which these weights are to be evaluated, if known.  `model_code`: hash of the
+    model's source.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Subject:
     dataset: Dataset
     weights: tuple[str, str] = ("", "")
     test_crop: float | None = None
+    model_code: str = ""
 
 
 def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
@@ -145,7 +147,18 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         label = spec.label or display_name(spec.name, overrides)
         identity = {key: plain[key] for key in entry.identity(arguments)}
         weights = (str(file), fingerprint(file)) if file else ("", "")
-        subjects[d] = Subject(label, spec.name, entry.family, overrides, plain, identity, dataset, weights, crop)
+        subjects[d] = Subject(
+            label,
+            spec.name,
+            entry.family,
+            overrides,
+            plain,
+            identity,
+            dataset,
+            weights,
+            test_crop=crop,
+            model_code=entry.code,
+        )
     problems = []
     for failure, names in failures.items():
         where = "" if len(names) == len(datasets) > 1 else f" on {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""A trial: one point of a suite, its timing and checkpoint settings, and its id."""
+"""A trial: one point of a suite, its timing and checkpoint settings, and the hash that its id is made of."""
 
 import hashlib
 import json
@@ -54,7 +54,11 @@ class Checkpointing(Strict):
 
 
 class Trial(BaseModel):
-    """One point of a suite, with everything that a process needs to measure it."""
+    """One point of a suite, with everything that a process needs to measure it.
+
+    `digest`: 32 hex digits, of which `id` has the first 8, or 16 if another trial of the plan has the same 8.
+    `model_code`: hash of the source of the model's class when the trial was planned.  Both are "" in older plans.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,6 +85,8 @@ class Trial(BaseModel):
     weights: str = ""
     keep_weights: bool = False
     checkpoint: Checkpointing = Checkpointing()
+    digest: str = ""
+    model_code: str = ""
 
     @property
     def world_size(self) -> int:
@@ -107,16 +113,13 @@ def display_name(model: str, overrides: dict[str, Any]) -> str:
     return f"{model}[{inside}]" if inside else model
 
 
-def trial_id(
-    model: str,
-    overrides: dict[str, Any],
-    arguments: dict[str, Any],
-    dataset: str,
-    seed: int,
-    recipe: Recipe,
-    **points: Any,
-) -> str:
-    """Return `<model>-<dataset>-s<seed>-<8 hex>`; the hex hashes all that can change a result and nothing else.
+def trial_name(model: str, overrides: dict[str, Any], dataset: str, seed: int) -> str:
+    """Return `<model>-<dataset>-s<seed>`, the part of an id for readers."""
+    return f"{file_name(display_name(model, overrides))[:120]}-{file_name(dataset)}-s{seed}"
+
+
+def trial_digest(model: str, arguments: dict[str, Any], dataset: str, seed: int, recipe: Recipe, **points: Any) -> str:
+    """Return a hash, in 32 hex digits, of all that can change a result and nothing else.
 
     A point at the default of its field in Trial is left out, so a new field with a default changes no earlier id.
     """
@@ -128,8 +131,7 @@ def trial_id(
         "recipe": _without_defaults(recipe),
         **{key: value for key, value in points.items() if not _is_default(key, value)},
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-    return f"{file_name(display_name(model, overrides))[:120]}-{file_name(dataset)}-s{seed}-{digest[:8]}"
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _is_default(key: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Files: written atomically, deleted, renamed if they are damaged."""
+"""Files: written atomically, deleted, renamed if they are damaged or no longer of use."""
 
 import hashlib
 import os
@@ -41,14 +41,14 @@ def sync_names(folder: Path) -> None:
         os.close(descriptor)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder to the first free `<name>.damaged-<n>` beside it, and return where it now is.
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename a file or folder to the first free `<name>.<why>-<n>` beside it, and return where it now is.
 
     Nothing is deleted, and nothing set aside before is replaced: the name is taken, empty, before the renaming.
     """
     folder = path.is_dir() and not path.is_symlink()
     for number in count(1):
-        aside = path.with_name(f"{path.name}.damaged-{number}")
+        aside = path.with_name(f"{path.name}.{why}-{number}")
         try:
             aside.mkdir() if folder else aside.touch(exist_ok=False)
         except FileExistsError:

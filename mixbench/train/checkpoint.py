@@ -21,6 +21,7 @@ from mixbench.train.checkpoint_files import Damaged, Manifest, made_with, read_m
 from mixbench.train.distributed import World
 from mixbench.train.save_times import SaveTimes
 from mixbench.train.state import Position, capture, restore
+from mixbench.zoo.registry import find
 
 
 class Checkpoints:
@@ -34,6 +35,7 @@ class Checkpoints:
         self.run, self.trial, self.world = run, trial, world
         self.folder = run.checkpoints(trial.id)
         self.own_file = f"rank-{world.rank}.pt"
+        self.model_code = find(trial.model).code
         self.times = SaveTimes(trial, world)
         self.flags: list[Flag] = []
 
@@ -55,6 +57,7 @@ class Checkpoints:
                 trial_id=self.trial.id,
                 world_size=self.world.size,
                 made_with=made_with(),
+                model_code=self.model_code,
                 files={file: digest for files in written for file, digest in files.items()},
             )
             self._together(lambda: self._commit(manifest, beside, final) if self.world.is_main else None)
@@ -103,7 +106,7 @@ class Checkpoints:
     def _read(self, name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """(made_with, shared state, this rank's own).  Raises Damaged, OSError for any other reason."""
         folder = self.folder / name
-        manifest = read_manifest(folder, self.trial.id, self.world.size)
+        manifest = read_manifest(folder, self.trial.id, self.world.size, self.model_code)
         shared, own = (read_state(folder / file, manifest) for file in ("shared.pt", self.own_file))
         return manifest.made_with, shared, own
 

@@ -21,12 +21,16 @@ SCHEMA_VERSION = 1
 
 
 class Manifest(BaseModel):
-    """manifest.json: the trial a checkpoint belongs to, and its files.  `files`: name → SHA-256."""
+    """manifest.json: the trial a checkpoint belongs to, and its files.  `files`: name → SHA-256.
+
+    `model_code`: hash of the source of the model, "" in older ones.
+    """
 
     schema_version: int = SCHEMA_VERSION
     trial_id: str
     world_size: int
     made_with: str
+    model_code: str = ""
     files: dict[str, str]
 
 
@@ -42,8 +46,8 @@ def made_with() -> str:
     return f"{ours}, {libraries}, {device_name()}, threads: {torch.get_num_threads()}"
 
 
-def read_manifest(folder: Path, trial_id: str, world_size: int) -> Manifest:
-    """Raises Damaged where there is none, or it is of another trial, schema or number of processes."""
+def read_manifest(folder: Path, trial_id: str, world_size: int, model_code: str) -> Manifest:
+    """Raises Damaged where there is none, or it is of another trial, schema, number of processes or model's source."""
     try:
         manifest = Manifest.model_validate_json(_bytes(folder / "manifest.json"))
     except ValidationError as error:
@@ -52,6 +56,8 @@ def read_manifest(folder: Path, trial_id: str, world_size: int) -> Manifest:
         raise Damaged(f"it is of {manifest.trial_id}, schema version {manifest.schema_version}")
     if manifest.world_size != world_size:
         raise Damaged(f"it is of {manifest.world_size} processes, not {world_size}")
+    if manifest.model_code and model_code and manifest.model_code != model_code:
+        raise Damaged("the source of its model has changed since")
     return manifest
 
 

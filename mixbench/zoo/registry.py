@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mixbench.errors import RequestError, cut, nearest
 from mixbench.zoo.arguments import typed
+from mixbench.zoo.source import code_hash
 from mixbench.zoo.user_code import importable_folder, running, sources
 
 LIBRARIES = ("torchvision/", "timm/")
@@ -35,7 +36,10 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered variant.  `arguments` are complete: the class's defaults, overridden by the variant's."""
+    """One registered variant.  `arguments` are complete: the class's defaults, overridden by the variant's.
+
+    `code`: hash of the source that its class is made of, as it was when it was loaded; "" if there is none.
+    """
 
     name: str
     family: str
@@ -43,6 +47,7 @@ class Entry:
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     reconstruction: bool = False
+    code: str = ""
 
     def identity(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments that enter a trial's id: those that differ from the class's defaults, which never change.
@@ -75,6 +80,8 @@ def register_model(
         if missing := [key for key in SHAPE_ARGUMENTS if key not in parameters]:
             raise ValueError(f"{model_class.__name__} has no argument {missing[0]!r}, which every model takes")
         defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+        file = getattr(sys.modules.get(model_class.__module__), "__file__", None)
+        code = code_hash(Path(file)) if file else ""
         for name, arguments in variants.items():
             if name in _entries:
                 both = f"{_class_in_file(_entries[name].model_class)} and {_class_in_file(model_class)}"
@@ -85,7 +92,7 @@ def register_model(
             complete = {key: given[key] for key in parameters if key in given}
             defaults_coerced = typed(name, model_class, defaults)
             _entries[name] = Entry(
-                name, family or model_class.__name__, model_class, complete, defaults_coerced, reconstruction
+                name, family or model_class.__name__, model_class, complete, defaults_coerced, reconstruction, code
             )
         return model_class
 

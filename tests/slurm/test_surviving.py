@@ -94,7 +94,7 @@ def the_time_limit_comes_once_too_often(slurm: Slurm, folder: Path, undisturbed:
         r"the time limit of 60 minutes came \(1 times, the profile allows 0\); its checkpoint is kept, .*",
         training.record().error,
     )
-    assert training.run.has_checkpoint(training.trial_id)
+    assert training.run.has_checkpoint(training.run.trial(training.trial_id))
     training.cancel_orders()
     assert "1 goes on from a checkpoint" in training.again()
     assert training.outcome() == undisturbed[1]

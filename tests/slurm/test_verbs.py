@@ -90,7 +90,9 @@ def test_a_job_whose_number_nobody_wrote_down_is_read_followed_cancelled_and_goe
     assert [job.state().ended for job in jobs(training.run)] == ["cancelled"]
     batch = mixbench(slurm, "logs", training.out, "striding", "--rank", "batch").stdout
     assert "CANCELLED" in batch
-    assert training.run.readable(training.trial_id) is None and training.run.has_checkpoint(training.trial_id)
+    assert training.run.readable(training.trial_id) is None and training.run.has_checkpoint(
+        training.run.trial(training.trial_id)
+    )
     assert training.run.progress(training.trial_id) is None
 
     training.cancel_orders()
