@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from mixbench.errors import RequestError
-from mixbench.launch.slurm.cluster_profile import OURS, Profile, find_profile, load
+from mixbench.launch.slurm.cluster_profile import OURS, OURS_OF_SRUN, Profile, find_profile, load
 from mixbench.system.content import content
 from tests.test_bad_values import keys_of, named
 
@@ -31,7 +31,21 @@ CASES = [
     ("nodes: 1-4", "nodes", 'a whole number is wanted, not "1-4"'),
     ("processes_per_node: auto", "processes_per_node", "a whole number is wanted"),
     ("gpus_per_node: -1", "gpus_per_node", "it must be at least 0"),
-    ("gpus_per_node: a100:8", "gpus_per_node", 'a whole number is wanted, not "a100:8"'),
+    (
+        "gpus_per_node: 'a100:'",
+        "gpus_per_node",
+        'a number, or a kind and a number such as a100:8, is wanted, not "a100:"',
+    ),
+    ("gpus_per_node: '8'", "gpus_per_node", "such as a100:8"),
+    ("gpus_per_node: a100:65", "gpus_per_node", "it must be at most 64"),
+    ("gpus_per_node: [8]", "gpus_per_node", "a whole number, or a kind and a number"),
+    ("dependency: 1234", "dependency", "text is wanted (in quotes), not 1234"),
+    ("dependency: after 1234", "dependency", 'what sbatch takes is wanted, such as "afterok:1234"'),
+    ("clusters: [a, b]", "clusters", "text is wanted"),
+    ("clusters: a,b", "clusters", "the name of one cluster"),
+    ("srun: [mpi]", "srun", "a mapping (key: value) is wanted"),
+    ("srun: {--mpi: pmix}", "srun.--mpi", "is not a long option of srun without its dashes, such as mpi"),
+    ('srun: {mpi: "a\\nb"}', "srun.mpi", "one line is wanted"),
     ("gpus_per_node: 65", "gpus_per_node", "it must be at most 64"),
     ("cpus_per_task: 1.5", "cpus_per_task", "a whole number is wanted"),
     ("memory: 64GB", "memory", 'a size such as "64G" or "8000M" is wanted, not \'64GB\''),
@@ -82,6 +96,7 @@ CASES = [
     ("sbatch: {exclude: [n1, n2]}", "sbatch.exclude", "text, a number, true or false is wanted"),
     ('sbatch: {exclude: "n1\\n#SBATCH --uid=0"}', "sbatch.exclude", "one line is wanted"),
     *((f"sbatch: {{{key}: 1}}", f"sbatch.{key}", f"{key} is set by mixbench") for key in sorted(OURS)),
+    *((f"srun: {{{key}: 1}}", f"srun.{key}", f"{key} is set by mixbench") for key in sorted(OURS_OF_SRUN)),
 ]
 
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixbench.launch.slurm.batch_script import command, executor
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
 from mixbench.launch.slurm.rank import CACHES
-from mixbench.launch.slurm.submit import arrays, command, executor, pack
+from mixbench.launch.slurm.submit import arrays, pack
 from tests.trials import SMALL, plan_trials
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,7 +69,7 @@ def test_jobs_get_the_caches_that_the_user_names_not_those_that_torch_does(given
     submitting = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from mixbench.launch.slurm.submit import Executor\n"
+        "from mixbench.launch.slurm.batch_script import Executor\n"
         "os.environ['TORCHINDUCTOR_CACHE_DIR'] = '/tmp/x'\n"
         "print(*Executor(Path(sys.argv[1]))._make_submission_command(Path('script')))\n"
     )

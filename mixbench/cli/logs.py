@@ -126,7 +126,7 @@ def _queue_state(job: SlurmJob) -> str:
     if ended := job.state().ended:
         return f"job {job.slurm_id} has ended: {ended}"
     try:
-        found = queued([job.array.name]).get((job.array.name, job.index))
+        found = queued([job.array]).get((job.array.name, job.index))
     except Unavailable as error:
         return f"the state of job {job.slurm_id} in SLURM is not known now: {error}"
     if found is None:

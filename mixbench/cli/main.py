@@ -11,6 +11,7 @@ import click
 
 from mixbench.cli.data import data
 from mixbench.cli.terminal import FilePath, json_option
+from mixbench.cli.throttle import throttle
 from mixbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REQUEST, RequestError, described
 from mixbench.report import formats
 from mixbench.system import environment
@@ -246,6 +247,7 @@ def doctor(suite: str | None, cluster: str, out: Path, wait: float, as_json: boo
 
 
 cli.add_command(data)
+cli.add_command(throttle)
 
 
 def main() -> None:

@@ -63,13 +63,29 @@ def say_other_images(dataset: str, before: list[Trial], out: Console) -> None:
 def say_submitted(launch: Launch, detach: bool, out: Console) -> None:
     facts = [f"{plural(launch.submitted, 'trial')} submitted"] * bool(launch.submitted)
     facts += [f"{plural(launch.attached, 'trial')} in the queue already"] * bool(launch.attached)
-    out.print(f"{', '.join(facts)}; to leave, press Ctrl-C: the jobs go on" if not detach else ", ".join(facts))
+    full = f"SLURM's queue has no room for {plural(launch.left, 'trial')} now ({launch.full})"
+    facts += [full] * bool(launch.left)
+    said = ", ".join(facts)
+    out.print(said if detach else f"{said}; to leave, press Ctrl-C: the jobs go on", soft_wrap=True)
+    if launch.left:
+        who = "jobs submit them as they end" if launch.jobs_can_submit else "this process submits them as jobs end"
+        again = "the same command submits them once there is room"
+        out.print(f"those: {again if detach and not launch.jobs_can_submit else who}", soft_wrap=True)
+    if launch.kept:
+        out.print(
+            f"jobs in the queue keep the profile that they were submitted with: {'; '.join(launch.kept)}.  To submit "
+            f"them with the new one: mixbench cancel {shlex.quote(str(launch.run.folder))}, and this command again",
+            soft_wrap=True,
+        )
     if detach:
         out.print(f"how far it is: mixbench status {shlex.quote(str(launch.run.folder))}", soft_wrap=True)
 
 
-def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], out: Console) -> None:
-    """Print what follows the summary: the paths of the report, the number of failed trials, other problems."""
+def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], gone: Sequence[str], out: Console) -> None:
+    """Print what follows the summary: the paths of the report, the number of failed trials, other problems.
+
+    `gone`: those of the problems that are of jobs which SLURM has no more; the others are of a folder.
+    """
     for page in pages:
         out.print(f"\nreport: {page}", soft_wrap=True)
     if failed:
@@ -78,8 +94,8 @@ def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], out: Co
         stderr = console(stderr=True)
         for problem in problems:
             stderr.print(f"mixbench: {problem}", style="red", soft_wrap=True)
-        kept = "what was measured before is kept; once the folder can be written, the same command goes on"
-        stderr.print(f"mixbench: {kept}", soft_wrap=True)
+        once = "once the folder can be written, " if set(problems) - set(gone) else ""
+        stderr.print(f"mixbench: what was measured before is kept; {once}the same command goes on", soft_wrap=True)
 
 
 def how_to_resume(run: Run, trials: int, left: int, in_slurm: bool) -> str:

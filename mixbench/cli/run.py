@@ -151,7 +151,7 @@ class Session:
         out.print()
         print_summary(records, out)
         counts = _counts(records, self.chosen)
-        messages.say_end(pages, counts["failed"], self.problems, out)
+        messages.say_end(pages, counts["failed"], self.problems, self.in_slurm.gone if self.in_slurm else [], out)
         return counts
 
     def how_to_resume(self) -> str:

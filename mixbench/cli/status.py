@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -10,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from mixbench.cli.terminal import console, print_table
-from mixbench.launch.job import job_folders
-from mixbench.results.collect import collect
+from mixbench.launch.job import backlog_file, job_folders, last_folders
+from mixbench.results.collect import Collected, collect
 from mixbench.results.flag_counts import by_kind
 from mixbench.results.metrics import IN_ALL, QUALITY, Metric
 from mixbench.results.rows import columns, rows_of
@@ -28,10 +29,11 @@ WIDE = 110
 def print_status(run: Run, as_json: bool) -> None:
     inventory, queue = Inventory(run), None
     collected = collect(inventory)
-    if any(folder.array_file.exists() for folder in job_folders(run)):
+    if any(folder.array_file.exists() for folder in job_folders(run)) or backlog_file(run).exists():
         from mixbench.launch.slurm.queue_state import in_queue
 
         collected, queue = in_queue(inventory, collected)
+    collected = _without_lost(run, collected)
     if as_json:
         trials = [
             {
@@ -77,6 +79,18 @@ def print_status(run: Run, as_json: bool) -> None:
     if left_out := sum(not record.planned for record in collected.records):
         counts.append(f"{left_out} of them no longer in the plan")
     click.echo(", ".join(counts) or "no trials")
+
+
+def _without_lost(run: Run, collected: Collected) -> Collected:
+    """The records, where a trial that is in no job does not run: its progress is of a job whose folder is gone."""
+    known = last_folders(run)
+    records = [
+        record.model_copy(update={"status": "pending"})
+        if record.status == "running" and record.trial_id not in known
+        else record
+        for record in collected.records
+    ]
+    return replace(collected, records=records)
 
 
 def print_summary(records: list[Record], to: Console) -> None:

@@ -5,8 +5,11 @@ jobs/0001/      a job on this machine: trials.json  current  meeting.json  rank-
 jobs/0007/      an array of SLURM jobs, submitted together: array.json  <id>_<index>_<r>.log  <id>_<index>_batch.log
 jobs/0007/3/    one job of the array: state.json  current  lock/ (the attempt that may write)
 jobs/0007/3/0/  its first attempt; 1/ after it was requeued, and so on: meeting.json  rank-<r>.json
+jobs/waiting.json  the arrays that SLURM has no room for yet
 """
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -113,6 +116,24 @@ def job_folders(run: "Run") -> list[JobFolder]:
     """The folders of a run's jobs, the oldest first."""
     found = (JobFolder(path) for path in run.jobs.glob("[0-9]*") if path.name.isdecimal())
     return sorted(found, key=lambda folder: folder.number)
+
+
+def backlog_file(run: "Run") -> Path:
+    return run.jobs / "waiting.json"
+
+
+def last_folders(run: "Run") -> dict[str, JobFolder]:
+    """The folder of the last job, on this machine or in SLURM, that was given each trial.
+
+    Damaged ones are passed over.
+    """
+    found: dict[str, JobFolder] = {}
+    for folder in job_folders(run):
+        with suppress(ValueError, TypeError, KeyError):
+            text = text_of(folder.array_file)
+            jobs = json.loads(text)["jobs"] if text else [json.loads(text_of(folder.trials_file))]
+            found |= {trial_id: folder for job in jobs for trial_id in job}
+    return found
 
 
 def next_job_folder(run: "Run") -> JobFolder:

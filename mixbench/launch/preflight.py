@@ -79,7 +79,7 @@ def check_cluster(run: Run, trials: list[Trial], cluster: str | Profile) -> None
         return
     local.check(trials, cluster)
     try:
-        queue = queued(job.array.name for job in open_jobs(run))
+        queue = queued(job.array for job in open_jobs(run))
     except Unavailable as error:
         raise RequestError(f"{run.folder} has jobs in SLURM, of which nothing can be known now: {error}") from None
     if queue:

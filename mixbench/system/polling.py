@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterator
 
 
-def polls(every: float, seconds: float = math.inf) -> Iterator[None]:
+def polls(every: float, seconds: float = math.inf, slowest: float = 0.0) -> Iterator[None]:
     """One iteration at once, then one after each pause of `every` seconds, the last when `seconds` are over.
+
+    Given `slowest`, each pause is twice as long as the one before, up to so many seconds.
 
     for _ in polls(1.0, 60.0):
         if path.exists():
@@ -18,3 +20,4 @@ def polls(every: float, seconds: float = math.inf) -> Iterator[None]:
         if time.monotonic() >= deadline:
             return
         time.sleep(every)
+        every = max(every, min(2 * every, slowest))

@@ -4,11 +4,12 @@ import math
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun: 1 trial, 1,200 trials, 2 processes, 3 families."""
+    """A count with its noun: 1 trial, 1,200 trials, 2 processes, 3 families, 4 arrays."""
     if count == 1:
         return f"1 {noun}"
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count:,} {many}"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count:,} {noun[:-1]}ies"
+    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def decimal_size(size: float) -> str:

@@ -33,12 +33,14 @@ mixbench_after() {
     MIXBENCH_TIME_LEFT=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
     export MIXBENCH_JOB MIXBENCH_TIME_LEFT
     srun --overlap --nodes=1 --ntasks=1 --container-image=docker://nvcr.io/nvidia/pytorch:26.01-py3 '--container-mounts=/data:/data,/my home:/home' '/opt/my env/bin/python' -u -P -m mixbench.launch.slurm.after "$status"
-    if [ $? = 75 ]; then
+    code=$?
+    if [ $code = 75 ]; then
         for attempt in {1..30}; do
             scontrol requeue "$SLURM_JOB_ID" && break
             sleep 10
         done
     fi
+    exit $code
 }
 trap : TERM
 trap mixbench_after EXIT

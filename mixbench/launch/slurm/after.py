@@ -1,7 +1,7 @@
 """Decides if a job runs again: the batch script calls `python -m mixbench.launch.slurm.after STATUS` after its ranks.
 
-The exit code says if it is to run again, a line on stderr why.  A trial that failed for good is recorded here, and the
-last job of a run writes the report.
+The exit code says if it is to run again, a line on stderr why.  A trial that failed for good is recorded here.  The
+batch script ends with that exit code, so that SLURM's mail and `afterok` know of a trial that has failed.
 """
 
 import os
@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mixbench.errors import Unavailable
+from mixbench.errors import EXIT_FAILED, Unavailable
 from mixbench.launch.outcome import record_failure
-from mixbench.launch.slurm.jobs import AGAIN, Counts, RankStatus, SlurmJob, open_jobs, rank_statuses
-from mixbench.launch.slurm.queue import ask, job_facts, parse_facts, parse_seconds, queued
+from mixbench.launch.slurm.jobs import AGAIN, Counts, RankStatus, SlurmJob, rank_statuses
+from mixbench.launch.slurm.queue import ask, job_facts, parse_facts, parse_seconds
 from mixbench.launch.slurm.rank import job_here, restarts
 from mixbench.run.claim import latest
 from mixbench.system.files import text_of
@@ -82,8 +82,18 @@ def main(status: str) -> None:
     print(f"{MARK}{attempt} ended with exit code {status}: {why}", file=sys.stderr, flush=True)
     if again:
         sys.exit(AGAIN)
+    good = _is_good(job)
     if job.state().ended:
-        _report_if_last(job)
+        from mixbench.launch.slurm.follow_up import follow_up
+
+        follow_up(job)
+    sys.exit(0 if good else EXIT_FAILED)
+
+
+def _is_good(job: SlurmJob) -> bool:
+    """True if the job's trials have ended well; those that another job was given later don't count."""
+    records = [job.run.readable(trial_id) for trial_id in job.trials]
+    return not job.unfinished() and not any(record and record.status == "failed" for record in records)
 
 
 def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, str]:
@@ -261,18 +271,6 @@ def _settled_statuses(job: SlurmJob, attempt: int) -> list[RankStatus]:
         if len(ended) == job.world_size:
             break
     return found
-
-
-def _report_if_last(job: SlurmJob) -> None:
-    """Write the report if no other job of the run is in the queue."""
-    others = open_jobs(job.run)
-    with suppress(Unavailable):
-        queue = queued(other.array.name for other in others)
-        others = [other for other in others if other.key in queue]
-    if not others:
-        from mixbench.report.write import write
-
-        write(job.run)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.job import job_folders
-from mixbench.launch.slurm.jobs import jobs, read_array
+from mixbench.launch.slurm.jobs import jobs, read_array, refuse_others, take_backlog
 from mixbench.launch.slurm.queue import Queued, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
 from mixbench.system.polling import polls
 from mixbench.system.words import plural
 
-POLL_SECONDS = 1.0
+POLL_SECONDS, SLOWEST_SECONDS = 1.0, 10.0
 GONE_SECONDS = 60.0
 """The time in which a cancelled job leaves the queue: by default SLURM gives it 30 s to end, and then kills it."""
 
@@ -22,23 +22,27 @@ def cancel(run: Run) -> list[Queued]:
     """The jobs that were in the queue and no longer are.  Records and checkpoints stay.
 
     They are found by their arrays' names, which are written down before anything is submitted.  The queue is asked
-    until none is left: a job that was just about to be requeued would be there again.
+    until none is left, ever less often: a job that was just about to be requeued would be there again.
 
-    Raises RequestError where SLURM cannot be asked, or does not obey; where the run is not in SLURM, but runs here.
+    Raises RequestError where SLURM cannot be asked, or does not obey; where the jobs are another user's; where the run
+    is not in SLURM, but runs here.
     """
     found = list(jobs(run))
     if not found:
         run.planned()  # raises where this is no run folder
-    names = {job.array.name for job in found}
+    refuse_others([job for job in found if not job.state().ended])
+    take_backlog(run)  # a job that ends would submit it
     cancelled: dict[tuple[str, int], Queued] = {}
     queue: dict[tuple[str, int], Queued] = {}
     try:
-        for _ in polls(POLL_SECONDS, GONE_SECONDS):
-            if not (queue := queued(names)):
+        for _ in polls(POLL_SECONDS, GONE_SECONDS, SLOWEST_SECONDS):
+            if not (queue := queued(job.array for job in found)):
                 break
+            refuse_others([job for job in found if job.key in queue])
             cancelled = queue | cancelled
-            for name in {name for name, _ in queue}:
-                ask("scancel", f"--name={name}", f"--user={os.getuid()}")
+            live = {name for (name, _), each in queue.items() if each.state != "COMPLETING"}
+            for array in {job.array.name: job.array for job in found if job.array.name in live}.values():
+                ask("scancel", f"--name={array.name}", f"--user={os.getuid()}", cluster=array.cluster)
     except Unavailable as error:
         done = "what was cancelled is not known" if cancelled else "nothing was done"
         raise RequestError(f"{error}; {done}, the same command tries again") from None

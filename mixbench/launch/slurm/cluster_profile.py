@@ -5,6 +5,8 @@ profile = load("slurm/a100.yaml")
 
 import os
 import re
+from collections.abc import Set
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,13 @@ OURS = {
     "quiet", "no-kill", "mem-per-cpu", "mem-per-gpu", "gpus", "gpus-per-task",
 }  # fmt: skip
 """Keys of sbatch that mixbench sets itself, or that would break what it relies on."""
+OURS_OF_SRUN = {
+    "chdir", "container-image", "container-mounts", "cpus-per-task", "error", "input", "jobid", "kill-on-bad-exit",
+    "label", "multi-prog", "nodes", "no-kill", "ntasks", "ntasks-per-node", "open-mode", "output", "pty",
+    "quit-on-interrupt", "unbuffered", "wait",
+}  # fmt: skip
+"""The same of srun."""
+MOST_GPUS = 64
 TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d\d)(?::(?P<seconds>\d\d))?")
 
 
@@ -50,11 +59,38 @@ def _a_variable(text: str) -> str:
     return text
 
 
-def _a_key(text: str) -> str:
+def _a_key(text: str, program: str = "sbatch", example: str = "mail-type", ours: Set[str] = OURS) -> str:
     if not re.fullmatch(r"[a-z][a-z-]*", text):
-        raise ValueError(f"{text!r} is not a long option of sbatch without its dashes, such as mail-type")
-    if text in OURS:
+        raise ValueError(f"{text!r} is not a long option of {program} without its dashes, such as {example}")
+    if text in ours:
         raise ValueError(f"{text} is set by mixbench; the profile has keys of its own for what may be chosen")
+    return text
+
+
+def _gpus(value: Any) -> Any:
+    """A number, or a kind and a number as sinfo shows them."""
+    if isinstance(value, str):
+        if not (match := re.fullmatch(r"[A-Za-z][\w.-]*:(\d{1,9})", value)):
+            raise ValueError(f"a number, or a kind and a number such as a100:8, is wanted, not {shown(value)}")
+        number = int(match[1])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        raise ValueError(f"a whole number, or a kind and a number such as a100:8, is wanted, not {shown(value)}")
+    if not 0 <= number <= MOST_GPUS:
+        raise ValueError(f"it must be at {'least 0' if number < 0 else f'most {MOST_GPUS}'}")
+    return value
+
+
+def _a_dependency(text: str) -> str:
+    if not re.fullmatch(r"[a-z]+(:[\w+]+)*([,?][a-z]+(:[\w+]+)*)*", text):
+        raise ValueError(f'what sbatch takes is wanted, such as "afterok:1234", not {shown(text)}')
+    return text
+
+
+def _a_cluster(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
+        raise ValueError(f"the name of one cluster, as sacctmgr shows it, is wanted, not {shown(text)}")
     return text
 
 
@@ -93,7 +129,8 @@ Size = Annotated[str, BeforeValidator(_as_text), AfterValidator(_a_size)]
 Line = Annotated[str, AfterValidator(_a_line)]
 Variable = Annotated[str, AfterValidator(_a_variable)]
 SbatchKey = Annotated[str, AfterValidator(_a_key)]
-SbatchValue = Annotated[str | bool, BeforeValidator(_an_option)]
+SrunKey = Annotated[str, AfterValidator(partial(_a_key, program="srun", example="mpi", ours=OURS_OF_SRUN))]
+OptionValue = Annotated[str | bool, BeforeValidator(_an_option)]
 Part = Annotated[str, AfterValidator(_one_of_several)]
 
 
@@ -120,10 +157,12 @@ class Profile(Strict):
     """A SLURM cluster.  Only `time` is required: SLURM has defaults for the rest.
 
     `nodes` and `processes_per_node` are those of suites that say nothing of `resources`; each process has one of the
-    `gpus_per_node`, where there are any.  `memory` is a node's.  `time` is a job's limit, `signal_seconds` before it a
-    checkpoint is written.  A job takes trials until they are `trials_per_job`, or `macs_per_job` of training.
+    `gpus_per_node`, where there are any: 8, or a100:8.  `memory` is a node's.  `time` is a job's limit,
+    `signal_seconds` before it a checkpoint is written.  A job takes trials until they are `trials_per_job`, or
+    `macs_per_job` of training.
     `setup` are lines of shell before the ranks start; `python` the interpreter on the nodes; `scratch` a folder on each
-    node's own disk; `network_interface` the one that ranks meet over; `sbatch` any other options of sbatch.
+    node's own disk; `network_interface` the one that ranks meet over; `sbatch` any other options of sbatch, `srun` of
+    the srun that starts the ranks.  `clusters` names another cluster that SLURM's commands reach from here.
     """
 
     description: str = ""
@@ -131,9 +170,11 @@ class Profile(Strict):
     account: Title | None = None
     qos: Title | None = None
     constraint: Title | None = None
+    dependency: Annotated[str, AfterValidator(_a_dependency)] | None = None
+    clusters: Annotated[str, AfterValidator(_a_cluster)] | None = None
     nodes: Count = 1
     processes_per_node: Count = 1
-    gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 0
+    gpus_per_node: Annotated[int | str, BeforeValidator(_gpus)] = 0
     cpus_per_task: Count = 1
     memory: Size | None = None
     time: Minutes
@@ -148,7 +189,8 @@ class Profile(Strict):
     container: Container | None = None
     network_interface: Annotated[str, AfterValidator(_an_interface)] | None = None
     scratch: PathText | None = None
-    sbatch: dict[SbatchKey, SbatchValue] = Field(default={})
+    sbatch: dict[SbatchKey, OptionValue] = Field(default={})
+    srun: dict[SrunKey, OptionValue] = Field(default={})
 
     @field_validator("signal_seconds")
     @classmethod
@@ -158,6 +200,25 @@ class Profile(Strict):
                 f"a third of the job's time at the most is wanted: {20 * info.data['time']}, not {seconds}"
             )
         return seconds
+
+    @property
+    def gpu_count(self) -> int:
+        """The number of GPUs of a node."""
+        return int(str(self.gpus_per_node).rpartition(":")[2])
+
+    @property
+    def gpu_kind(self) -> str:
+        """The kind of GPU that is asked for, such as a100; empty for any."""
+        return str(self.gpus_per_node).rpartition(":")[0]
+
+    @property
+    def sbatch_options(self) -> dict[str, str | bool]:
+        """The other options of sbatch; one that is false is left out."""
+        return {key: value for key, value in self.sbatch.items() if value is not False}
+
+    @property
+    def srun_options(self) -> dict[str, str | bool]:
+        return {key: value for key, value in self.srun.items() if value is not False}
 
     @property
     def resources(self) -> dict[str, int]:

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from mixbench.errors import RequestError, Unavailable, nearest
 from mixbench.launch.checks import Check, data_of, installation, run_check
+from mixbench.launch.slurm.batch_script import command, executor
 from mixbench.launch.slurm.cluster_profile import Minutes, Profile
 from mixbench.launch.slurm.probe import ProbeRequest
 from mixbench.launch.slurm.probe_jobs import probe_array, run_probes
 from mixbench.launch.slurm.queue import ask, max_array_size
-from mixbench.launch.slurm.submit import check, command, executor
+from mixbench.launch.slurm.submit import check
 from mixbench.suite.trial import Trial
 from mixbench.system.files import nearest_existing
 from mixbench.system.polling import polls
@@ -59,7 +60,7 @@ def checks(profile: Profile, trials: list[Trial], out: Path, wait: float, say: S
     sizes = _sizes(profile, trials)
     try:
         check(trials, profile, out)
-        yield from _controller()
+        yield from _controller(profile.clusters)
         nodes: list[Node] = []
         yield from _partition(profile, sizes, nodes)
     except (RequestError, Unavailable) as error:
@@ -101,28 +102,28 @@ def _folder(out: Path) -> Iterator[Path]:
                 break  # else a job that was just cancelled wrote into it meanwhile
 
 
-def _controller() -> Iterator[Check]:
+def _controller(cluster: str | None) -> Iterator[Check]:
     """SLURM's version, accounting and largest array.  Raises Unavailable where slurmctld does not answer."""
-    config = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", ask("scontrol", "show", "config"), re.MULTILINE))
+    config = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", ask("scontrol", "show", "config", cluster=cluster), re.MULTILINE))
     yield Check("SLURM", True, f"{config['SLURM_VERSION']}, cluster {config['ClusterName']}")
     try:
-        ask("sacct", "--noheader", "--allocations", "--starttime=now-1minutes", "--format=JobID")
+        ask("sacct", "--noheader", "--allocations", "--starttime=now-1minutes", "--format=JobID", cluster=cluster)
         yield Check("accounting", True, "sacct answers")
     except Unavailable as error:
         yield Check("accounting", True, f"warning, of jobs that are gone it won't be known why: {error}")
-    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {plural(max_array_size(), 'job')} at the most")
+    yield Check("job arrays", config["MaxArraySize"] != "0", f"of {plural(max_array_size(cluster), 'job')} at the most")
 
 
 def _partition(profile: Profile, sizes: list[Size], nodes: list[Node]) -> Iterator[Check]:
     """The profile's partition, or SLURM's default, whose nodes are put into `nodes`.  Raises Unavailable."""
-    lines = ask("scontrol", "--oneliner", "show", "partition").splitlines()
+    lines = ask("scontrol", "--oneliner", "show", "partition", cluster=profile.clusters).splitlines()
     found = {line["PartitionName"]: line for line in (dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines)}
     default = next((name for name, facts in found.items() if facts["Default"] == "YES"), "")
     name = profile.partition or default
     if name not in found:
         yield Check("partition", False, f"none is called {name!r}{nearest(name, found)}" if name else "no default")
         return
-    nodes += _nodes(name)
+    nodes += _nodes(name, profile)
     state = found[name]["State"]
     yield Check("partition", state == "UP", f"{name} is {state}, {plural(len(nodes), 'node')}")
     yield run_check("time limit", partial(_time, profile, found[name]["MaxTime"]))
@@ -138,22 +139,30 @@ def _time(profile: Profile, limit: str) -> str:
     return f"{profile.time} minutes of {limit}"
 
 
-def _nodes(partition: str) -> list[Node]:
-    lines = ask("sinfo", "--noheader", "--Node", f"--partition={partition}", "--format=%N|%c|%m|%G").splitlines()
+def _nodes(partition: str, profile: Profile) -> list[Node]:
+    """The partition's nodes, with their GPUs of the profile's kind."""
+    options = ("--noheader", "--Node", f"--partition={partition}", "--format=%N|%c|%m|%G")
     nodes = []
-    for name, cpus, memory, resources in (line.split("|", 3) for line in lines):
-        gpus = sum(int(each) for each in re.findall(r"(?:^|,)gpu(?::[^,:()]+)?:(\d+)", resources))
-        nodes.append(Node(name, int(cpus), int(memory), gpus))
+    for line in ask("sinfo", *options, cluster=profile.clusters).splitlines():
+        name, cpus, memory, resources = line.split("|", 3)
+        nodes.append(Node(name, int(cpus), int(memory), gpus_of(resources, profile.gpu_kind)))
     return nodes
+
+
+def gpus_of(resources: str, kind: str) -> int:
+    """A node's GPUs of a kind, or of any, in what sinfo lists: gpu:a100:4(S:0-1),gpu:v100:2."""
+    found = re.findall(r"(?:^|,)gpu(?::([^,:()]+))?:(\d+)", resources)
+    return sum(int(count) for each, count in found if not kind or each == kind)
 
 
 def _fit(profile: Profile, nodes: list[Node], wanted: int, processes: int) -> str:
     """Raises RequestError where too few nodes have what a job needs of each."""
     number, unit = re.fullmatch(r"(\d+)([KMGT]?)", profile.memory or "0").groups()  # type: ignore[union-attr]
-    memory, gpus = int(number) * UNITS[unit or "M"], processes if profile.gpus_per_node else 0
+    memory, gpus = int(number) * UNITS[unit or "M"], processes if profile.gpu_count else 0
     cpus = processes * profile.cpus_per_task
     fit = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and node.gpus >= gpus]
-    need = f"{plural(cpus, 'CPU')}, {profile.memory or 'the usual memory'}, {plural(gpus, 'GPU')}"
+    kind = f"{profile.gpu_kind} GPU".strip()
+    need = f"{plural(cpus, 'CPU')}, {profile.memory or 'the usual memory'}, {plural(gpus, kind)}"
     if len(fit) < wanted:
         largest = max(nodes, key=lambda node: (node.gpus, node.memory, node.cpus))
         raise RequestError(

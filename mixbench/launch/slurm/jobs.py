@@ -5,6 +5,7 @@ Their files are in mixbench.launch.job.
 
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from mixbench.errors import RequestError
-from mixbench.launch.job import JobFolder, job_folders
+from mixbench.launch.job import JobFolder, backlog_file, job_folders
 from mixbench.launch.outcome import final_record
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.run.folder import Run
@@ -39,6 +40,35 @@ class Array(BaseModel):
     jobs: tuple[tuple[str, ...], ...]
     user: int = Field(default_factory=os.getuid)
     slurm_id: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that its jobs are in; empty for the one that SLURM's commands speak of here."""
+        return self.profile.clusters or ""
+
+    def split(self, count: int) -> "tuple[Array, Array | None]":
+        """An array of its first jobs, and one of the others, if there are any, under names of their own."""
+        if count >= len(self.jobs):
+            return self, None
+        prefix = self.name.rpartition("-")[0]
+        parts = [self.jobs[:count], self.jobs[count:]]
+        first, rest = (self.model_copy(update={"name": new_name(prefix), "jobs": part}) for part in parts)
+        return first, rest
+
+
+def new_name(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+class Backlog(BaseModel):
+    """Arrays that SLURM has no room for yet.  `most`: as many jobs of the run as there was room for in its queue."""
+
+    arrays: tuple[Array, ...]
+    most: int
+
+    @property
+    def trials(self) -> set[str]:
+        return {trial_id for array in self.arrays for job in array.jobs for trial_id in job}
 
 
 class Counts(BaseModel):
@@ -113,6 +143,7 @@ class SlurmJob:
         Not those that a later job was given: a trial that failed may run again while the job's others still go on.
         """
         later = {trial_id for job in jobs(self.run, after=self.array_folder.number) for trial_id in job.trials}
+        later |= waiting_for_room(self.run)
         of = inventory or Inventory(self.run)
         return [each for each in self.trials if each not in later and not final_record(of, self.run.trial(each))]
 
@@ -163,6 +194,39 @@ def jobs(run: Run, after: int = 0) -> Iterator[SlurmJob]:
 def open_jobs(run: Run) -> list[SlurmJob]:
     """The jobs that may still run, as far as the run folder knows."""
     return [job for job in jobs(run) if not job.state().ended]
+
+
+def read_backlog(run: Run) -> Backlog | None:
+    """What waits for room; None if nothing does."""
+    with suppress(OSError, ValidationError):
+        return Backlog.model_validate_json(backlog_file(run).read_bytes())
+    return None
+
+
+def take_backlog(run: Run) -> Backlog | None:
+    """What waits for room, for the caller alone to submit: launcher and jobs may try at the same time."""
+    mine = backlog_file(run).with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        backlog_file(run).rename(mine)
+    except OSError:
+        return None
+    try:
+        return Backlog.model_validate_json(mine.read_bytes())
+    except ValidationError:
+        return None
+    finally:
+        mine.unlink()
+
+
+def put_backlog(run: Run, backlog: Backlog) -> None:
+    if backlog.arrays:
+        write_atomically(backlog_file(run), to_json(backlog))
+
+
+def waiting_for_room(run: Run) -> set[str]:
+    """The ids of the trials that wait for room."""
+    backlog = read_backlog(run)
+    return backlog.trials if backlog else set()
 
 
 def refuse_others(found: list[SlurmJob]) -> None:

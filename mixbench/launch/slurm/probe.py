@@ -86,7 +86,7 @@ def _gpus(profile: Profile) -> str:
     import torch
 
     seen, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
-    if not profile.gpus_per_node:
+    if not profile.gpu_count:
         return f"none is asked for; torch sees {seen}" + " (gpus_per_node would use them)" * bool(seen)
     if not seen:
         raise RequestError(f"1 was asked for, and torch sees none (CUDA_VISIBLE_DEVICES: {given})")

@@ -16,11 +16,11 @@ from submitit.core.utils import FailedJobError
 from mixbench.errors import Unavailable, printable
 from mixbench.launch.checks import Check
 from mixbench.launch.job import JobFolder
+from mixbench.launch.slurm.batch_script import command, executor, surroundings
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
 from mixbench.launch.slurm.probe import ProbeRequest, read_checks, request_file
 from mixbench.launch.slurm.queue import Queued, ask, job_facts, queued
-from mixbench.launch.slurm.submit import command, executor, surroundings
 from mixbench.system.files import text_of, to_json, write_atomically
 from mixbench.system.polling import polls
 
@@ -88,7 +88,7 @@ def _await(probes: list[Probe], wait: float, say: Say) -> None:
         waiting = [probe for probe in probes if not probe.gone and not probe.given_up]
         if not waiting:
             return
-        queue, now = queued({probe.array.name for probe in waiting}), time.monotonic()
+        queue, now = queued(probe.array for probe in waiting), time.monotonic()
         for probe in waiting:
             found = queue.get(probe.key)
             if found is None:
@@ -108,10 +108,10 @@ def _await(probes: list[Probe], wait: float, say: Say) -> None:
 
 def _cancel(probes: list[Probe]) -> None:
     """Cancel the probes, and return when none is in the queue or writes into its folder."""
-    left = {probe.array.name for probe in probes if not probe.gone}
+    left = [probe.array for probe in probes if not probe.gone]
     with suppress(Unavailable):
-        for name in left:
-            ask("scancel", f"--name={name}", f"--user={os.getuid()}")
+        for array in left:
+            ask("scancel", f"--name={array.name}", f"--user={os.getuid()}", cluster=array.cluster)
         for _ in polls(POLL_SECONDS, GONE_SECONDS):
             if not queued(left):
                 break
@@ -139,7 +139,7 @@ def _checks_of_rank(probe: Probe, rank: int) -> list[Check]:
 
 def _why_incomplete(probe: Probe, rank: int) -> str:
     """The end of a job some of whose checks are missing, and the last line that it printed."""
-    how = probe.given_up or _ended(probe.slurm_id)
+    how = probe.given_up or _ended(probe)
     logs = [text_of(probe.folder.slurm_log(0, who, probe.array.slurm_id)) for who in (rank, "batch")]
     said = [line for text in logs for line in text.strip().splitlines()[-1:]]
     if not said and not probe.given_up:
@@ -147,9 +147,9 @@ def _why_incomplete(probe: Probe, rank: int) -> str:
     return ": ".join([f"job {probe.slurm_id} {how}", *said[:1]])
 
 
-def _ended(slurm_id: str) -> str:
+def _ended(probe: Probe) -> str:
     try:
-        facts = job_facts(slurm_id)
+        facts = job_facts(probe.slurm_id, probe.array.cluster)
     except Unavailable:
         return "has ended"
     return f"ended on {facts.get('NodeList')} as {facts.get('JobState')}, exit code {facts.get('ExitCode')}"

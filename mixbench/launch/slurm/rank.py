@@ -3,6 +3,7 @@
 It writes down how it ends.  When all ranks have ended, mixbench.launch.slurm.after decides if the job runs again.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 """SLURM sends USR2 before the time limit and at preemption, some clusters TERM."""
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
+HELD = "held"
+"""A file that a rank holds the lock of, in the folder of its caches: once nobody does, the folder is left over."""
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
 
 
@@ -170,13 +173,36 @@ def address(profile: Profile) -> str:
 def keep_caches(profile: Profile) -> Path:
     """Set torch's compile caches to a folder of this rank on the node's own disk, as locks fail on NFS.
 
-    Its name cannot be guessed: the files in it are loaded as code.
+    Its name cannot be guessed: the files in it are loaded as code.  Those that killed ranks left on this node are
+    removed: nobody holds the lock in them any more.
     """
-    scratch = os.path.expandvars(os.path.expanduser(profile.scratch)) if profile.scratch else tempfile.gettempdir()
-    folder = Path(scratch) / f"mixbench-{os.environ['SLURM_JOB_ID']}-{uuid.uuid4().hex}"
+    given = os.path.expandvars(os.path.expanduser(profile.scratch)) if profile.scratch else tempfile.gettempdir()
+    scratch, node = Path(given), socket.gethostname()
+    folder = scratch / f"mixbench-{node}-{os.environ['SLURM_JOB_ID']}-{uuid.uuid4().hex}"
+    with suppress(OSError):  # torch will say what is wrong with the disk, where it uses it
+        new = scratch / f".{folder.name}"  # others see it under its name once it is locked
+        new.mkdir(mode=0o700, parents=True)
+        (new / HELD).touch()
+        _lock(new / HELD)
+        new.rename(folder)
+    for left in scratch.glob(f"mixbench-{node}-*/{HELD}"):
+        with suppress(OSError):
+            if left.stat().st_uid == os.getuid() and _lock(left):
+                shutil.rmtree(left.parent)
     for variable, name in CACHES.items():
         os.environ.setdefault(variable, str(folder / name))
     return folder
+
+
+def _lock(path: Path) -> bool:
+    """Hold a file's lock until this process ends, however it does; False if another process holds it."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 def _lost_others(error: BaseException) -> bool:
