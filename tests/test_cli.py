@@ -361,6 +361,8 @@ def test_status_sums_up_each_model_and_lists_what_failed_runs_and_is_damaged(mix
     records.append(fake_runs.failed(trials[2], "ran out of [bold]memory[/]"))
     run = fake_runs.write_run(tmp_path / "run", trials, records)
     run.write_progress(trials[3].id, Progress(part="accuracy", done=3, total=25, loss=0.5, updated_at=2e9))
+    (run.jobs / "0001").mkdir(parents=True)
+    (run.jobs / "0001" / "trials.json").write_text(json.dumps([trials[3].id]))
     write_atomically(run.record_file(trials[4].id), "{")
     code, out, _ = mixbench("status", "run")
     assert code == 0
