@@ -215,9 +215,9 @@ def test_the_parallelism_of_queued_arrays_is_changed(commands: Commands, tmp_pat
 
 @pytest.mark.parametrize(("folder", "said"), [([], ""), (["no space"], "once the folder can be written, ")])
 def test_only_what_could_not_be_written_waits_for_the_folder(
-    folder: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    folder: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = ["1 of its trials are pending again: job 20_0 (cancelled)"]
-    say_end([], 0, [*folder, *gone], gone, console())
+    say_end(Run(tmp_path), [], [], [*folder, *gone], gone, console())
     err = capsys.readouterr().err
     assert gone[0] in err and f"mixbench: what was measured before is kept; {said}the same command goes on\n" in err

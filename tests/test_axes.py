@@ -123,7 +123,8 @@ def test_every_list_of_a_suite_that_makes_trials_is_an_axis_s() -> None:
     suite = Suite.model_validate({"name": "s", "models": "mixer_s4", "datasets": "digits"})
     keys = {axis.key for axis in AXES if axis.key}
     lists = {(name,) for name in Suite.model_fields if isinstance(getattr(suite, name), tuple)}
-    assert lists - {("measure",), ("plugins",)} | {("throughput", "batch_sizes")} == keys
+    batches = {("throughput", "batch_sizes"), ("throughput", "train_batch_sizes")}
+    assert lists - {("measure",), ("plugins",)} | batches == keys
     assert all(len(listed(suite, axis)) == 1 for axis in AXES if axis.key)
 
 

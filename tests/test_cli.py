@@ -151,6 +151,17 @@ def test_a_dry_run_prints_the_plan_and_its_work_and_writes_nothing(mixbench: She
     assert facts["trials"][0]["hours"] is None
 
 
+def test_a_dry_run_shows_the_settings_that_differ_and_those_of_all(mixbench: Shell, suite: Path) -> None:
+    sizes = ("--set", "datasets=[digits, {name: digits, image_size: 16}]", "--set", "recipe.global_batch_size=64")
+    recipes = ("--set", "recipe=[{name: a}, {name: b, gradient_accumulation: 2}]")
+    out = mixbench("run", suite, *sizes, "--dry-run", "--only", "seed=0,model=conv*")[1]
+    assert "in all: weights none, recipe default, train batch size 64, precision fp32" in out
+    assert "infer batch size 256, nodes 1, world size 1, gradient accumulation 1\n" in out
+    assert [line.split()[3] for line in out.splitlines() if line.startswith("convmixer")] == ["8", "16"]
+    out = mixbench("run", suite, *recipes, "--dry-run", "--only", "seed=0,model=conv*")[1]
+    assert [line.split()[3:5] for line in out.splitlines() if line.startswith("convmixer")] == [["a", "1"], ["b", "2"]]
+
+
 def test_a_dry_run_knows_the_hours_of_every_seed_where_one_s_speed_is_known(mixbench: Shell, suite: Path) -> None:
     from mixbench.suite.load import load
 

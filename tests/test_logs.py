@@ -74,8 +74,10 @@ def test_a_local_runs_log_is_that_of_the_job_that_had_the_trial_last(mixbench: S
         tmp_path, models=["dies", "raises", SMALL["mixer"]], plugins=[str(FAULTY)], measure=["accuracy"]
     )
     run = Run(tmp_path / "run")
-    assert mixbench("run", suite, "--out", run.folder)[0] == 1
+    code, out, _ = mixbench("run", suite, "--out", run.folder)
     dies, raises, mixer = run.planned()
+    what = "2 trials failed; the same command tries again; what the first printed"
+    assert code == 1 and f"{what}: mixbench logs {run.folder} {dies}\n" in out
     given = [json.loads((run.jobs / number / "trials.json").read_text()) for number in ("0001", "0002")]
     assert given == [[dies, raises, mixer], [raises, mixer]]
     code, out, err = mixbench("logs", run.folder, raises)

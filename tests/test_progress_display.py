@@ -3,12 +3,15 @@
 import io
 import os
 import queue
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from mixbench.cli.progress_display import Watch
+from mixbench.results.rows import settings_by_trial
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress, describe
 from mixbench.run.record import Record
@@ -53,8 +56,19 @@ def epoch(done: int) -> Progress:
     [
         (epoch(3), "x d seed 0: epoch 3/25, loss 0.412, 5,210 images/s"),
         (Progress(part="accuracy", done=0, total=25, updated_at=0), "x d seed 0: epoch 0/25"),
-        (Progress(part="throughput", done=2, total=20, updated_at=0), "x d seed 0: throughput, 2/20 rounds"),
-        (Progress(part="throughput", done=0, total=20, updated_at=0), "x d seed 0: throughput"),
+        (
+            Progress(part="throughput", done=7, total=20, seconds_left=80.2, updated_at=0),
+            "x d seed 0: throughput, round 7 of 20, inference batch 256, training batch 512, about 1:20 left",
+        ),
+        (
+            Progress(part="warm-up", done=3, total=20, seconds_left=3700, updated_at=0),
+            "x d seed 0: throughput, warm-up, round 3 of at most 20, inference batch 256, training batch 512, "
+            "at most 1:01:40 left",
+        ),
+        (
+            Progress(part="warm-up", updated_at=0),
+            "x d seed 0: throughput, warm-up, inference batch 256, training batch 512",
+        ),
         (Progress(part="complexity", updated_at=0), "x d seed 0: complexity"),
     ],
 )
@@ -92,6 +106,33 @@ def test_the_time_left_is_estimated_from_the_trials_that_ended(
     assert watch.time_left() == ""
     watch.ended = 2
     assert "2/4 trials, 1:00:00, about 1:00:00 left" in shown(watch)
+
+
+def test_lines_name_the_settings_that_tell_trials_of_one_label_apart(tmp_path: Path) -> None:
+    piecewise = fake_runs.trial("convmixer_256_8", label="x")
+    trials = [piecewise]
+    others: list[dict[str, Any]] = [{"gradient_accumulation": 2}, {"name": "long", "epochs": 50}]
+    for number, changes in enumerate(others):
+        recipe = piecewise.recipe.model_copy(update=changes)
+        trials.append(piecewise.model_copy(update={"recipe": recipe, "id": f"another-{number}"}))
+    size = {"arguments": piecewise.arguments | {"image_size": 64}, "id": "larger"}
+    trials.append(piecewise.model_copy(update=size))
+    watch = watching(tmp_path, trials)
+    watch.settings = settings_by_trial(map(Record.pending, trials))
+    at_work(watch.run, trials[1], epoch(3))
+    accumulated = "x cifar10 seed 0, 32 px, recipe default, gradient_accumulation 2"
+    assert watch.running() == [f"{accumulated}: epoch 3/25, loss 0.412, 5,210 images/s"]
+    for trial in trials:
+        watch.end(fake_runs.done(trial, 93.5))
+    stream = watch.console.file
+    assert isinstance(stream, io.StringIO)
+    ends = [re.sub("\x1b.*?m", "", line).split("  ")[0] for line in stream.getvalue().splitlines()]
+    assert ends == [
+        "✓ 1/4 x cifar10 seed 0, 32 px, recipe default, gradient_accumulation 1",
+        f"✓ 2/4 {accumulated}",
+        "✓ 3/4 x cifar10 seed 0, 32 px, recipe long",
+        "✓ 4/4 x cifar10 seed 0, 64 px, recipe default, gradient_accumulation 1",
+    ]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

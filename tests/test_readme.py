@@ -2,14 +2,21 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import mixbench
 from mixbench.cli.main import cli
+from mixbench.errors import RequestError
 from mixbench.run.folder import Run
+from mixbench.run.record import COLUMNS
 from mixbench.suite.load import load
+from tests.fake_runs import done, trial, write_run
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -24,7 +31,7 @@ def commands(holding: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-COMMANDS, ON_A_CLUSTER = commands("--dry-run"), commands("mixbench cancel")
+EVERYDAY, ON_A_CLUSTER = commands("--dry-run"), commands("mixbench cancel")
 
 
 def test_the_example_model_is_registered_trained_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,13 +54,40 @@ def test_the_example_suite_is_good_in_a_folder_of_its_own(tmp_path: Path) -> Non
     assert len(trials) == 6 and {trial.label for trial in trials} == {"convmixer_256_8", "I 3/5"}
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_example_in_python_reads_models_suites_and_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trials = [trial(seed=seed, label="+ =my label") for seed in range(3)]
+    write_run(Path("runs/quick"), trials, [done(trials[0], 90.0), done(trials[1], 91.0)])
+    namespace: dict[str, Any] = {}
+    exec(block("python", "import mixbench").replace("table.groupby", "spread = table.groupby"), namespace)
+    assert list(namespace["spread"].loc["+ =my label"]) == [90.5, pytest.approx(0.5**0.5), 2]
+    assert list(namespace["table"].columns) == COLUMNS and list(namespace["table"].run) == ["quick"] * 3
+    assert namespace["table"].params.dtype == "Int64" and list(namespace["table"].status[2:]) == ["pending"]
+    assert namespace["model"].head[-1].out_features == 100
+    assert {each.suite for each in namespace["trials"]} == {"quick"} and namespace["suite"].name == "quick"
+
+
+def test_importing_mixbench_takes_no_time() -> None:
+    code = "import time; t = time.perf_counter(); import mixbench; print(time.perf_counter() - t)"
+    code += "; import sys; assert not {'torch', 'pandas', 'pydantic'} & set(sys.modules); assert dir(mixbench)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.05
+
+
+def test_what_is_no_run_folder_and_no_function_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is not a run folder"):
+        mixbench.read_run(tmp_path)
+    with pytest.raises(AttributeError, match="module 'mixbench' has no attribute 'read'"):
+        _ = mixbench.read
+
+
+@pytest.mark.parametrize("words", EVERYDAY, ids=" ".join)
 def test_every_command_is_one(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that would train are only planned; those that need a run, the internet or a process of their own are
     asked what they are.
     """
     monkeypatch.chdir(tmp_path)
-    asked = {key: ["--help"] for key in ("data", "status", "report", "compare", "doctor")}
+    asked = {key: ["--help"] for key in ("data", "status", "logs", "report", "compare", "doctor")}
     result = CliRunner().invoke(
         cli, [*words, *({"run": ["--dry-run"]} | asked).get(words[0], [])], catch_exceptions=False
     )

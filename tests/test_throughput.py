@@ -20,7 +20,7 @@ from mixbench.run.timings import Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
 from mixbench.zoo.registry import load_plugin
-from tests.trials import SMALL, plan_trials
+from tests.trials import RECIPE, SMALL, plan_trials
 
 
 def never(trial: Trial, error: Exception) -> None:
@@ -30,7 +30,7 @@ def never(trial: Trial, error: Exception) -> None:
 def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, world: World) -> None:
     trials = plan_trials(tmp_path, models=[SMALL["mixer"], SMALL["convmixer"]])
     touched: list[str] = []
-    outcomes = list(measure(trials, world, lambda trial, done, total: touched.append(trial.id), never))
+    outcomes = list(measure(trials, world, lambda trial, *_: touched.append(trial.id), never))
     ids = [trial.id for trial in trials]
     rounds = [touched[at : at + 2] for at in range(0, len(touched), 2)]
     assert rounds[0] == rounds[-1] == ids, (
@@ -46,13 +46,41 @@ def test_rounds_are_interleaved_and_the_warmup_is_not_counted(tmp_path: Path, wo
         assert min(samples.infer_step_ms + samples.train_step_ms) > 0
 
 
+def test_each_round_is_reported_with_its_number_and_the_time_left(tmp_path: Path, world: World) -> None:
+    trials = plan_trials(tmp_path)
+    reports: list[tuple[str, int, int, float | None]] = []
+    list(measure(trials, world, lambda trial, *report: reports.append(report), never))
+    assert [report[:3] for report in reports] == [
+        ("warm-up", 0, 0),
+        *(("warm-up", present, 2) for present in (1, 2)),
+        *(("throughput", present, 3) for present in (1, 2, 3)),
+        *[("throughput", 3, 3)] * 2,  # energy, communication
+    ]
+    left = [report[3] for report in reports]
+    assert left[:2] == [None, None] and all(seconds is not None and seconds > 0 for seconds in left[2:-2])
+    assert left[-2:] == [0.0, 0.0]
+
+
+def test_training_steps_are_timed_at_each_of_train_batch_sizes(tmp_path: Path, world: World) -> None:
+    protocol = {"batch_sizes": [8], "train_batch_sizes": [12, 30], "warmup": 0, "repeats": 1}
+    trials = plan_trials(tmp_path, measure="throughput", throughput=protocol)
+    assert [trial.recipe.global_batch_size for trial in trials] == [12, 30]
+    assert len({trial.id for trial in trials}) == 2
+    [as_recipe] = plan_trials(tmp_path, measure="throughput", recipe=RECIPE | {"global_batch_size": 30})
+    assert as_recipe.id == trials[1].id, "it is the recipe's global_batch_size, which ids hash"
+    models = [TimedModel(trial, world, ImagePools(world)) for trial in trials]
+    assert [len(model.labels) for model in models] == [12, 30]
+    for model in models:
+        model.close()
+
+
 def test_no_trial_always_follows_the_same_other_and_all_ranks_have_the_same_order(tmp_path: Path, world: World) -> None:
     trials = plan_trials(tmp_path, seeds=[0, 1, 2], throughput={"batch_sizes": [8], "warmup": 0, "repeats": 12})
 
     def order(drawn: int) -> list[int]:
         touched = []
 
-        def now(trial: Trial, done: int, total: int) -> None:
+        def now(trial: Trial, *rest: object) -> None:
             touched.append(trial.seed)
             for _ in range(drawn):
                 random.random()
@@ -129,7 +157,7 @@ def test_a_trial_that_fails_within_a_round_is_reported_once_and_the_others_get_a
         measure(
             [first, tired, last],
             world,
-            lambda trial, done, total: touched.append(trial.id),
+            lambda trial, *_: touched.append(trial.id),
             lambda trial, error: failures.append((trial.id, str(error))),
         )
     )
@@ -163,7 +191,9 @@ def under_a_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
 
             return act
 
-        monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: seconds))
+        monkeypatch.setattr(
+            throughput, "time", SimpleNamespace(perf_counter=lambda: seconds, monotonic=lambda: seconds)
+        )
         monkeypatch.setattr(TimedModel, "infer", taking("inference"))
         monkeypatch.setattr(TimedModel, "train", taking("training"))
 

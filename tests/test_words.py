@@ -2,7 +2,10 @@
 
 import pytest
 
+from mixbench.run.timings import Conditions, GpuConditions, ThroughputSamples
+from mixbench.suite.axes import AXES
 from mixbench.system.words import binary_size, decimal_size, plural
+from tests.fake_runs import trial
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,18 @@ from mixbench.system.words import binary_size, decimal_size, plural
 )
 def test_a_count_agrees_with_its_noun(count: int, noun: str, text: str) -> None:
     assert plural(count, noun) == text
+
+
+def test_one_of_anything_is_no_plural_in_flags_and_names() -> None:
+    conditions = Conditions(seconds=1.0, cores=1, others=0.9, gpu=GpuConditions(foreign_processes=1))
+    timed = ThroughputSamples(
+        infer_step_ms=[1.0], train_step_ms=[], warmup=1, interleaved_with=0, settled=False, conditions=conditions
+    )
+    assert [flag.detail for flag in timed.flags] == [
+        "1 round of warm-up", "others kept 0.9 of 1 core busy", "1 other process on the GPU"
+    ]  # fmt: skip
+    [processes] = [axis for axis in AXES if axis.name == "world_size"]
+    assert processes.text(trial()) == "1 × 1 process"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mixbench.cli.run import Session
-from mixbench.cli.terminal import console, print_table
+from mixbench.cli.terminal import console, print_table, word
 from mixbench.cli.validate import folder_json
 from mixbench.errors import RequestError
 from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, training_macs
@@ -30,18 +30,21 @@ def print_plan(session: Session, as_json: bool) -> None:
         facts = dict(suite=session.suite.name, trials=rows, train_macs=work, images=list(map(folder_json, folders)))
         click.echo(json.dumps(facts, indent=1))
         return
-    settings = [axis for axis in AXES if axis.name not in ("model", "dataset", "seed")]
-    vary = [axis for axis in settings if len({row[axis.column] for row in rows}) > 1]
+    settings = {axis.column: axis.heading for axis in AXES if axis.name not in ("model", "dataset", "seed")}
+    settings["gradient_accumulation"] = "gradient accumulation"
+    vary = [column for column in settings if len({row[column] for row in rows}) > 1]
     table = [
         {"model": row["label"], "dataset": row["dataset"], "seed": row["seed"]}
-        | {axis.heading: row[axis.column] for axis in vary}
+        | {settings[column]: row[column] for column in vary}
         | {key: row[key] for key in ("epochs", "state")}
         | {"MACs/image": row["macs"], "training MACs": f"{row['train_macs']:.2e}"}
         for row in rows
     ]
     print_table(table, console())
+    alike = [f"{name} {word(rows[0][column])}" for column, name in settings.items() if column not in vary]
+    click.echo(f"\nin all: {', '.join(alike)}")
     trials = plural(len(rows), "trial")
-    click.echo(f"\n{trials}, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
+    click.echo(f"{trials}, {work:.2e} MACs of training ({TRAINING_COST} × epochs × images × MACs)")
     if known := [row["hours"] for row in rows if row["hours"] is not None]:
         trials = plural(len(known), "trial")
         click.echo(f"about {sum(known):.2f} device-hours of training in the {trials} whose speed is known")
@@ -76,6 +79,7 @@ def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) ->
         "label": trial.label,
         **{axis.column: axis.value(trial) for axis in AXES},
         "state": _state(trial, record),
+        "gradient_accumulation": trial.recipe.gradient_accumulation,
         "epochs": epochs,
         "images": images,
         "macs": macs,

@@ -81,15 +81,21 @@ def say_submitted(launch: Launch, detach: bool, out: Console) -> None:
         out.print(f"how far it is: mixbench status {shlex.quote(str(launch.run.folder))}", soft_wrap=True)
 
 
-def say_end(pages: Iterable[Path], failed: int, problems: Iterable[str], gone: Sequence[str], out: Console) -> None:
-    """Print what follows the summary: the paths of the report, the number of failed trials, other problems.
+def say_end(
+    run: Run, pages: Iterable[Path], failed: Sequence[str], problems: Iterable[str], gone: Sequence[str], out: Console
+) -> None:
+    """Print what follows the summary: the paths of the report, the failed trials (their ids), other problems.
 
     `gone`: those of the problems that are of jobs which SLURM has no more; the others are of a folder.
     """
     for page in pages:
         out.print(f"\nreport: {page}", soft_wrap=True)
     if failed:
-        out.print(f"{plural(failed, 'trial')} failed; the same command tries again", style="red", soft_wrap=True)
+        said = f"{plural(len(failed), 'trial')} failed; the same command tries again"
+        printed = f"mixbench logs {shlex.quote(str(run.folder))} {failed[0]}"
+        out.print(
+            f"{said}; what {'it' if len(failed) == 1 else 'the first'} printed: {printed}", style="red", soft_wrap=True
+        )
     if problems:
         stderr = console(stderr=True)
         for problem in problems:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
@@ -15,21 +16,25 @@ from mixbench.launch.job import current_trials
 from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
 from mixbench.run.flags import Kind
 from mixbench.run.folder import Run
-from mixbench.run.progress import Progress, describe
+from mixbench.run.progress import describe
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
-from mixbench.system.words import plural
+from mixbench.system.words import clock, plural
 
 PLAIN_SECONDS = 10.0
 
 
 @dataclass
 class Watch:
-    """Shows a run's progress, read from its run folder.  A context manager: shows from entry to exit."""
+    """Shows a run's progress, read from its run folder.  A context manager: shows from entry to exit.
+
+    `settings`: by trial id, the settings that tell a trial from others of its label and dataset.
+    """
 
     run: Run
     trials: list[Trial]
     console: Console
+    settings: Mapping[str, str] = field(default_factory=dict)
     ended: int = 0
     started: float = field(default_factory=time.monotonic)
     _live: Live | None = None
@@ -57,7 +62,8 @@ class Watch:
         self.ended += 1
         mark, style = ("✓", "green") if record.status == "done" else ("✗", "red")
         name = f" {self.ended}/{len(self.trials)} {record.label}"
-        data = (f" {record.dataset} seed {record.seed}", "dim")
+        settings = "".join(f", {text}" for text in [self.settings.get(record.trial_id)] if text)
+        data = (f" {record.dataset} seed {record.seed}{settings}", "dim")
         self.console.print(Text.assemble((mark, style), name, data, "  ", _facts(record)), soft_wrap=True)
         for flag in record.flags:
             if flag.kind in (Kind.DAMAGED_CHECKPOINT, Kind.OTHER_ENVIRONMENT):
@@ -73,30 +79,30 @@ class Watch:
     def _display(self) -> RenderableType:
         """Return a progress bar of the suite, and a line per trial being measured."""
         bar = ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=min(24, self.console.width // 4))
-        clock = f"{_clock(time.monotonic() - self.started)}{self.time_left()}"
+        took = f"{clock(time.monotonic() - self.started)}{self.time_left()}"
         head = Table.grid(padding=(0, 1))
-        head.add_row(bar, Text(f"{self.ended}/{len(self.trials)} trials, {clock}"))
-        lines = (Text(describe(*each), no_wrap=True, overflow="ellipsis") for each in self.running())
+        head.add_row(bar, Text(f"{self.ended}/{plural(len(self.trials), 'trial')}, {took}"))
+        lines = (Text(line, no_wrap=True, overflow="ellipsis") for line in self.running())
         return Group(head, *lines)
 
-    def running(self) -> list[tuple[Trial, Progress]]:
-        """Return the trials being measured, with their progress; reads only files of trials that a job works on."""
+    def running(self) -> list[str]:
+        """Return a line for each trial being measured; reads only files of trials that a job works on."""
         current = current_trials(self.run)
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
-        return [(trial, progress) for trial, progress in pairs if progress is not None]
+        return [describe(trial, now, self.settings.get(trial.id, "")) for trial, now in pairs if now is not None]
 
     def time_left(self) -> str:
         """Return an estimate from the trials that have ended; empty before two have."""
         if self.ended < 2:
             return ""
         seconds = (time.monotonic() - self.started) / self.ended * (len(self.trials) - self.ended)
-        return f", about {_clock(seconds)} left"
+        return f", about {clock(seconds)} left"
 
     def _print_regularly(self) -> None:
         printed: set[str] = set()
         while not self._stop.wait(PLAIN_SECONDS):
             try:
-                lines = [describe(trial, progress) for trial, progress in self.running()]
+                lines = self.running()
             except Exception as error:
                 lines = [_not_shown(error)]
             for line in lines:
@@ -120,9 +126,3 @@ def _facts(record: Record) -> Text:
     if (params := PARAMS.of(record)) is not None:
         facts.append(f"{params:,} {PARAMS.brief}")
     return Text(", ".join(facts))
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

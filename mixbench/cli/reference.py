@@ -39,7 +39,11 @@ the suite names it (in VS Code with the extension YAML of Red Hat):
 ```
 
 A suite in another folder gives the path or URL of that file."""
-ABOUT_COLUMNS = "A cell is empty if its value was not measured. Columns are only ever appended."
+ABOUT_COLUMNS = """A cell is empty if its value was not measured. Columns are only ever appended.
+
+A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-` or `@`, or blanks before these) has an
+apostrophe before it: a label `+aug` is `'+aug` in the file. Numbers never have one, nor do the texts that
+`mixbench.read_run` returns."""
 
 
 def files() -> dict[str, str]:

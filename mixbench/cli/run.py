@@ -22,6 +22,7 @@ from mixbench.launch.slurm.attach import Launch
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import open_jobs
 from mixbench.results.collect import collect
+from mixbench.results.rows import settings_by_trial
 from mixbench.run import damage
 from mixbench.run.claim import claimed
 from mixbench.run.commands import note
@@ -122,7 +123,8 @@ class Session:
 
     def _follow(self, outcomes: Generator[Outcome], todo: list[Trial], out: Console) -> None:
         """Show the trials as they end.  Stops at the first failed trial whose record could not be written."""
-        with Watch(self.run, todo, out) as watch, closing(outcomes):
+        settings = settings_by_trial(map(Record.pending, self.chosen))
+        with Watch(self.run, todo, out, settings) as watch, closing(outcomes):
             try:
                 for outcome in outcomes:
                     watch.end(outcome.record)
@@ -151,7 +153,10 @@ class Session:
         out.print()
         print_summary(records, out)
         counts = _counts(records, self.chosen)
-        messages.say_end(pages, counts["failed"], self.problems, self.in_slurm.gone if self.in_slurm else [], out)
+        chosen = {trial.id for trial in self.chosen}
+        failed = [each.trial_id for each in records if each.status == "failed" and each.trial_id in chosen]
+        gone = self.in_slurm.gone if self.in_slurm else []
+        messages.say_end(self.run, pages, failed, self.problems, gone, out)
         return counts
 
     def how_to_resume(self) -> str:

@@ -15,7 +15,7 @@ from mixbench.launch.job import backlog_file, job_folders, last_folders
 from mixbench.results.collect import Collected, collect
 from mixbench.results.flag_counts import by_kind
 from mixbench.results.metrics import IN_ALL, QUALITY, Metric
-from mixbench.results.rows import columns, rows_of
+from mixbench.results.rows import columns, rows_of, settings_by_trial
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
@@ -57,9 +57,10 @@ def print_status(run: Run, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     print_summary(collected.records, console())
+    settings = settings_by_trial(collected.records)
     for record in collected.records:
         if record.status == "running" and (progress := run.progress(record.trial_id)):
-            click.echo(f"now: {describe(record.details.trial, progress)}")
+            click.echo(f"now: {describe(record.details.trial, progress, settings.get(record.trial_id, ''))}")
         if record.status == "failed":
             click.echo(f"failed: {record.trial_id}: {record.error}")
     if by := holder(run.lock):

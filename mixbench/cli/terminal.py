@@ -54,7 +54,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 def print_table(rows: list[dict[str, Any]], to: Console) -> None:
     """Print rows as a table, numbers aligned right; if the terminal is too narrow for that, as one block per row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [{key: _word(row.get(key)) for key in keys} for row in rows]
+    cells = [{key: word(row.get(key)) for key in keys} for row in rows]
     widths = {key: _least_width(key, cells) for key in keys}
     if sum(width + 2 for width in widths.values()) - 2 > to.width:
         _print_blocks(cells, to)
@@ -121,7 +121,8 @@ def _least_width(key: str, cells: list[dict[str, str]]) -> int:
     return longest if _is_numeric(key, cells) else min(longest, SHORT)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value as a table's cell shows it."""
     if value is None:
         return ""
     if isinstance(value, bool):

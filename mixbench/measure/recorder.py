@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mixbench.suite.datasets import Dataset
     from mixbench.train.distributed import World
 
-PROGRESS_SECONDS = 0.5
+PROGRESS_SECONDS, PRINT_SECONDS = 0.5, 10.0
 TRACE_END = 10_000  # characters kept of each end of a long traceback
 
 
@@ -45,7 +45,7 @@ class Recorder:
         self.environment = environment()
         self._data: dict[tuple[Dataset, float | None], Splits] = {}
         self._current = ""
-        self._printed = ("", "")  # trial id and part
+        self._printed, self._printed_at = ("", ""), 0.0  # trial id and part
         self._shown, self._shown_at = "", 0.0
 
     def start(self, trial: Trial) -> None:
@@ -112,9 +112,11 @@ class Recorder:
             self.run.write_record(record)
             self.run.clear_progress(trial.id)
 
-    def progress(self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None) -> None:
+    def progress(
+        self, trial: Trial, part: str, done: int, total: int, loss: Any = None, speed: Any = None, left: Any = None
+    ) -> None:
         """Write the trial's id to `current_file` when it changes, and its progress for displays (throughput and data
-        at most twice a second).
+        at most twice a second).  `left`: seconds.
 
         Raises Stopped if the job is to end, except in training, which saves a checkpoint first.
         """
@@ -130,11 +132,15 @@ class Recorder:
             return
         if self._shown != trial.id:
             self.run.clear_progress(self._shown)
-        state = Progress(part=part, done=done, total=total, loss=loss, samples_per_sec=speed, updated_at=time.time())
+        state = Progress(
+            part=part, done=done, total=total, loss=loss, samples_per_sec=speed, seconds_left=left,
+            updated_at=time.time(),
+        )  # fmt: skip
         self.run.write_progress(trial.id, state)
-        if self.prints and (part == "accuracy" or self._printed != (trial.id, part)):
+        is_new = part == "accuracy" or self._printed != (trial.id, part)
+        if self.prints and (is_new or moment - self._printed_at > PRINT_SECONDS):
             print(describe(trial, state), flush=True)
-            self._printed = (trial.id, part)
+            self._printed, self._printed_at = (trial.id, part), moment
         self._shown, self._shown_at = trial.id, moment
 
 

@@ -27,6 +27,7 @@ from mixbench.measure.timed_model import (
     free_memory,
     prepare_cublas,
 )
+from mixbench.run.progress import WARM_UP
 from mixbench.run.timings import Communication, Conditions, ThroughputSamples
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
@@ -42,8 +43,8 @@ VISIT_MS = {"cuda": 20.0, "cpu": 0.0}
 MAX_STEPS_IN_VISIT = 20
 ENERGY_SECONDS = 2.0
 """Duration of inference for measuring energy: the GPU's energy counter is updated every 20 to 100 ms."""
-OnProgress = Callable[[Trial, int, int], None]
-"""Progress callback: (trial, repeats done, repeats in total)."""
+OnProgress = Callable[[Trial, str, int, int, float | None], None]
+"""Progress callback: (trial, `warm-up` or `throughput`, present round, number of rounds, seconds left if known)."""
 OnFailure = Callable[[Trial, Exception], None]
 Measured = TypeVar("Measured")
 
@@ -99,12 +100,12 @@ class _Group:
         self.timed_models: list[TimedModel] = []
         self.settled = {trial.id for trial in trials if trial.throughput.warmup == 0}
         self.unmeasured: dict[str, list[str]] = {}
-        self._rounds = 0
+        self._rounds, self._began = 0, time.monotonic()
         free_memory(world)
         prepare_cublas(world)
         pools = ImagePools(world)
         for trial in trials:
-            on_progress(trial, 0, trial.throughput.repeats)
+            on_progress(trial, WARM_UP, 0, 0, None)
             try:
                 largest = largest_batch(trial, world) if trial.infer_batch_size == "max" else None
                 self.timed_models.append(TimedModel(trial, world, pools, largest))
@@ -120,9 +121,9 @@ class _Group:
 
         Not until all are stable at the same time, which noise would delay forever.
         """
-        rounds = 0
+        rounds, self._began = 0, time.monotonic()
         while any(self._is_warming_up(timed, rounds) for timed in self.timed_models):
-            self.round()
+            self.round(rounds, WARM_UP)
             rounds += 1
             self.settled |= {timed.trial.id for timed in self.timed_models if _is_stable(timed)}
         for timed in self.timed_models:
@@ -131,15 +132,18 @@ class _Group:
         return rounds
 
     def _is_warming_up(self, timed: TimedModel, rounds: int) -> bool:
-        protocol = timed.trial.throughput
-        return timed.trial.id not in self.settled and rounds < max(protocol.warmup_cap, 2 * protocol.warmup)
+        return timed.trial.id not in self.settled and rounds < _warmup_cap(timed)
 
-    def round(self, done: int = 0) -> None:
-        """Visit each trial that needs more than the `done` repeats that it has."""
+    def round(self, done: int, part: str = "throughput") -> None:
+        """Visit each trial, in round number `done` + 1 of the warm-up, or if it needs so many repeats."""
+        repeats = max((timed.trial.throughput.repeats for timed in self.timed_models), default=0)
+        total, later = (max(map(_warmup_cap, self.timed_models)), repeats) if part == WARM_UP else (repeats, 0)
+        seconds = (time.monotonic() - self._began) / self._rounds if self._rounds else None
+        left = None if seconds is None else seconds * (total - done + later)
         self._rounds += 1
         order = random.Random(self._rounds).sample(self.timed_models, len(self.timed_models))  # same on every rank
-        for timed in [each for each in order if done < each.trial.throughput.repeats]:
-            self.on_progress(timed.trial, done, timed.trial.throughput.repeats)
+        for timed in [each for each in order if part == WARM_UP or done < each.trial.throughput.repeats]:
+            self.on_progress(timed.trial, part, done + 1, total, left)
             try:
                 _visit(timed)
             except Exception as error:
@@ -154,7 +158,7 @@ class _Group:
         With several ranks, which must stay in step, the error is raised.
         """
         repeats = timed.trial.throughput.repeats
-        self.on_progress(timed.trial, repeats, repeats)
+        self.on_progress(timed.trial, "throughput", repeats, repeats, 0.0)
         try:
             return action()
         except Exception as error:
@@ -188,6 +192,11 @@ def _cudnn_benchmark() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+def _warmup_cap(timed: TimedModel) -> int:
+    """The largest number of warm-up rounds."""
+    return max(timed.trial.throughput.warmup_cap, 2 * timed.trial.throughput.warmup)
 
 
 def _is_stable(timed: TimedModel) -> bool:

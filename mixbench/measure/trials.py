@@ -61,8 +61,8 @@ def _measure_throughput(trials: list[Trial], counts: dict[str, Complexity], reco
     """Measure the speed of all trials, in interleaved rounds of as many as fit on the device together."""
     from mixbench.measure import throughput
 
-    def report(trial: Trial, done: int, total: int) -> None:
-        recorder.progress(trial, "throughput", done, total)
+    def report(trial: Trial, part: str, present: int, rounds: int, left: float | None) -> None:
+        recorder.progress(trial, part, present, rounds, left=left)
 
     for group in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
         for trial, samples in throughput.measure(group, recorder.world, report, recorder.fail):

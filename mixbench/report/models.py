@@ -18,6 +18,7 @@ from mixbench.results.tables import Tables
 from mixbench.run.flags import Flag
 from mixbench.run.parts import Layer
 from mixbench.run.record import Record
+from mixbench.system.words import plural
 
 _STEPS: dict[str, Kind] = {INFERENCE.column: "infer", TRAINING.column: "train"}
 COUNTERS_AGREE = 0.05  # a larger difference between the two counters is pointed out
@@ -95,7 +96,7 @@ class TrialRow:
 
     def _hover(self, metric: Metric) -> str | None:
         if metric.quantity == "seconds":
-            return None if self.record.epochs is None else f"{self.record.epochs} epochs"
+            return None if self.record.epochs is None else plural(self.record.epochs, "epoch")
         kind = _STEPS.get(metric.column)
         return (steps(kind, self.record, [self.record]) or None) if kind else None
 

@@ -76,6 +76,12 @@ def distinctions(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def settings_by_trial(records: Iterable[Record]) -> dict[str, str]:
+    """By trial id, the settings that tell a trial from others of its label and dataset, if there are any."""
+    rows = rows_of(records)
+    return {record.trial_id: text for row, text in zip(rows, distinctions(rows), strict=True) for record in row if text}
+
+
 def _label_and_dataset(row: Row) -> tuple[str, str]:
     return row[0].label, row[0].dataset
 

@@ -6,6 +6,7 @@ Imports neither torch nor submitit; pandas and scipy only inside functions, so t
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
@@ -83,6 +84,18 @@ def tables(*of: Run | Inventory) -> Tables:
         set_aside=sum(each.set_aside for each in found.values()),
         counts={status: sum(source.counts[status] for source in sources) for status in get_args(Status)},
     )
+
+
+def read_run(folder: str | os.PathLike[str]) -> "DataFrame":
+    """Return the results of a run, finished or not: a row per trial, the columns of results.csv, exact types.
+
+    Texts are as users wrote them; results.csv has an apostrophe before those that a spreadsheet would run as a formula.
+    Raises RequestError if the folder is not a run folder.
+    """
+    run = Run(Path(folder))
+    [name] = _names([run])
+    records = collect(Inventory(run)).records
+    return _frame([_cells(record.model_copy(update={"run": name})) for record in records], Record, COLUMNS)
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

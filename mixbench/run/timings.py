@@ -6,6 +6,7 @@ from pydantic import Field
 
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.parts import Frozen
+from mixbench.system.words import plural
 
 BUSY_SHARE = 0.1
 """Share of the cores that other processes may keep busy before the timings are flagged."""
@@ -99,14 +100,14 @@ class ThroughputSamples(Frozen):
         found = [Flag(Kind.OUT_OF_MEMORY, what) for what in self.out_of_memory]
         found += [Flag(Kind.NOT_MEASURED, what) for what in self.unmeasured]
         if not self.settled:
-            found.append(Flag(Kind.SPEED_STILL_MOVED, f"{self.warmup} rounds of warm-up"))
+            found.append(Flag(Kind.SPEED_STILL_MOVED, f"{plural(self.warmup, 'round')} of warm-up"))
         return found + (_machine_flags(self.conditions) if self.conditions else [])
 
 
 def _machine_flags(conditions: Conditions) -> list[Flag]:
     found = []
     if conditions.others is not None and conditions.others > BUSY_SHARE * conditions.cores:
-        detail = f"others kept {conditions.others:.1f} of {conditions.cores} cores busy"
+        detail = f"others kept {conditions.others:.1f} of {plural(conditions.cores, 'core')} busy"
         found.append(Flag(Kind.BUSY_NEIGHBOURS, detail))
     throttled, periods = conditions.throttled_periods or 0, conditions.quota_periods or 0
     if conditions.cpu_quota and throttled > THROTTLED_SHARE * periods:
@@ -115,7 +116,7 @@ def _machine_flags(conditions: Conditions) -> list[Flag]:
     if conditions.gpu and conditions.gpu.throttled:
         found.append(Flag(Kind.THROTTLED_GPU, ", ".join(conditions.gpu.throttled)))
     if conditions.gpu and conditions.gpu.foreign_processes:
-        detail = f"{conditions.gpu.foreign_processes} other processes on the GPU"
+        detail = f"{plural(conditions.gpu.foreign_processes, 'other process')} on the GPU"
         found.append(Flag(Kind.BUSY_NEIGHBOURS, detail))
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mixbench.errors import cut
 from mixbench.suite.trial import Trial
+from mixbench.system.words import plural
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ AXES = [
           key=("recipe",), fields=("recipe", "arguments.drop_path"), compound=True),
     _axis("train_batch_size", "Batch", unit="training", value=lambda trial: trial.recipe.global_batch_size,
           text=lambda trial: f"training batch {trial.recipe.global_batch_size}",
-          fields=("recipe.global_batch_size",), numeric=True, implied_by="recipe"),
+          key=("throughput", "train_batch_sizes"), fields=("recipe.global_batch_size",), numeric=True,
+          implied_by="recipe"),
     _axis("precision", "Precision", key=("precision",)),
     _axis("memory_format", "Layout", key=("memory_format",)),
     _axis("compile", "Compiled", text=lambda trial: "compiled" if trial.compile else "not compiled",
@@ -80,7 +82,8 @@ AXES = [
     _axis("infer_batch_size", "Batch", unit="inference", text=lambda trial: f"batch {trial.infer_batch_size}",
           key=("throughput", "batch_sizes"), numeric=True),
     _axis("nodes", "Nodes", text=lambda trial: "", key=("resources",), numeric=True),  # world_size's text contains it
-    _axis("world_size", "Processes", text=lambda trial: f"{trial.nodes} × {trial.processes_per_node} processes",
+    _axis("world_size", "Processes",
+          text=lambda trial: f"{trial.nodes} × {plural(trial.processes_per_node, 'process')}",
           fields=("processes_per_node",), key=("resources",), numeric=True),
 ]  # fmt: skip
 """The axes in the order of tables' columns."""

@@ -17,6 +17,7 @@ from mixbench.suite.recipe import Recipe
 from mixbench.suite.resolve import Problem, Subject, fit
 from mixbench.suite.schema import Suite
 from mixbench.suite.trial import Trial, trial_digest, trial_name
+from mixbench.system.words import plural
 
 MOST_TRIALS = 100_000
 MOST_IMAGES = 1_000_000
@@ -61,11 +62,11 @@ def _too_many(suite: Suite) -> Iterator[Problem]:
 
 
 def listed(suite: Suite, axis: Axis) -> Sequence[Any]:
-    """The values that a suite lists for an axis, a trial for each."""
+    """The values that a suite lists for an axis, a trial for each; None for what the recipe says."""
     found: Any = suite
     for key in axis.key:
         found = getattr(found, key)
-    values: Sequence[Any] = found
+    values: Sequence[Any] = found or (None,)
     return values
 
 
@@ -140,6 +141,9 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
     if recipe.drop_path is not None and "drop_path" not in cell.subject.arguments:
         yield place("drop_path"), f"{cell.subject.model} has no drop_path; give it to the models that have one"
     trains = "accuracy" in suite.measure and not cell.subject.weights[0]
+    if suite.throughput.train_batch_sizes:
+        yield from _train_batch_problems(suite, recipe, trains)
+        return
     if recipe.batch_size_per_process is None:
         yield from _global_batch_problems(suite, cell, place, trains)
         return
@@ -162,12 +166,25 @@ def _global_batch_problems(suite: Suite, cell: Cell, place: Callable[..., KeyPat
     batch, steps = recipe.global_batch_size, recipe.gradient_accumulation
     for index, entry in enumerate(suite.resources):
         if batch % (entry.processes * steps):
-            factors = f"{entry.processes} processes × {steps} accumulation steps"
+            factors = f"{plural(entry.processes, 'process')} × {plural(steps, 'accumulation step')}"
             path = place("global_batch_size", place("gradient_accumulation", ("resources", index)))
             yield path, f"global_batch_size {batch} is not a multiple of {entry.processes * steps} ({factors})"
     if trains and batch > (available := training_images(dataset, recipe)):
         images = f"the {available} training images of {dataset.name}"
         yield place("global_batch_size"), f"global_batch_size {batch} is more than {images}"
+
+
+def _train_batch_problems(suite: Suite, recipe: Recipe, trains: bool) -> Iterator[Problem]:
+    """Yield a problem for each of `train_batch_sizes` that cannot be split evenly, and if a model is trained."""
+    path: KeyPath = ("throughput", "train_batch_sizes")
+    if trains:
+        yield path, "train_batch_sizes is for speed alone (measure: throughput); global_batch_size is for training"
+    for (index, batch), entry in product(enumerate(suite.throughput.train_batch_sizes), suite.resources):
+        if batch % (parts := entry.processes * recipe.gradient_accumulation):
+            yield (
+                (*path, index),
+                f"train_batch_sizes: {batch} is not a multiple of {parts} (processes × accumulation steps)",
+            )
 
 
 def _confusions(cells: list[Cell], sizes: list[int]) -> Iterator[Problem]:
@@ -216,15 +233,20 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     tables = [list(models) for _, models in groupby(cells, key=lambda cell: (cell.datasets, cell.recipe))]
     for seed, models, (entry, *values) in product(suite.seeds, tables, points):
         point = dict(zip((axis.name for axis in swept), values, strict=True)) | entry.model_dump()
+        train_batch = point.pop("train_batch_size")
         for cell in models:
             if cell.subject.weights[0] and seed != suite.seeds[0]:
                 continue  # evaluating given weights uses no random numbers: more seeds would show a false spread of 0
-            trial = _trial(cell, seed, cell.trained_by.on(entry.processes), point, shared)
+            trial = _trial(cell, seed, _with_batch(cell.trained_by.on(entry.processes), train_batch), point, shared)
             if planned.get(trial.id, trial.digest) != trial.digest:
                 trial = trial.model_copy(update={"id": f"{trial.id}{trial.digest[8:16]}"})
             if trial.id not in planned:
                 planned[trial.id] = trial.digest
                 yield trial
+
+
+def _with_batch(recipe: Recipe, train_batch: int | None) -> Recipe:
+    return recipe.model_copy(update={"global_batch_size": train_batch}) if train_batch else recipe
 
 
 def _trial(cell: Cell, seed: int, recipe: Recipe, point: dict[str, Any], shared: dict[str, Any]) -> Trial:

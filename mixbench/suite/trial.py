@@ -28,7 +28,7 @@ BatchSize = Annotated[Count | Literal["max"], BeforeValidator(_count_or_max)]
 
 
 class Throughput(Strict):
-    """Settings of the speed measurement; `batch_sizes` is an axis of the suite, the rest is the protocol.
+    """Settings of the speed measurement; the batch sizes are axes of the suite, the rest is the protocol.
 
     A round visits each trial and times a step of it; on a GPU as many as take 20 ms, at most 20.  Warm-up lasts until
     the medians of the last `warmup` visits and of those before them agree within 2 %.  A batch that does not fit in
@@ -38,6 +38,8 @@ class Throughput(Strict):
     # images per inference step, or max for as many as fit in memory (on a CPU 1 GiB of tensors); a trial for each
     batch_sizes: Annotated[tuple[BatchSize, ...], AsList, Distinct] = Field(default=(256,), strict=False, min_length=1)
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # visits in each of the two medians that must agree
+    # images per training step, instead of the recipe's global_batch_size, if only speed is measured; a trial for each
+    train_batch_sizes: Annotated[tuple[Count, ...], AsList, Distinct] = Field(default=(), strict=False)
     # largest number of warm-up rounds, or twice warmup if that is more; a trial still unstable then is flagged
     warmup_cap: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     repeats: Count = 20  # timed rounds

@@ -25,6 +25,13 @@ def binary_size(size: int) -> str:
     return f"{size} B"
 
 
+def clock(seconds: float) -> str:
+    """A duration as a clock shows it: 0:07, 12:30, 1:05:00."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
 def significant(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from mixbench.system.device import device_name
 from mixbench.system.files import file_sha256
 from mixbench.system.host import git_state, installed
+from mixbench.system.words import plural
 
 SCHEMA_VERSION = 1
 
@@ -55,7 +56,7 @@ def read_manifest(folder: Path, trial_id: str, world_size: int, model_code: str)
     if (manifest.schema_version, manifest.trial_id) != (SCHEMA_VERSION, trial_id):
         raise Damaged(f"it is of {manifest.trial_id}, schema version {manifest.schema_version}")
     if manifest.world_size != world_size:
-        raise Damaged(f"it is of {manifest.world_size} processes, not {world_size}")
+        raise Damaged(f"it is of {plural(manifest.world_size, 'process')}, not {world_size}")
     if manifest.model_code and model_code and manifest.model_code != model_code:
         raise Damaged("the source of its model has changed since")
     return manifest

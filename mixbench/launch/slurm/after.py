@@ -21,6 +21,7 @@ from mixbench.launch.slurm.rank import job_here, restarts
 from mixbench.run.claim import latest
 from mixbench.system.files import text_of
 from mixbench.system.polling import polls
+from mixbench.system.words import plural
 
 NODE_SECONDS = 20
 """The time in which every node of a job must start a process, or it counts as dead."""
@@ -124,7 +125,9 @@ def _decide(job: SlurmJob, attempt: int, facts: dict[str, str]) -> tuple[bool, s
     found = _settled_statuses(job, attempt)
     end = attempt_end(found, job.world_size, _said(job))
     if (state == "TIMEOUT" and end.kind != "error") or (end.kind == "stopped" and _at_time_limit(job)):
-        return _count(job, left, "time_limits", f"the time limit of {job.array.profile.time} minutes came", end)
+        return _count(
+            job, left, "time_limits", f"the time limit of {plural(job.array.profile.time, 'minute')} came", end
+        )
     if end.kind == "stopped":
         return True, f"told to end by {end.error or 'its claim'}: to go on later"
     if end.kind in ("crashed", "disconnected") and job.array.nodes > 1 and not _nodes_answer(job):

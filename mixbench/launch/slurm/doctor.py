@@ -135,8 +135,8 @@ def _time(profile: Profile, limit: str) -> str:
     """Raises RequestError where jobs may not run for as long as the profile says.  `limit` may be UNLIMITED."""
     with suppress(ValidationError):
         if profile.time > (most := TypeAdapter(Minutes).validate_python(limit)):
-            raise RequestError(f"the profile's time is {profile.time} minutes; the partition allows {most}")
-    return f"{profile.time} minutes of {limit}"
+            raise RequestError(f"the profile's time is {plural(profile.time, 'minute')}; the partition allows {most}")
+    return f"{plural(profile.time, 'minute')} of {limit}"
 
 
 def _nodes(partition: str, profile: Profile) -> list[Node]:

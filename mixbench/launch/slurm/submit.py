@@ -69,7 +69,8 @@ def check(trials: list[Trial], profile: Profile, folder: Path) -> None:
     processes = max((trial.processes_per_node for trial in trials), default=1)
     if 0 < profile.gpu_count < processes:
         raise RequestError(
-            f"the suite asks for {processes} processes a node; the cluster's profile says {profile.gpu_count} GPUs"
+            f"the suite asks for {plural(processes, 'process')} a node; "
+            f"the cluster's profile says {plural(profile.gpu_count, 'GPU')}"
         )
 
 

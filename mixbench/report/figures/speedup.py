@@ -15,6 +15,7 @@ from mixbench.report.figures.svg import INK, Mark
 from mixbench.report.scaling_model import Ring, fit, predict
 from mixbench.report.step_times import samples
 from mixbench.results.summary import Group
+from mixbench.system.words import plural
 
 Predicted = list[list[tuple[int, float]]]
 DASHED = (0, (4, 3))
@@ -32,7 +33,8 @@ def weak(scene: Scene) -> Drawing | None:
     """Weak scaling: a batch that grows with the processes; None if no model has two world sizes."""
 
     def share(group: Group) -> str:
-        return f"{(group.row.train_batch_size or 0) / group.row.world_size} images each"
+        each = (group.row.train_batch_size or 0) // group.row.world_size
+        return f"{plural(each, 'image')} each"
 
     found = _lines(scene, share, free=["train_batch_size"])
     caption = "Each process has as many images, the batch grows with them (weak scaling); no learning rate is scaled."
