@@ -12,14 +12,13 @@ import mixbench
 STARTERS = {"Thread", "Process", "Popen", "ThreadPoolExecutor", "ProcessPoolExecutor", "DataLoader"}
 KNOWN = {
     ("cli/progress_display.py", "Thread"),  # prints an error in place of progress: test_progress_display.py
-    (
-        "data/decode.py",
-        "ProcessPoolExecutor",
-    ),  # raises their errors, and RequestError if one dies: test_stream.py
+    ("data/decode.py", "ProcessPoolExecutor"),  # raises their errors, RequestError if one dies: test_stream.py
     ("data/decode.py", "Thread"),  # ends a decoding process with its parent: test_store.py
     ("data/pixel_cache.py", "ThreadPoolExecutor"),  # raises its threads' errors, as results are read
     ("data/store.py", "ThreadPoolExecutor"),  # raises its thread's error with the batch: test_store.py
     ("data/stream.py", "DataLoader"),  # raises its processes' errors, and RequestError if one dies: test_stream.py
+    ("data/verify.py", "ThreadPoolExecutor"),  # raises its threads' errors, as results are read
+    ("suite/image_folder.py", "ThreadPoolExecutor"),  # raises its threads' errors, as results are read
     ("launch/local_rank.py", "Thread"),  # ends its rank if it fails: below
     ("launch/slurm/rank.py", "Thread"),  # notes signals, even if they cannot be written: below
     ("run/claim.py", "Thread"),  # ends its process if the heartbeat fails: test_claim.py

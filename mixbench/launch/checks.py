@@ -17,7 +17,6 @@ from mixbench.system.host import installed
 
 if TYPE_CHECKING:
     from mixbench.suite.datasets import Dataset
-    from mixbench.train.distributed import World
 
 PACKAGES = ("mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops")
 
@@ -96,19 +95,19 @@ def _models() -> str:
 def _engine() -> str:
     import tempfile
 
-    from mixbench.train.distributed import connect
-
     with tempfile.TemporaryDirectory() as folder:
-        return training_step(connect(JobFolder(Path(folder)).meeting_file))
+        return training_step(JobFolder(Path(folder)).meeting_file)
 
 
-def training_step(world: "World") -> str:
-    """One step of a tiny network through DeepSpeed, with gloo or NCCL."""
+def training_step(meeting: Path) -> str:
+    """One step of a tiny network through DeepSpeed, with gloo or NCCL; ends the group of processes that it made."""
     import torch
 
+    from mixbench.train.distributed import connect
     from mixbench.train.engine import import_deepspeed
 
-    deepspeed = import_deepspeed()
+    deepspeed, had_group = import_deepspeed(), torch.distributed.is_initialized()
+    world = connect(meeting)
     network = torch.nn.Linear(4, 2).to(world.device)
     engine, *_ = deepspeed.initialize(
         model=network,
@@ -120,7 +119,8 @@ def training_step(world: "World") -> str:
     engine.step()
     engine.destroy()
     backend = torch.distributed.get_backend()
-    torch.distributed.destroy_process_group()
+    if not had_group:
+        torch.distributed.destroy_process_group()
     return f"one training step with {backend}"
 
 
