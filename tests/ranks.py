@@ -17,20 +17,23 @@ from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World, connect
 from mixbench.train.engine import make_engine
 from mixbench.train.model import build_model
+from mixbench.zoo.registry import load_plugin
 
 TIMEOUT = 400
 Trained = dict[str, Any]
 
 
-def train(trial: Trial, world: World) -> Trained:
+def train(trial: Trial, world: World, test_images: int = 359) -> Trained:
     """Train a trial: this rank's losses and scores, and its weights and buffers around the last evaluation."""
+    for plugin in trial.plugins:
+        load_plugin(Path(plugin))
     engine = make_engine(build_model(trial, world), trial, world)
     data = load(trial.data)
     dataset, recipe = trial.data, trial.recipe
     loader = TrainLoader(
         data.train, dataset, recipe.augment, recipe.global_batch_size, world.rank, world.size, recipe.drop_last
     )
-    odd = Images(data.test.images[:359], data.test.labels[:359])  # not a multiple of the world size
+    odd = Images(data.test.images[:test_images], data.test.labels[:test_images])  # no multiple of the world size
     seen: Trained = {"losses": []}
 
     def noted(*arguments: Any) -> dict[str, float]:
@@ -51,12 +54,13 @@ def train(trial: Trial, world: World) -> Trained:
 def _rank(ends: Connection, folder: Path, rank: int, size: int) -> None:
     world = connect(folder / "meeting.json", rank, size, rank, size)
     while True:
-        torch.save(train(ends.recv(), world), folder / f"rank{rank}.pt")
+        trial, test_images = ends.recv()
+        torch.save(train(trial, world, test_images), folder / f"rank{rank}.pt")
         ends.send("trained")
 
 
 @contextmanager
-def two_processes(folder: Path) -> Iterator[Callable[[Trial], list[Trained]]]:
+def two_processes(folder: Path) -> Iterator[Callable[..., list[Trained]]]:
     """A function that has two processes train a trial, and gives what each of them has then."""
     spawn = get_context("spawn")
     ours, theirs = zip(*(spawn.Pipe() for _ in range(2)), strict=True)
@@ -65,9 +69,9 @@ def two_processes(folder: Path) -> Iterator[Callable[[Trial], list[Trained]]]:
         process.start()
         end.close()
 
-    def train_by_two(trial: Trial) -> list[Trained]:
+    def train_by_two(trial: Trial, test_images: int = 359) -> list[Trained]:
         for end in ours:
-            end.send(trial)
+            end.send((trial, test_images))
         for end in ours:
             assert end.poll(TIMEOUT), f"waited {TIMEOUT} s for two processes to train"
             end.recv()

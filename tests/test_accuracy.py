@@ -1,5 +1,6 @@
 """Accuracy: what is trained on and evaluated, in which mode, in which type, and how it is scored."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from mixbench.data.loader import TrainLoader, evaluation_batches
 from mixbench.data.store import Images, Splits
+from mixbench.errors import TrialError
 from mixbench.measure import accuracy
 from mixbench.measure.timed_model import ImagePools, TimedModel
 from mixbench.run.parts import Curve, Epoch
@@ -119,11 +121,12 @@ class Known:
         return batch
 
 
-@pytest.mark.parametrize(("classes", "top5"), [(10, 100 * 5 / 8), (3, 100.0)])
+@pytest.mark.parametrize(("classes", "top5"), [(10, 100 * 5 / 8), (6, 100 * 5 / 8), (5, None), (3, None)])
 def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_or_among_five(
-    classes: int, top5: float, tmp_path: Path, world: World
+    classes: int, top5: float | None, tmp_path: Path, world: World
 ) -> None:
     [trial] = plan_trials(tmp_path)
+    trial = trial.model_copy(update={"data": replace(trial.data, classes=classes)})
     ranks = torch.tensor([0, 0, 0, 1, 4, 5, 9, 9]).clamp(max=classes - 1).repeat(75)  # 600: two batches, unequal
     labels = torch.randint(classes, ranks.shape)
     # the label's logit is outdone by as many others as its rank says
@@ -132,6 +135,28 @@ def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_o
     scores = evaluate(Known(logits), trial, images, world)
     assert scores["top1"] == pytest.approx(100 * 3 / 8) and scores["top5"] == pytest.approx(top5)
     assert scores["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+
+
+@pytest.mark.parametrize(("odd", "figure"), [(math.nan, "nan"), (math.inf, "nan"), (-math.inf, "inf")])
+def test_a_test_loss_that_is_not_finite_fails_with_its_epoch_and_its_number_of_images(
+    odd: float, figure: str, tmp_path: Path, world: World
+) -> None:
+    [trial] = plan_trials(tmp_path, recipe=RECIPE | {"epochs": 9})
+    logits, labels = torch.zeros(300, 10), torch.zeros(300, dtype=torch.int64)
+    logits[[7, 140], 0] = odd
+    images = Images(torch.zeros(300, 1, 8, 8, dtype=torch.uint8), labels)
+    for epoch, when in ((4, "after epoch 4 of 9"), (0, "with the given weights")):
+        expected = f"the test loss is {figure} {when}: 2 of 300 images have no finite one"
+        with pytest.raises(TrialError, match=f"^{expected}$"):
+            evaluate(Known(logits), trial, images, world, epoch)
+
+
+def test_a_class_that_a_model_rules_out_is_no_fault(tmp_path: Path, world: World) -> None:
+    [trial] = plan_trials(tmp_path)
+    logits = torch.zeros(4, 10)
+    logits[:, 9] = -float("inf")
+    images = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    assert evaluate(Known(logits), trial, images, world)["test_loss"] == pytest.approx(math.log(9))
 
 
 Seen = set[tuple[Any, ...]]

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from mixbench.data.loader import TrainLoader
-from mixbench.data.store import load
+from mixbench.data.store import Splits, load
 from mixbench.measure import accuracy
 from mixbench.suite.datasets import find_dataset
 from mixbench.suite.recipe import Optimizer, Recipe, Schedule
@@ -30,7 +30,8 @@ from mixbench.zoo.registry import create_model
 from tests.ranks import Trained, train, two_processes
 from tests.trials import RECIPE, SMALL, plan_trials
 
-TrainByTwo = Callable[[Trial], list[Trained]]
+TrainByTwo = Callable[..., list[Trained]]
+ODD = str(Path(__file__).with_name("odd_models.py"))
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,53 @@ def test_two_processes_with_batchnorm_train_to_a_reference_that_normalises_each_
     assert largest_difference(of_first, of_reference) < 1e-5
     assert largest_difference(first["after"], second["after"]) == 0, "both evaluate with rank 0's running statistics"
     assert first["scores"] == second["scores"]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_parameters_of_every_shape_stride_and_sharing_train_as_in_plain_pytorch(
+    zero_stage: int, tmp_path: Path, world: World, digits: Splits
+) -> None:
+    [trial] = plan_trials(
+        tmp_path, models=["unlike"], plugins=[ODD], seeds=[zero_stage], recipe=RECIPE | {"zero_stage": zero_stage}
+    )
+    plain, ours = build_model(trial, world), build_model(trial, world)
+    engine = make_engine(ours, trial, world)
+    optimizer = torch.optim.SGD([weight for weight in plain.parameters() if weight.requires_grad], 0.05, 0.9)
+    for group in engine.optimizer.param_groups:
+        group["lr"] = 0.05
+    for at in range(3):
+        images, labels = digits.train.images[at * 70 :][:70].float() / 255, digits.train.labels[at * 70 :][:70]
+        loss = F.cross_entropy(plain(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert train_step(engine, trial, images, labels).item() == pytest.approx(loss.item(), abs=1e-5)
+    assert engine.module.alpha.item() != 0.5 and engine.module.alpha.shape == ()
+    engine.destroy()
+
+
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_two_processes_train_such_parameters_to_the_losses_of_one(
+    zero_stage: int, tmp_path: Path, world: World, by_two: TrainByTwo
+) -> None:
+    odd: dict[str, Any] = dict(models=["unlike"], plugins=[ODD])
+    [one] = plan_trials(tmp_path, **odd)
+    [two] = plan_trials(
+        tmp_path, **odd, recipe=RECIPE | {"zero_stage": zero_stage}, resources={"processes_per_node": 2}
+    )
+    alone = train(one, world, 257)
+    first, second = by_two(two, 257)  # 129 and 128 images: one rank has an image more than a batch of 128
+    assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+    assert first["scores"] == second["scores"] == pytest.approx(alone["scores"], abs=1e-3)
+    assert {name: first["after"][name].shape for name in ("columns", "mask")} == {"columns": (10, 4), "mask": (10,)}
+
+
+def test_at_zero_3_two_processes_evaluate_a_single_image(tmp_path: Path, world: World, by_two: TrainByTwo) -> None:
+    odd: dict[str, Any] = dict(models=["unlike"], plugins=[ODD])
+    [one] = plan_trials(tmp_path, **odd)
+    [two] = plan_trials(tmp_path, **odd, recipe=RECIPE | {"zero_stage": 3}, resources={"processes_per_node": 2})
+    first, second = by_two(two, 1)
+    assert first["scores"] == second["scores"] == pytest.approx(train(one, world, 1)["scores"], abs=1e-3)
 
 
 def train_in_shards(trial: Trial, shards: int) -> dict[str, torch.Tensor]:
@@ -208,7 +256,16 @@ def test_cosine_warms_up_linearly_then_falls_to_its_final_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "rise", "start", "end"), [(100, 0.3, 25.0, 1e4), (7, 0.5, 10.0, 100.0), (40, 0.1, 2.0, 3.0)]
+    ("steps", "rise", "start", "end"),
+    [
+        (100, 0.3, 25.0, 1e4),
+        (7, 0.5, 10.0, 100.0),
+        (40, 0.1, 2.0, 3.0),
+        (10, 0.01, 25.0, 1e4),  # a rise shorter than a step
+        (3, 0.3, 25.0, 1e4),
+        (2, 0.3, 5.0, 10.0),
+        (1, 0.3, 25.0, 1e4),
+    ],
 )
 def test_one_cycle_is_torchs(steps: int, rise: float, start: float, end: float) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -221,11 +278,6 @@ def test_one_cycle_is_torchs(steps: int, rise: float, start: float, end: float) 
         optimizer.step()
         if step < steps - 1:
             torchs.step()
-
-
-def test_a_rise_shorter_than_a_step_starts_at_the_top() -> None:
-    shares = [lr_share(Schedule(name="one_cycle", rise=0.01), step, 10, 1) for step in range(10)]
-    assert shares[0] == 1 and all(later < earlier for earlier, later in pairwise(shares))
 
 
 def test_constant_stays_at_one() -> None:

@@ -3,6 +3,7 @@
 An epoch is a permutation of the samples, and the random draws of each sample's augmentation.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -161,11 +162,15 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images B C H W, float; labels B) of this rank's share: every world_size-th image of the split.
 
-    Over all ranks, each image occurs exactly once.
+    Over all ranks, each image occurs exactly once.  All ranks get as many batches, as ZeRO's stage 3 exchanges weights
+    in each forward: in place of one that a rank lacks it gets a single image, without a label.
     """
     device = data.labels.device
     normalize = Normalize(dataset, device)
-    share = torch.arange(len(data.labels))[rank::world_size]
-    shares = share.split(batch_size) if len(share) else ()
-    for index, images in zip(shares, data.batches(shares, device), strict=True):
+    count = len(data.labels)
+    batches = math.ceil(math.ceil(count / world_size) / batch_size)
+    share = torch.arange(count)[rank::world_size]
+    shares = [share[at * batch_size : (at + 1) * batch_size] for at in range(batches)]
+    read = [index if len(index) else torch.zeros(1, dtype=torch.int64) for index in shares]
+    for index, images in zip(shares, data.batches(read, device), strict=True):
         yield normalize(images), data.labels[index.to(device)]

@@ -200,7 +200,7 @@ def zoo_table() -> str:
     rows = []
     for name in registry.list_models():
         entry = registry.find(name)
-        if not entry.model_class.__module__.startswith("mixbench.zoo."):
+        if not entry.in_zoo:
             continue
         with torch.device("meta"):
             model = registry.create_model(name)

@@ -61,6 +61,8 @@ class Environment(Frozen):
 class Epoch:
     """A point of the learning curve.  top1 and top5 in percent; seconds of training since the point before.
 
+    top5 is None for five classes or fewer, where it would mean nothing.
+
     Epoch 0 is an evaluation of given weights, without training.
     """
 
@@ -69,7 +71,7 @@ class Epoch:
     train_loss: float | None = None
     test_loss: float
     top1: float
-    top5: float
+    top5: float | None
     seconds: float
 
 

@@ -60,7 +60,7 @@ class Record(BaseModel):
     activations: int | None = None  # output elements of convolutions and matrix products
     recipe: str = ""  # name of the recipe; empty if nothing is trained
     top1: float | None = None  # % of the test images, after the last epoch
-    top5: float | None = None  # % of the test images, after the last epoch
+    top5: float | None = None  # % of the test images, after the last epoch; empty for five classes or fewer
     test_loss: float | None = None  # cross-entropy after the last epoch
     train_loss: float | None = None  # mean of the last epoch's steps
     epochs: int | None = None  # passes over the training set

@@ -138,6 +138,12 @@ def _recipe_problems(suite: Suite, cell: Cell) -> Iterator[Problem]:
             place("ema"),
             "ema averages whole fp32 weights: not with zero_stage 3, nor with precision bf16 (amp-bf16 will do)",
         )
+    if suite.measure != ("complexity",):
+        for stage, why in cell.subject.limits:
+            if recipe.zero_stage >= stage:
+                more = f": zero_stage: {stage - 1} at most" if stage else ""
+                where = place("zero_stage") if stage else ("models", cell.models)
+                yield where, f"{cell.subject.model} cannot be trained: {why}{more}"
     if recipe.drop_path is not None and "drop_path" not in cell.subject.arguments:
         yield place("drop_path"), f"{cell.subject.model} has no drop_path; give it to the models that have one"
     trains = "accuracy" in suite.measure and not cell.subject.weights[0]

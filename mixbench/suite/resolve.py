@@ -18,6 +18,7 @@ from mixbench.suite.document import KeyPath
 from mixbench.suite.schema import DatasetSpec, ModelSpec, Suite
 from mixbench.suite.trial import display_name
 from mixbench.system.checksum import fingerprint
+from mixbench.zoo.contract import Limit, training_limits, wrong_forward
 from mixbench.zoo.pretrained import find_pretrained
 from mixbench.zoo.registry import SHAPE_ARGUMENTS, Entry, build, find, load_plugin, load_zoo, resolve
 from mixbench.zoo.weights import Origin, check, origin
@@ -33,7 +34,7 @@ class Subject:
     `overrides`: the arguments that differ from the variant's own.  `identity`: the arguments that a trial's id hashes.
     `weights`: the file to evaluate and the fingerprint of its contents, both empty if the model is trained.
     `test_crop`: the `test_crop` with which these weights are to be evaluated, if known.  `model_code`: hash of the
-    model's source.
+    model's source.  `limits`: why it cannot be trained, and from which ZeRO stage on.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Subject:
     weights: tuple[str, str] = ("", "")
     test_crop: float | None = None
     model_code: str = ""
+    limits: tuple[Limit, ...] = ()
 
 
 def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
@@ -140,7 +142,8 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
         arguments = resolve(spec.name, known | shape)
         plain = {key: _plain(value) for key, value in arguments.items()}
         other = _other_origin(of, entry, plain, dataset) if of else ""
-        if failure := other or _build_error(entry, arguments, file):
+        error, limits = _examined(entry, arguments, file)
+        if failure := other or error:
             failures.setdefault(failure, []).append(dataset.name)
             continue
         overrides = {key: plain[key] for key in known if arguments[key] != entry.arguments[key]}
@@ -158,6 +161,7 @@ def _subjects(spec: ModelSpec, path: KeyPath, datasets: dict[int, Dataset]) -> t
             weights,
             test_crop=crop,
             model_code=entry.code,
+            limits=limits,
         )
     problems = []
     for failure, names in failures.items():
@@ -192,20 +196,23 @@ def _other_origin(of: Origin, entry: Entry, arguments: dict[str, Any], dataset: 
     return f"weights: {'; '.join(filter(None, apart))}" if any(apart) else ""
 
 
-def _build_error(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> str:
-    """Build the model on the meta device, without memory, and check its weights file; return the error, or ""."""
+def _examined(entry: Entry, arguments: dict[str, Any], weights: Path | None) -> tuple[str, tuple[Limit, ...]]:
+    """Build the model on the meta device, without memory; check its output and its weights file.
+
+    Return what is wrong, or "", and why it cannot be trained.
+    """
     try:
         with torch.device("meta"):
             model = build(entry, arguments)
         if weights:
             check(weights, model)
+        return "" if entry.in_zoo else wrong_forward(model, arguments), tuple(training_limits(model))
     except RequestError as error:
-        return f"weights: {error}"
+        return f"weights: {error}", ()
     except ValueError as error:
-        return cut(str(error).split("\n")[0], 300)
+        return cut(str(error).split("\n")[0], 300), ()
     except Exception as error:  # a plugin's model may raise anything
-        return f"cannot be built: {described(error)}"
-    return ""
+        return f"cannot be built: {described(error)}", ()
 
 
 def _plain(value: Any) -> Any:

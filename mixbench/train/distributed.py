@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import random
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
 from mixbench.system.files import write_atomically
@@ -64,11 +65,12 @@ class World:
         if self.size > 1:
             torch.distributed.barrier()
 
-    def broadcast_buffers(self, model: nn.Module) -> None:
-        """Send rank 0's buffers (BatchNorm's running statistics) to every rank."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Send rank 0's values to every rank, which keeps them in contiguous memory then."""
         if self.size > 1:
-            for buffer in model.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            for tensor in tensors:
+                tensor.data = tensor.data.contiguous()
+                torch.distributed.broadcast(tensor.data, src=0)
 
 
 def connect(

@@ -22,8 +22,11 @@ def make_engine(model: nn.Module, trial: Trial, world: World) -> Any:
     set_products("tf32" if trial.precision == "tf32" else "ieee")
     if trial.compile:
         model.compile()
+    for weight in model.parameters():
+        weight.data = weight.data.contiguous()  # torch's fused SGD updates the memory between a strided one's values
+    world.broadcast(model.parameters())
     optimizer = make_optimizer(trial.recipe.optimizer, model)
-    with warnings.catch_warnings(), _no_autocast_of_others():
+    with warnings.catch_warnings(), _no_autocast_of_others(), _no_broadcast():
         warnings.simplefilter("ignore")  # DeepSpeed's own
         engine, *_ = deepspeed.initialize(
             model=model,
@@ -50,6 +53,27 @@ def _no_autocast_of_others() -> Iterator[None]:
         yield
     finally:
         torch_autocast.TORCH_AUTOCAST_INITIALIZED |= noted
+
+
+@contextmanager
+def _no_broadcast() -> Iterator[None]:
+    """Keep a new engine from broadcasting the weights, which are the same on all ranks already.
+
+    DeepSpeed does it byte by byte, which a single number (`nn.Parameter(torch.tensor(1.0))`) has no view for.
+    """
+    from deepspeed.runtime.engine import DeepSpeedEngine
+    from deepspeed.runtime.zero.partition_parameters import Init
+
+    def partition(init: Any, weight: Any) -> None:
+        init._convert_to_deepspeed_param(weight)
+        weight.partition()
+
+    theirs = DeepSpeedEngine._broadcast_model, Init._zero_init_param
+    DeepSpeedEngine._broadcast_model, Init._zero_init_param = lambda engine: None, partition
+    try:
+        yield
+    finally:
+        DeepSpeedEngine._broadcast_model, Init._zero_init_param = theirs
 
 
 def import_deepspeed() -> Any:

@@ -20,7 +20,7 @@ from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.classification import evaluate, training_loss
 from mixbench.train.distributed import World
 from mixbench.train.ema import update_average
-from mixbench.train.model import as_input
+from mixbench.train.model import as_input, logits_of
 from mixbench.train.schedule import learning_rate
 from mixbench.train.state import Position
 
@@ -45,8 +45,8 @@ def fit(
     those of training alone, without evaluating and saving.  No step waits for the device: losses stay there until the
     epoch ends or a checkpoint is due.
 
-    Raises TrialError where a loss or a weight is not finite or a checkpoint cannot be written or restored, and Stopped,
-    after saving, where the job was told to end.
+    Raises TrialError where a loss, of training or evaluation, or a weight is not finite or a checkpoint cannot be
+    written or restored, and Stopped, after saving, where the job was told to end.
     """
     recipe, pieces = trial.recipe, trial.recipe.gradient_accumulation
     steps_per_epoch = loader.steps(pieces)
@@ -89,7 +89,7 @@ def fit(
         samples_per_sec = (epoch - evaluated) * loader.images(pieces) / position.seconds
 
         if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
-            scores = evaluate(average or engine, trial, test, world)
+            scores = evaluate(average or engine, trial, test, world, epoch)
             point = Epoch(epoch=epoch, lr=last_lr, train_loss=train_loss, seconds=position.seconds, **scores)
             position.curve.append(point)
             position.seconds = 0.0
@@ -107,7 +107,7 @@ def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share
     targets: B labels, or B K probabilities.  `share` is the weight of these images among the pieces of their batch, of
     which DeepSpeed takes the plain mean: 1 where all are equally large.
     """
-    logits = engine(as_input(images, trial)).float()
+    logits = logits_of(engine(as_input(images, trial)), images, trial)
     loss = training_loss(logits, targets, trial.recipe)
     engine.backward(loss * share)
     engine.step()

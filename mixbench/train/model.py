@@ -1,13 +1,16 @@
 """A trial's model: its initial weights, and the types and memory format that it computes in."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mixbench.errors import TrialError
 from mixbench.suite.trial import Trial
 from mixbench.train.distributed import World
+from mixbench.zoo.contract import wrong_output
 from mixbench.zoo.registry import create_model
 
 AUTOCAST = {"amp-bf16": "bfloat16", "amp-fp16": "float16"}
@@ -42,3 +45,11 @@ def as_input(images: Tensor, trial: Trial) -> Tensor:
     """
     dtype = torch.bfloat16 if trial.precision == "bf16" else torch.float32
     return images.to(dtype=dtype, memory_format=MEMORY_FORMATS[trial.memory_format])
+
+
+def logits_of(output: Any, images: Tensor, trial: Trial) -> Tensor:
+    """A forward's result as fp32 logits B K.  Raises TrialError where it is anything else; waits for no device."""
+    if wrong := wrong_output(output, len(images), trial.data.classes):
+        raise TrialError(wrong)
+    logits: Tensor = output.float()
+    return logits

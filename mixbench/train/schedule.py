@@ -33,7 +33,7 @@ def lr_share(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) ->
 def _one_cycle(schedule: Schedule, step: int, steps: int) -> float:
     """torch's OneCycleLR without its third phase; it counts the steps of its phases from 0 to `steps` - 1."""
     start = 1 / schedule.start_divisor
-    top = max(0.0, schedule.rise * steps - 1)
+    top = schedule.rise * steps - 1  # before step 0 where the rise is shorter than a step
     if step < top:
         return _half_cosine(start, 1.0, step / top)
     return _half_cosine(1.0, start / schedule.end_divisor, (step - top) / (steps - 1 - top))

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 
 from mixbench.errors import RequestError, cut, nearest
 from mixbench.zoo.arguments import typed
@@ -55,6 +57,11 @@ class Entry:
         Thus a class may get a new argument, and the ids of trials measured before stay the same.
         """
         return {key: value for key, value in arguments.items() if self.defaults.get(key, ...) != value}
+
+    @property
+    def in_zoo(self) -> bool:
+        """True for a model of /models, which the tests check; False for one of a plugin or an installed package."""
+        return self.model_class.__module__.startswith("mixbench.zoo.")
 
     @property
     def overridable(self) -> list[str]:
@@ -117,12 +124,16 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
 
 
 def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
-    """Build the model.  Raises TooLarge as soon as it exceeds the limits, and whatever its class raises."""
+    """Build the model.  Raises TooLarge as soon as it exceeds the limits, and whatever its class raises.
+
+    Raises ValueError for a lazy parameter or buffer: neither could be counted, trained or given to an optimizer.
+    """
     tensors = parameters = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal tensors, parameters
-        tensors, parameters = tensors + 1, parameters + (0 if parameter is None else parameter.numel())
+        size = 0 if parameter is None or is_lazy(parameter) else parameter.numel()
+        tensors, parameters = tensors + 1, parameters + size
         if tensors > MOST_TENSORS or parameters > MOST_PARAMETERS:
             raised = [
                 f"{key} {value}"
@@ -134,11 +145,16 @@ def build(entry: Entry, arguments: dict[str, Any]) -> nn.Module:
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        return entry.model_class(**arguments)
+        model = entry.model_class(**arguments)
     except SystemExit as error:
         raise RuntimeError(f"{entry.model_class.__name__} calls sys.exit({error.code})") from error
     finally:
         hook.remove()
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            owner = type(model.get_submodule(name.rpartition(".")[0])).__name__
+            raise ValueError(f"{name} ({owner}) has no shape before the first forward: give its sizes in the model")
+    return model
 
 
 def resolve(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
