@@ -69,6 +69,14 @@ class Depends(Linear):
         return super().forward(2 * x if x.mean() > 0 else x)
 
 
+@register_model(variants={"mismatched": {}})
+class Mismatched(Linear):
+    """Its forward raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[..., :-1])
+
+
 @register_model(variants={"not_a_number": {}})
 class NotANumber(Linear):
     """Evaluates images whose mean is above zero to NaN, and trains well."""

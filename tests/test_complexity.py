@@ -3,7 +3,7 @@
 import copy
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,18 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
+from mixbench.errors import TrialError
 from mixbench.measure import complexity
+from mixbench.report.formats.csv import csv as csv_text
+from mixbench.report.formats.markdown import markdown
+from mixbench.results.tables import tables
 from mixbench.run.parts import Complexity
 from mixbench.suite.trial import Trial
 from mixbench.zoo.registry import create_model, find, list_models
+from tests import fake_runs
 from tests.trials import SMALL, plan_trials
 
+ODD = str(Path(__file__).with_name("odd_models.py"))
 GOLDEN = Path(__file__).parent / "golden" / "counts.csv"
 
 
@@ -129,7 +135,8 @@ def test_counts_equal_the_closed_form(name: str, overrides: dict[str, Any], expe
 def test_the_rows_sum_to_the_totals(name: str) -> None:
     counted = count(name)
     assert sum(layer.params for layer in counted.layers) == counted.params
-    assert sum(layer.macs for layer in counted.layers) == counted.macs > 0
+    assert sum(layer.macs for layer in counted.layers) == counted.macs
+    assert counted.macs
     assert len({layer.name for layer in counted.layers}) == len(counted.layers)
     assert counted.uncounted == (["aten._fft_c2r", "aten._fft_r2c"] if find(name).family == "GFNet" else [])
 
@@ -164,6 +171,7 @@ def test_the_rows_suffice_for_the_splitmixer_authors_convention(name: str, milli
     inputs and the head's bias; a BatchNorm follows each mixer and GELU."""
     counted = count(name)
     elements = sum(prod(layer.output_shape) for layer in counted.layers if layer.type == "BatchNorm2d")
+    assert counted.macs is not None
     pooled = sum(prod(layer.input_shape) for layer in counted.layers if layer.type == "AdaptiveAvgPool2d")
     assert round((counted.macs + 4 * elements + pooled + 10) / 1e6, 3) == millions
 
@@ -240,6 +248,119 @@ def test_an_operator_that_no_counter_knows_is_named() -> None:
     assert counted.uncounted == ["aten._fft_c2r", "aten._fft_r2c", "torchvision.deform_conv2d"]
 
 
+class Computes(nn.Module):
+    """A function of the images and of its own modules and weights."""
+
+    def __init__(self, function: Callable[..., Tensor], **parts: Any):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part if isinstance(part, nn.Module) else nn.Parameter(torch.zeros(part)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+@torch.library.custom_op("mixbench_test::product", mutates_args=())
+def product(x: Tensor) -> Tensor:
+    return x @ x
+
+
+@product.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def computed(function: Callable[..., Tensor], **parts: Any) -> Complexity:
+    return complexity.count(Computes(function, **parts), image_size=4, in_chans=3, ptflops=False)
+
+
+@pytest.mark.parametrize(
+    ("function", "parts", "macs"),
+    [
+        (lambda m, x: torch.addbmm(m.b, x[0], m.w), {"b": (4, 5), "w": (3, 4, 5)}, 3 * 4 * 4 * 5),
+        (lambda m, x: torch.empty_like(m.b).addbmm_(x[0], m.w), {"b": (4, 5), "w": (3, 4, 5)}, 3 * 4 * 4 * 5),
+        (lambda m, x: torch.empty_like(m.b).baddbmm_(x[0], m.w), {"b": (3, 4, 5), "w": (3, 4, 5)}, 3 * 4 * 4 * 5),
+        (lambda m, x: torch.empty_like(m.b).addmm_(x[0, 0], m.w), {"b": (4, 5), "w": (4, 5)}, 4 * 4 * 5),
+        (lambda m, x: x[0, 0].mv(m.w), {"w": (4,)}, 4 * 4),
+        (lambda m, x: torch.addmv(m.w, x[0, 0], m.w), {"w": (4,)}, 4 * 4),
+        (lambda m, x: x[0, 0, 0] @ m.w, {"w": (4,)}, 4),
+        (lambda m, x: torch.addr(m.b, x[0, 0, 0], m.w), {"b": (4, 5), "w": (5,)}, 4 * 5),
+        (lambda m, x: torch.conv_tbc(x[0], m.w, m.b), {"w": (2, 4, 6), "b": (6,)}, 2 * 4 * 2 * 4 * 6),
+        (lambda m, x: m.b(x[0, 0, 0, :3], x[0, 0, 0]), {"b": nn.Bilinear(3, 4, 5)}, 5 * 3 * 4 + 5 * 4),
+        (lambda m, x: m.b(x[..., :3], x), {"b": nn.Bilinear(3, 4, 5)}, 3 * 4 * (5 * 3 * 4 + 5 * 4)),
+        (lambda m, x: torch.einsum("bi,kij,bj->bk", x[0, 0, :, :3], m.w, x[0, 0]), {"w": (5, 3, 4)}, 4 * 5 * (12 + 4)),
+        (lambda m, x: m.l(x[0])[0], {"l": nn.LSTM(4, 5, batch_first=True)}, 3 * 4 * 4 * 5 * (4 + 5)),
+    ],
+)
+def test_products_of_all_kinds_are_counted(function: Callable[..., Tensor], parts: dict[str, Any], macs: int) -> None:
+    counted = computed(function, **parts)
+    assert (counted.macs, counted.uncounted) == (macs, [])
+    assert counted.activations
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda m, x: torch.cdist(x[0], x[0]), "aten._cdist_forward"),
+        (lambda m, x: torch.linalg.inv(x), "aten.linalg_inv_ex"),
+        (lambda m, x: torch.matrix_exp(x), "aten.linalg_matrix_exp"),
+        (lambda m, x: product(x), "mixbench_test.product"),
+    ],
+)
+def test_whatever_is_not_known_to_be_cheap_is_named(function: Callable[..., Tensor], operator: str) -> None:
+    assert computed(function).uncounted == [operator]
+
+
+def test_cheap_operators_are_not_named() -> None:
+    layers: list[nn.Module] = [
+        nn.BatchNorm2d(3), nn.GroupNorm(1, 3), nn.LayerNorm(4), nn.InstanceNorm2d(3), nn.RMSNorm(4), nn.Dropout(),
+        nn.LocalResponseNorm(2), nn.PReLU(), nn.GELU(), nn.RReLU(), nn.LogSigmoid(), nn.Hardswish(), nn.Softmax2d(),
+        nn.ReflectionPad2d(2), nn.MaxPool2d(2), nn.PixelShuffle(1), nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.LPPool2d(2, 2), nn.AdaptiveMaxPool2d(4), nn.AdaptiveAvgPool2d(4), nn.Unfold(2), nn.GLU(1),
+    ]  # fmt: skip
+    counted = complexity.count(nn.Sequential(*layers), image_size=4, in_chans=3, ptflops=False)
+    assert (counted.macs, counted.uncounted) == (0, [])
+
+
+def test_what_is_not_counted_is_a_flag_of_the_trial(tmp_path: Path) -> None:
+    counts: dict[str, Any] = dict(params=5, macs_ptflops=None, activations=1, layers=[])
+    exotic = Complexity(**counts, macs=7, uncounted=["aten._fft_c2c", "mine.mix"])
+    depends = Complexity(**counts, macs=None, not_counted="RuntimeError: it depends")
+    records = [fake_runs.done(fake_runs.trial(name), 90.0) for name in ("exotic", "depends")]
+    for record, part in zip(records, (exotic, depends), strict=True):
+        record.add_complexity(part)
+    assert (records[1].macs, records[1].flops) == (None, None)
+    run = fake_runs.write_run(tmp_path, [record.details.trial for record in records], records)
+    shown = [[str(flag) for flag in record.flags] for record in tables(run).records]
+    assert shown == [
+        ["operators not counted: aten._fft_c2c, mine.mix"],
+        ["MACs not counted: RuntimeError: it depends"],
+    ]
+    assert "operators not counted" in markdown(tables(run)) and "MACs not counted" in csv_text(tables(run).summary)
+    assert all("not_counted" in run.record_file(record.trial_id).read_text() for record in records)
+
+
+@pytest.mark.parametrize("name", ["depends", "depends_more"])
+def test_a_model_whose_work_depends_on_its_images_has_parameters_and_no_macs(name: str, tmp_path: Path) -> None:
+    [trial] = plan_trials(tmp_path, models=[name], plugins=[ODD])
+    assert complexity.macs_of(trial) is None
+    if name == "depends_more":
+        with pytest.raises(TrialError, match=r"forward must return B × num_classes \(1 × 10\); it returned 1 × 1000"):
+            complexity.profile_of(trial)
+        return
+    counted = complexity.profile_of(trial)
+    assert (counted.params, counted.macs, counted.activations, counted.macs_ptflops) == (650, None, None, None)
+    assert [(layer.name, layer.params) for layer in counted.layers] == [("head", 650)]
+    assert "meta" in counted.not_counted
+
+
+def test_an_error_of_the_model_is_none_of_counting(tmp_path: Path) -> None:
+    [trial] = plan_trials(tmp_path, models=["mismatched"], plugins=[ODD])
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        complexity.profile_of(trial)
+
+
 @pytest.mark.parametrize("name", ["mixer_nano4", "splitmixer_iii_256_8"])
 def test_counting_does_not_change_the_model(name: str) -> None:
     torch.manual_seed(0)
@@ -304,7 +425,7 @@ def test_trials_of_one_network_are_counted_once(tmp_path: Path) -> None:
     trials = plan_trials(tmp_path, seeds=[0, 1], models=[SMALL["mixer"], SMALL["convmixer"]])
     counted = []
 
-    def count_one(trial: Trial) -> int:
+    def count_one(trial: Trial) -> int | None:
         counted.append(trial.label)
         return complexity.macs_of(trial)
 

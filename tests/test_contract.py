@@ -114,3 +114,14 @@ def test_every_model_of_the_zoo_keeps_the_contract(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name)
     assert wrong_forward(model, find(name).arguments) == "" and list(training_limits(model)) == []
+
+
+def test_a_model_that_is_nan_in_evaluation_alone_fails(tmp_path: Path, world: World, digits: Splits) -> None:
+    [trial] = plan_trials(tmp_path, models=["not_a_number"], plugins=[ODD])
+    images = (digits.test.images.float() / 255 - trial.data.mean[0]) / trial.data.std[0]
+    bright = int((images.flatten(1).mean(1) > 0).sum())
+    assert 100 < bright < 260
+    with pytest.raises(TrialError) as failure:
+        accuracy.measure(trial, digits, world, lambda *_: None)
+    expected = f"the test loss is nan after epoch 1 of 1: {bright} of 360 images have no finite one"
+    assert str(failure.value) == expected

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from mixbench.run.flags import Flag, Kind
-from mixbench.run.parts import Complexity, Curve, Epoch, Layer
+from mixbench.run.parts import Complexity, Curve, Epoch, Layer, not_finite
 from mixbench.run.record import COLUMNS, DamagedRecord, Record, Status, read_record
 from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.trial import Measure
@@ -39,6 +39,17 @@ def record(tmp_path: Path) -> Record:
 
 def epoch(number: int, top1: float, test_loss: float = 0.5) -> Epoch:
     return Epoch(epoch=number, lr=0.1, train_loss=0.4, test_loss=test_loss, top1=top1, top5=99.0, seconds=1.5)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_the_first_number_of_a_part_that_is_not_finite_is_named(wrong: float) -> None:
+    epochs = [epoch(1, 96.0), epoch(2, 95.0)]
+    curve = Curve(epochs=epochs, best_top1_optimistic=96.0, best_epoch=1, test_images=360)
+    assert not_finite(curve) == ""
+    odd = curve.model_copy(update={"epochs": [epochs[0], epoch(2, 95.0, test_loss=wrong)]})
+    assert not_finite(odd) == f"epochs.1.test_loss is {wrong}"
+    timed = ThroughputSamples(infer_step_ms=[1.0], train_step_ms=[1.0, wrong], warmup=1, interleaved_with=0)
+    assert not_finite(timed) == f"train_step_ms.1 is {wrong}"
 
 
 def test_the_columns_are_the_contracts() -> None:

@@ -353,18 +353,23 @@ def test_the_average_follows_weights_and_buffers(tmp_path: Path) -> None:
     average, torchs = make_average(model, trial), make_average(model, trial)
     assert average is not None and torchs is not None
     expected: dict[str, torch.Tensor] = {}
+    counts: dict[str, torch.Tensor] = {}
     for step in range(3):
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.randn(value.shape))
                 expected[name] = 0.75 * expected[name] + 0.25 * value if step else value.clone()
             else:
-                value.add_(7 * step)  # BatchNorm's count of batches
+                value.add_(7 * step + 1)  # BatchNorm's count of batches
+                counts[name] = value
         update_average(average, model)
         torchs.update_parameters(model)
-        assert largest_difference(average.state_dict(), torchs.state_dict()) == 0
+        ours, theirs = ({name: each.module.state_dict()[name] for name in expected} for each in (average, torchs))
+        assert largest_difference(ours, theirs) == 0
     averaged = average.module.state_dict()
-    assert largest_difference({name: averaged[name] for name in expected}, expected) < 1e-6
+    assert largest_difference(ours, expected) < 1e-6
+    assert counts and {int(count) for count in counts.values()} == {1 + 8 + 15}
+    assert all(averaged[name] == count for name, count in counts.items()), "a count is copied, not averaged"
     assert make_average(model, trial.model_copy(update={"recipe": Recipe()})) is None
 
 

@@ -37,7 +37,7 @@ def print_plan(session: Session, as_json: bool) -> None:
         {"model": row["label"], "dataset": row["dataset"], "seed": row["seed"]}
         | {settings[column]: row[column] for column in vary}
         | {key: row[key] for key in ("epochs", "state")}
-        | {"MACs/image": row["macs"], "training MACs": f"{row['train_macs']:.2e}"}
+        | {"MACs/image": row["macs"], "training MACs": "" if row["macs"] is None else f"{row['train_macs']:.2e}"}
         for row in rows
     ]
     print_table(table, console())
@@ -71,7 +71,7 @@ def _speeds(trials: list[Trial], records: dict[str, Record | None]) -> dict[str,
     return {key: speed for key, speed in speeds if speed}
 
 
-def _row(trial: Trial, macs: int, record: Record | None, speed: float | None) -> dict[str, Any]:
+def _row(trial: Trial, macs: int | None, record: Record | None, speed: float | None) -> dict[str, Any]:
     images = training_images(trial.data, trial.recipe)
     epochs = trained_epochs(trial)
     return {

@@ -25,10 +25,11 @@ def profile_of(
         "overrides": {key: str(value) for key, value in overrides.items()},
         "params": counts.params,
         "macs": counts.macs,
-        "flops": 2 * counts.macs,
+        "flops": None if counts.macs is None else 2 * counts.macs,
         "macs_ptflops": counts.macs_ptflops,
         "activations": counts.activations,
         "uncounted": counts.uncounted,
+        "not_counted": counts.not_counted,
     }
     if as_json:
         click.echo(json.dumps(totals | {"layers": [asdict(layer) for layer in counts.layers]}, indent=1))
@@ -63,6 +64,9 @@ def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
 def _print_totals(totals: dict[str, Any]) -> None:
     macs, other = totals["macs"], totals["macs_ptflops"]
     difference = f" ({100 * (other / macs - 1):+.2f} %)" if macs and other else ""
+    if macs is None:
+        click.echo(f"\nparams       {totals['params']:>18,}\nMACs not counted: {totals['not_counted']}")
+        return
     lines = [
         f"params       {totals['params']:>18,}",
         f"MACs         {macs:>18,}  convolutions and matrix products, by torch's FlopCounterMode",

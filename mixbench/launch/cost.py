@@ -6,8 +6,8 @@ from mixbench.suite.trial import Trial
 TRAINING_COST = 3  # a training step is about three forward passes: forward, and backward to inputs and to weights
 
 
-def macs_of(trials: list[Trial]) -> dict[str, int]:
-    """Each trial's MACs of one image, by its id."""
+def macs_of(trials: list[Trial]) -> dict[str, int | None]:
+    """Each trial's MACs of one image, by its id; None where they cannot be counted."""
     from mixbench.measure import complexity
 
     macs = complexity.once_each(complexity.macs_of)
@@ -18,9 +18,9 @@ def trained_epochs(trial: Trial) -> int:
     return trial.recipe.epochs if "accuracy" in trial.measure and not trial.weights else 0
 
 
-def training_macs(trial: Trial, macs: int) -> int:
-    """MACs of a whole training, where `macs` are those of one image."""
-    return TRAINING_COST * trained_epochs(trial) * training_images(trial.data, trial.recipe) * macs
+def training_macs(trial: Trial, macs: int | None) -> int:
+    """MACs of a whole training, where `macs` are those of one image; 0 where they are not known."""
+    return TRAINING_COST * trained_epochs(trial) * training_images(trial.data, trial.recipe) * (macs or 0)
 
 
 RECORD_BYTES = 256 * 1024

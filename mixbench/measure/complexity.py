@@ -7,7 +7,6 @@ import contextlib
 import copy
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,38 +14,54 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
+from mixbench.errors import RequestError, TrialError, described
+from mixbench.measure.operators import FORMULAS, Operators
 from mixbench.run.parts import Complexity, Layer
 from mixbench.suite.trial import Trial
 from mixbench.system.content import content
 from mixbench.system.files import write_atomically
 from mixbench.zoo import registry
+from mixbench.zoo.contract import wrong_output
 
 Count = TypeVar("Count")
 PTFLOPS_MACS_LIMIT = 200 * 10**9
 """ptflops runs the model on the CPU: skipped for more MACs than this (about ten seconds on one core)."""
 
-MULTIPLYING = re.compile(r"(^|_)(conv\w*|deform|fft|mm|addmm|bmm|mv|addmv|dot|vdot|cdist|attention|lstm|gru)(_|$)")
-"""Names of operators that compute a convolution, a matrix product or a Fourier transform."""
-
 
 def profile(name: str, **overrides: Any) -> Complexity:
-    """Count a registered model; overrides as for create_model (`image_size`, `num_classes`, arguments of its class)."""
+    """Count a registered model; overrides as for create_model (`image_size`, `num_classes`, arguments of its class).
+
+    Raises RequestError for a model that does not return B × num_classes.
+    """
     arguments = registry.resolve(name, overrides)
-    return count(_without_weights(name, overrides), arguments["image_size"], arguments["in_chans"])
+    shape = arguments["image_size"], arguments["in_chans"], arguments["num_classes"]
+    on_meta = _without_weights(name, overrides)
+    try:
+        return count(on_meta, *shape)
+    except RequestError:
+        raise
+    except Exception as error:  # a plugin's model may raise anything
+        _run(registry.create_model(name, **overrides), *shape)
+        return _only_params(on_meta, described(error))
 
 
 def profile_of(trial: Trial) -> Complexity:
-    """Count a trial's model."""
-    return profile(trial.model, **trial.arguments)
+    """Count a trial's model.  Raises TrialError as `profile` raises RequestError."""
+    try:
+        return profile(trial.model, **trial.arguments)
+    except RequestError as error:
+        raise TrialError(str(error)) from None
 
 
-def macs_of(trial: Trial) -> int:
-    """MACs of one image of a trial's model; does not run ptflops, which is slow."""
+def macs_of(trial: Trial) -> int | None:
+    """MACs of one image of a trial's model, None if they cannot be counted; does not run ptflops, which is slow."""
     model = _without_weights(trial.model, trial.arguments)
-    return count(model, trial.arguments["image_size"], trial.arguments["in_chans"], ptflops=False).macs
+    try:
+        return count(model, trial.arguments["image_size"], trial.arguments["in_chans"], ptflops=False).macs
+    except Exception:  # a plugin's model may raise anything
+        return None
 
 
 def params_of(trial: Trial) -> int:
@@ -72,17 +87,47 @@ def _without_weights(name: str, arguments: dict[str, Any]) -> nn.Module:
         return registry.create_model(name, **arguments)
 
 
-def count(model: nn.Module, image_size: int, in_chans: int, *, ptflops: bool = True) -> Complexity:
+def _run(model: nn.Module, image_size: int, in_chans: int, num_classes: int) -> None:
+    """Run a model that cannot be counted, on an image of noise: it raises what is wrong with it, if anything is."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.no_grad():
+        output = model.to(device).eval()(torch.randn(1, in_chans, image_size, image_size, device=device))
+    _check_output(output, num_classes)
+
+
+def _check_output(output: object, num_classes: int) -> None:
+    if wrong := wrong_output(output, 1, num_classes):
+        raise RequestError(wrong)
+
+
+def _only_params(model: nn.Module, why: str) -> Complexity:
+    """Return the counts of a model whose layers depend on the images: their parameters alone."""
+    layers = [
+        Layer(name=name, type=type(module).__name__, params=own, macs=0, input_shape=[], output_shape=[])
+        for (name, module), (_, own) in zip(model.named_modules(), _own_params(model), strict=True)
+        if own
+    ]
+    params = sum(layer.params for layer in layers)
+    return Complexity(params=params, macs=None, macs_ptflops=None, activations=None, layers=layers, not_counted=why)
+
+
+def count(
+    model: nn.Module, image_size: int, in_chans: int, num_classes: int | None = None, *, ptflops: bool = True
+) -> Complexity:
     """Count params, MACs and activations for one image in eval mode; the model, on any device, is not changed.
 
-    MACs are half of FlopCounterMode's FLOPs: convolutions and matrix products.  Activations are their output elements.
+    MACs are half of FlopCounterMode's FLOPs: convolutions and matrix products.  Raises RequestError where `num_classes`
+    is given, and the model returns anything else.  Activations are their output elements.
     `layers` has a row for each module that has no children, has its own parameters or multiplies itself, in the order
     of first use; the rows sum to the totals.  `ptflops` adds ptflops' figure, for which the model runs on the CPU.
     """
     on_meta = _zeroed_copy(model, torch.device("meta"))
     image = torch.empty(1, in_chans, image_size, image_size, device="meta")
-    with torch.no_grad(), _Operators() as operators, FlopCounterMode(display=False) as counter:
-        layers = _layers(on_meta, image, lambda: counter.get_total_flops() // 2)
+    flops = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    with torch.no_grad(), Operators() as operators, flops as counter:
+        output, layers = _layers(on_meta, image, lambda: counter.get_total_flops() // 2)
+    if num_classes is not None:
+        _check_output(output, num_classes)
     macs = counter.get_total_flops() // 2
     return Complexity(
         params=sum(parameter.numel() for parameter in model.parameters()),
@@ -104,8 +149,8 @@ def _zeroed_copy(model: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(model, memo).eval()
 
 
-def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> list[Layer]:
-    """Run the model and count per module: MACs belong to the innermost module that is running."""
+def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> tuple[object, list[Layer]]:
+    """Run the model and count per module: MACs belong to the innermost module that is running.  Return its output."""
     names = {module: name for name, module in model.named_modules()}
     running: list[nn.Module] = []
     shapes: dict[nn.Module, tuple[list[int], list[int]]] = {}
@@ -131,11 +176,11 @@ def _layers(model: nn.Module, image: Tensor, macs_so_far: Callable[[], int]) -> 
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
-    model(image)
+    output = model(image)
 
     params = dict(_own_params(model))
     used = list(shapes) + [module for module in names if module not in shapes]
-    return [
+    return output, [
         Layer(
             name=names[module],
             type=type(module).__name__,
@@ -163,24 +208,6 @@ def _shape(value: Any) -> list[int]:
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return list(value.shape[1:]) if isinstance(value, Tensor) else []
-
-
-class _Operators(TorchDispatchMode):
-    """Counts output elements of the operators that FlopCounterMode knows; collects names of those that it misses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.activations = 0
-        self.uncounted: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        operator = func._overloadpacket
-        if operator in flop_registry:
-            self.activations += (out[0] if isinstance(out, tuple) else out).numel()
-        elif MULTIPLYING.search(operator.__name__):
-            self.uncounted.add(str(operator))
-        return out
 
 
 def _ptflops(model: nn.Module, image_size: int, in_chans: int) -> int | None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mixbench.errors import TrialError
 from mixbench.measure.recorder import Recorder
-from mixbench.run.parts import Complexity
+from mixbench.run.parts import Complexity, not_finite
 from mixbench.suite.trial import Trial
 from mixbench.system.checksum import fingerprint
 
@@ -66,6 +66,9 @@ def _measure_throughput(trials: list[Trial], counts: dict[str, Complexity], reco
 
     for group in throughput.groups(trials, {trial.id: counts[trial.id].params for trial in trials}):
         for trial, samples in throughput.measure(group, recorder.world, report, recorder.fail):
+            if wrong := not_finite(samples):
+                recorder.fail(trial, TrialError(f"throughput: {wrong}"))
+                continue
             recorder.records[trial.id].add_throughput(samples)
             recorder.save(trial, "throughput")
 
@@ -86,6 +89,8 @@ def _measure_accuracy(trials: list[Trial], recorder: Recorder) -> None:
             kept = recorder.run.weights_file(trial.id) if trial.keep_weights else None
             checkpoints = Checkpoints(recorder.run, trial, recorder.world)
             curve = accuracy.measure(trial, data, recorder.world, report, kept, checkpoints)
+            if wrong := not_finite(curve):
+                raise TrialError(f"accuracy: {wrong}")
             recorder.records[trial.id].add_accuracy(curve)
             if kept and recorder.world.is_main:
                 recorder.records[trial.id].details.weights = fingerprint(kept)

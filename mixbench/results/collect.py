@@ -110,10 +110,14 @@ def _with(record: Record, **values: Any) -> Record:
 
 
 def _warnings(record: Record) -> list[Flag]:
-    """Flags that follow from a record's values: figures that are not finite, parts that are still missing."""
+    """Flags that follow from a record's values: figures not finite or not exact, parts that are still missing."""
     flags = []
     if any(value is not None and not math.isfinite(value) for value in map(record.__dict__.get, FLOATS)):
         flags.append(Flag(Kind.NOT_FINITE))
+    if (counts := record.details.complexity) and counts.uncounted:
+        flags.append(Flag(Kind.UNCOUNTED, ", ".join(counts.uncounted)))
+    if counts and counts.not_counted:
+        flags.append(Flag(Kind.NOT_COUNTED, counts.not_counted))
     if record.status == "done":
         flags += [Flag(Kind(f"no {part} yet")) for part in record.missing(record.details.trial.measure)]
     return flags

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     GIVEN_WEIGHTS = "given weights"
     OTHER_ENVIRONMENT = "begun in another environment"
     # not written in records: set when records are read
+    UNCOUNTED = "operators not counted"
+    NOT_COUNTED = "MACs not counted"
     NOT_FINITE = "not finite"
     NO_COMPLEXITY = "no complexity yet"
     NO_THROUGHPUT = "no throughput yet"

@@ -1,11 +1,28 @@
 """Parts of a record: counts, learning curve and environment.  Its timings are in timings.py."""
 
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+
+def not_finite(part: Frozen) -> str:
+    """Name the first number of a part that is not finite, such as `epochs.3.test_loss is nan`; "" if all are."""
+    return next((f"{name} is {value}" for name, value in _floats(part.model_dump(), "") if not isfinite(value)), "")
+
+
+def _floats(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _floats(inner, f"{name}.{key}".lstrip("."))
 
 
 # A record has a hundred layers and epochs: as BaseModels, each with a set of its fields' names, they take three times
@@ -26,14 +43,19 @@ class Layer:
 
 
 class Complexity(Frozen):
-    """Exact counts for one image.  `uncounted`: the operators that look like multiplications, but have no counter."""
+    """Exact counts for one image.
+
+    `uncounted`: operators that are not known to be cheap, and have no counter.  `not_counted`: why macs and activations
+    are None, of a model whose work depends on the images; else empty.
+    """
 
     params: int
-    macs: int
+    macs: int | None
     macs_ptflops: int | None
-    activations: int
+    activations: int | None
     layers: list[Layer]
     uncounted: list[str] = Field(default_factory=list)
+    not_counted: str = ""
 
 
 class Environment(Frozen):

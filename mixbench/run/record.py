@@ -139,7 +139,7 @@ class Record(BaseModel):
 
     def add_complexity(self, part: Complexity) -> None:
         self.details.complexity = part
-        self.params, self.macs, self.flops = part.params, part.macs, 2 * part.macs
+        self.params, self.macs, self.flops = part.params, part.macs, None if part.macs is None else 2 * part.macs
         self.macs_ptflops, self.activations = part.macs_ptflops, part.activations
 
     def add_throughput(self, part: ThroughputSamples) -> None:

@@ -16,16 +16,22 @@ def make_average(model: nn.Module, trial: Trial) -> AveragedModel | None:
 
 @torch.no_grad()
 def update_average(average: AveragedModel, model: nn.Module) -> None:
-    """Do what AveragedModel.update_parameters does, to the bit; that one waits for the device, to copy its counter."""
+    """Do what AveragedModel.update_parameters does, to the bit; that one waits for the device, to copy its counter.
+
+    Whole numbers and masks, as BatchNorm's count of batches, are copied: torch would average and round them.
+    """
     ours, theirs = _values(average.module), _values(model)
-    if not average.n_averaged.item():  # it lies on the host
-        torch._foreach_copy_(ours, theirs)
-    else:
-        assert average.multi_avg_fn is not None
-        for floats in (True, False):
-            which = [place for place, value in enumerate(ours) if value.is_floating_point() == floats]
-            if which:
-                average.multi_avg_fn([ours[at] for at in which], [theirs[at] for at in which], average.n_averaged)
+    begun = bool(average.n_averaged.item())  # it lies on the host
+    for averaged in (True, False):
+        which = [at for at, value in enumerate(ours) if (begun and value.dtype.is_floating_point) == averaged]
+        if not which:
+            continue
+        some_of_ours, some_of_theirs = [ours[at] for at in which], [theirs[at] for at in which]
+        if averaged:
+            assert average.multi_avg_fn is not None
+            average.multi_avg_fn(some_of_ours, some_of_theirs, average.n_averaged)
+        else:
+            torch._foreach_copy_(some_of_ours, some_of_theirs)
     average.n_averaged += 1
 
 
