@@ -14,7 +14,7 @@ from mixbench.cli.terminal import console
 from mixbench.launch.slurm import attach
 from mixbench.launch.slurm.attach import Launch
 from mixbench.launch.slurm.cluster_profile import load
-from mixbench.launch.slurm.jobs import jobs, put_backlog, read_backlog, take_backlog
+from mixbench.launch.slurm.jobs import is_waiting, jobs, read_backlog, taken_backlog
 from mixbench.launch.slurm.submit import top_up
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
@@ -111,7 +111,7 @@ def test_what_slurm_has_no_room_for_is_told_and_submitted_when_there_is(
     assert "those: jobs submit them as they end" in out
     assert commands.queue() == ["20_0 PENDING", "20_1 PENDING", "21_0 PENDING"]
     backlog = read_backlog(run)
-    assert backlog is not None and backlog.most == 3 and len(backlog.trials) == 5
+    assert backlog.most == 3 and len(backlog.trials) == 5
     assert statuses(mixbench, run) == {"pending": 8}
     said = mixbench("status", run.folder)[1]
     assert "5 trials not in the queue, for which it had no room: a job that ends submits them" in said
@@ -125,7 +125,7 @@ def test_what_slurm_has_no_room_for_is_told_and_submitted_when_there_is(
     assert "3 trials in the queue already, SLURM's queue has no room for 5 trials now" in out, "those of 20 are gone"
     commands.set("limit", 100)
     code, out, _ = mixbench(*words(tmp_path, 8))
-    assert "5 trials submitted, 3 trials in the queue already" in out and read_backlog(run) is None
+    assert "5 trials submitted, 3 trials in the queue already" in out and not is_waiting(run)
     queue = {f"{job.array.slurm_id}_{job.index} PENDING": job.trials for job in jobs(run)}
     assert sorted(each for entry in commands.queue() for each in queue[entry]) == sorted(run.planned()), "each once"
 
@@ -158,14 +158,14 @@ def test_two_that_submit_the_rest_at_the_same_time_do_not_both(
     commands.set("limit", 1)
     mixbench(*words(tmp_path, 3))
     run = Run(tmp_path / "run")
-    taken = take_backlog(run)
-    assert taken is not None and take_backlog(run) is None and top_up(run) == 0
-
-    put_backlog(run, taken)
+    before = read_backlog(run)
+    with taken_backlog(run):
+        assert is_waiting(run) and not read_backlog(run).arrays and top_up(run) == 0
+    assert read_backlog(run) == before
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Exception, match="squeue is not on"):
         top_up(run)
-    assert read_backlog(run) == taken, "kept for the next one"
+    assert read_backlog(run) == before, "kept for the next one"
 
 
 def test_a_banner_of_the_site_is_not_the_jobs_number(commands: Commands, tmp_path: Path, mixbench: Shell) -> None:
@@ -203,7 +203,6 @@ def test_the_parallelism_of_queued_arrays_is_changed(commands: Commands, tmp_pat
     assert (code, out) == (0, f"2 arrays of {run.folder}: at most 7 at a time\n"), err
     assert commands.calls("scontrol") == [f"update JobId={number} ArrayTaskThrottle=7" for number in (20, 21)]
     backlog = read_backlog(run)
-    assert backlog is not None
     left = (*backlog.arrays, *(job.array for job in jobs(run)))
     assert {array.profile.array_parallelism for array in left} == {7}
     commands.set("queue")

@@ -1,18 +1,21 @@
-"""`mixbench cancel` where SLURM is not asked, or cannot be; the rest is in tests/slurm/test_verbs.py."""
+"""`mixbench cancel`: what it asks of SLURM, and where it asks nothing; a real one is in tests/slurm/test_verbs.py."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mixbench.launch.slurm.cluster_profile import Profile
-from mixbench.launch.slurm.jobs import Array, State, jobs
+from mixbench.launch.slurm.jobs import Array, State, is_waiting, jobs, taken_backlog
 from mixbench.run.claim import claimed
 from mixbench.run.folder import Run
+from mixbench.system import polling
 from mixbench.system.files import to_json
 from tests import fake_runs
 from tests.refusals import snapshot
 from tests.shell import Shell
+from tests.slurm_commands import Commands
 
 
 def in_slurm(folder: Path) -> tuple[Run, str]:
@@ -65,3 +68,50 @@ def test_jobs_that_a_damaged_file_hides_are_told_of(mixbench: Shell, tmp_path: P
     code, out, err = mixbench("cancel", run.folder)
     assert (code, out) == (2, "")
     assert "jobs/0001/array.json is damaged" in err and "cancel them with scancel" in err
+
+
+@pytest.mark.parametrize("in_queue", [True, False])
+def test_jobs_of_another_user_are_refused_as_run_refuses_them(
+    in_queue: bool, mixbench: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """squeue shows them, or hides them: PrivateData=jobs."""
+    commands = Commands.on_path(tmp_path / "bin", monkeypatch)
+    run, _ = in_slurm(tmp_path / "run")
+    [job] = jobs(run)
+    (run.jobs / "0001/array.json").write_text(to_json(job.array.model_copy(update={"user": 4321})))
+    with taken_backlog(run) as backlog:
+        backlog.arrays = (job.array,)
+    commands.set("queue", "mixbench-a|0|20|RUNNING|n1|None\n" * in_queue)
+    before = snapshot(run.folder)
+    code, out, err = mixbench("cancel", run.folder)
+    assert (code, out) == (2, "")
+    assert err == f"mixbench: {run.folder} has jobs in SLURM of the user with number 4321: only they can\n"
+    assert commands.calls("scancel") == [] and snapshot(run.folder) == before
+
+    job.end("done")  # in the queue as it is about to be requeued
+    if in_queue:
+        assert mixbench("cancel", run.folder)[0] == 2 and commands.calls("scancel") == []
+
+
+def test_slurm_is_asked_ever_less_often_and_a_job_that_ends_not_cancelled_again(
+    mixbench: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands.on_path(tmp_path / "bin", monkeypatch)
+    run, _ = in_slurm(tmp_path / "run")
+    with taken_backlog(run) as backlog:
+        backlog.arrays = (next(jobs(run)).array,)
+    commands.set("queue", "mixbench-a|0|20|RUNNING|n1|None\n")
+    commands.set("deaf")
+    clock, pauses = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        pauses.append(seconds)
+        commands.becomes("20_0", "COMPLETING" if clock[0] < 40 else "")
+
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    code, out, err = mixbench("cancel", run.folder)
+    assert code == 0 and out.startswith("1 job cancelled (1 running)"), err
+    assert pauses == [1, 2, 4, 8, 10, 10, 10]
+    assert len(commands.calls("squeue")) == 8 and len(commands.calls("scancel")) == 1
+    assert [job.state().ended for job in jobs(run)] == ["cancelled"] and not is_waiting(run)

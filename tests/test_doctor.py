@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mixbench.launch import checks
+from mixbench.launch.slurm.doctor import gpus_of
 
 CHECKS = [
     "python", "mixbench", "torch", "torchvision", "deepspeed", "submitit", "ptflops",
@@ -76,3 +77,18 @@ def test_a_cluster_is_examined_from_where_its_commands_are(
     assert [line.split()[0] for line in out.splitlines()[1:]] == [*CHECKS[:7], "SLURM"]
     assert "FAILED  sbatch is not on this machine's PATH: submit from a login node of the cluster" in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "kind", "count"),
+    [
+        ("gpu:2", "", 2),
+        ("gpu:a100:4(S:0-1),gpu:v100:2", "", 6),
+        ("gpu:a100:4(S:0-1),gpu:v100:2", "v100", 2),
+        ("gpu:a100:4", "h100", 0),
+        ("gpu:2", "a100", 0),
+        ("(null)", "", 0),
+    ],
+)
+def test_a_nodes_gpus_of_a_kind_are_counted(resources: str, kind: str, count: int) -> None:
+    assert gpus_of(resources, kind) == count

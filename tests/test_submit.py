@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from submitit.core.utils import FailedSubmissionError
 
-from mixbench.launch.slurm.batch_script import command, executor
+from mixbench.launch.slurm.batch_script import Executor, command, comment, executor
 from mixbench.launch.slurm.cluster_profile import Profile
 from mixbench.launch.slurm.jobs import Array
 from mixbench.launch.slurm.rank import CACHES
-from mixbench.launch.slurm.submit import arrays, pack
+from mixbench.launch.slurm.submit import UNSURE, arrays, pack
 from tests.trials import SMALL, plan_trials
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -146,3 +147,67 @@ def test_a_long_training_has_a_job_of_its_own(tmp_path: Path) -> None:
     [array] = arrays(trials, Profile(time=30, macs_per_job=1e6), 1000)
     assert array.jobs == tuple((trial.id,) for trial in trials), "20 steps of 70 images are 182 million MACs"
     assert json.loads(array.model_dump_json())["profile"]["macs_per_job"] == 1e6
+
+
+@pytest.mark.parametrize(
+    ("profile", "processes", "lines"),
+    [
+        ({"gpus_per_node": "a100:8"}, 2, ["#SBATCH --gpus-per-node=a100:2"]),
+        ({"gpus_per_node": "a100:0"}, 2, []),
+        ({"dependency": "afterok:7,afterany:8"}, 1, ["#SBATCH --dependency=afterok:7,afterany:8"]),
+        ({"clusters": "far"}, 1, ["#SBATCH --clusters=far"]),
+    ],
+    ids=str,
+)
+def test_a_profile_says_more_to_sbatch(profile: dict[str, Any], processes: int, lines: list[str]) -> None:
+    plain = script(Profile(time=30), processes=processes).splitlines()
+    text = script(Profile.model_validate({"time": 30} | profile), processes=processes)
+    assert [line for line in text.splitlines() if line not in plain] == lines
+
+
+def test_options_of_srun_are_those_of_the_ranks_alone() -> None:
+    options = {"mpi": "pmix", "cpu-bind": "none; date", "exclusive": True, "mem-bind": False}
+    text = script(Profile.model_validate({"time": 30, "srun": options}))
+    [line] = [line for line in text.splitlines() if "--mpi" in line]
+    assert line.startswith("srun --unbuffered") and " --mpi=pmix '--cpu-bind=none; date' --exclusive " in line
+    assert "mem-bind" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("1234", "1234"),
+        ("1234;far\n", "1234"),
+        ("Submitted batch job 1234 on cluster far", "1234"),
+        ("Welcome: job 1 of 1\njob 7 days left\n1234\n", "1234"),
+        ("1234\nThis was job 5 of 9", "1234"),
+    ],
+)
+def test_the_number_of_an_array_in_what_sbatch_prints(said: str, number: str) -> None:
+    assert Executor._get_job_id_from_submission_command(said) == number
+    assert Executor._get_job_id_from_submission_command(said.encode()) == number
+
+
+def test_without_a_number_it_is_unknown_if_slurm_took_the_jobs() -> None:
+    with pytest.raises(FailedSubmissionError) as error:
+        Executor._get_job_id_from_submission_command("Welcome: job 1 of 1")
+    assert UNSURE.search(str(error.value))
+
+
+def test_a_comment_of_any_length_and_name_is_one_that_slurm_takes() -> None:
+    profile = Profile(time=30)
+    array = Array(
+        name="a", profile=profile, nodes=1, processes_per_node=1, jobs=tuple((f"ü{i}",) * 9 for i in range(100))
+    )
+    found = comment(array, Path("/runs/a\nb/jobs/0001"))
+    assert found.startswith("/runs/a\\nb; 0: ü0, ü0") and found.endswith(" …") and len(found.encode()) <= 1024
+
+
+def test_an_array_is_split_under_new_names() -> None:
+    jobs = tuple((f"t{i}",) for i in range(5))
+    array = Array(name="mixbench-x-1234abcd", profile=Profile(time=30), nodes=2, processes_per_node=1, jobs=jobs)
+    assert array.split(5) == (array, None)
+    first, rest = array.split(2)
+    assert rest is not None and first.jobs + rest.jobs == jobs and len(first.jobs) == 2
+    assert len({array.name, first.name, rest.name}) == 3
+    assert all(re.fullmatch(r"mixbench-x-[0-9a-f]{8}", each.name) for each in (first, rest))

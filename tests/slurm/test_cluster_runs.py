@@ -73,8 +73,38 @@ def test_detached_jobs_finish_the_run_and_the_last_one_makes_the_report(slurm: S
     )
     assert {error for *_, error in states[4:]} == {"RuntimeError: a tensor of the wrong size <b>&"}
     assert [job.state().ended for job in jobs(run)] == ["done", "done"]
+    number = next(jobs(run)).array.slurm_id
+    ended = until(lambda: slurm.accounts(number), lambda found: "RUNNING" not in found.values(), 60)
+    assert [ended[f"{number}_{index}"] for index in (0, 1)] == ["FAILED", "FAILED"], "each had one that failed"
     assert status(slurm, run)["counts"] == {"done": 2, "failed": 4, "running": 0, "pending": 0}
     assert (run.folder / "results.csv").read_text().count("\n") == 7
+
+
+def test_what_the_queue_has_no_room_for_is_submitted_by_the_jobs_that_end(slurm: Slurm, tmp_path: Path) -> None:
+    words, run = prepare(tmp_path, {"measure": ["complexity"], "seeds": [0, 1, 2]}, trials_per_job=1)
+    limit = ("sacctmgr", "-i", "modify", "user", "root", "set")
+    slurm.run(*limit, "MaxSubmitJobs=2")
+    try:
+        done = mixbench(slurm, *words, "--detach")
+        assert done.returncode == 0, done.stderr
+        said = "2 trials submitted, SLURM's queue has no room for 1 trial now (AssocMaxSubmitJobLimit)"
+        assert said in done.stdout and "sbatch: error" not in done.stderr
+        until((run.folder / "report.html").exists, bool, 150)
+    finally:
+        slurm.run(*limit, "MaxSubmitJobs=-1")
+    assert status(slurm, run)["counts"]["done"] == 3
+    assert sorted(each for job in jobs(run) for each in job.trials) == sorted(run.planned())
+    assert {job.state().ended for job in jobs(run)} == {"done"}
+
+
+def test_the_report_of_a_run_on_several_nodes_is_made_by_a_job_of_one(slurm: Slurm, tmp_path: Path) -> None:
+    words, run = prepare(tmp_path, {"measure": ["complexity"]}, nodes=2, cpus_per_task=2)
+    assert mixbench(slurm, *words, "--detach").returncode == 0
+    until((run.folder / "report.html").exists, bool, 150)
+    first, second = jobs(run)
+    assert (first.world_size, second.world_size, second.trials) == (2, 1, ())
+    until(lambda: slurm.job(second.slurm_id)["JobState"], lambda state: state == "COMPLETED", 30)
+    assert slurm.job(first.slurm_id)["JobState"] == "COMPLETED" and slurm.job(second.slurm_id)["NumNodes"] == "1"
 
 
 def test_hundreds_of_trivial_trials_are_each_recorded_once(slurm: Slurm, tmp_path: Path) -> None:

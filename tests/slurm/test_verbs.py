@@ -27,11 +27,23 @@ def in_queue(slurm: Slurm) -> list[str]:
 
 def test_a_pending_job_is_told_of_and_cancelled_and_nobody_elses(slurm: Slurm, tmp_path: Path) -> None:
     other = slurm.submit("sleep 600", tmp_path / "other", "--begin=now+1hour")
-    training = Training.of(slurm, tmp_path / "a", sbatch=LATER)
+    earlier = slurm.submit("true", tmp_path / "done")
+    slurm.until_job(earlier, "COMPLETED", 30)
+    far: dict[str, Any] = {
+        "clusters": "testbed",
+        "srun": {"mpi": "none"},
+        "dependency": f"after:{earlier}",
+    }  # this one, by its name
+    training = Training.of(slurm, tmp_path / "a", sbatch=LATER, **far)
     out, trial_id = training.out, ""
     assert mixbench(slurm, *training.command[3:], "--detach").returncode == 0
     trial_id = training.trial_id
     array = training.job.array.slurm_id
+
+    assert slurm.run("squeue", "--noheader", "--format=%k", f"--jobs={array}") == f"{out}; 0: {trial_id}\n"
+    throttled = mixbench(slurm, "throttle", out, "3")
+    assert throttled.stdout == f"1 array of {out}: at most 3 at a time\n", throttled.stderr
+    assert slurm.job(array)["ArrayTaskThrottle"] == "3"
 
     none = mixbench(slurm, "logs", out, "striding")
     assert (none.returncode, none.stdout) == (2, "")

@@ -13,9 +13,8 @@ from mixbench.launch.slurm.jobs import (
     SlurmJob,
     jobs,
     open_jobs,
-    put_backlog,
     refuse_others,
-    take_backlog,
+    taken_backlog,
     waiting_for_room,
 )
 from mixbench.launch.slurm.queue import last_states, max_array_size, queued
@@ -66,18 +65,14 @@ class Launch:
         """Raises RequestError where SLURM cannot be asked, or refuses the jobs."""
         held, there = self._held()
         new = [trial for trial in self.trials if trial.id not in held]
-        others = self._others_waiting()
-        try:
+        with taken_backlog(self.run) as backlog:
+            backlog.arrays = self._of_others(backlog)
             planned = list(arrays(new, self.profile, max_array_size(self.profile.clusters))) if new else []
-            done = submit([*planned, *others], self.run)
+            done = submit([*planned, *backlog.arrays], self.run)
             if done.full and not done.arrays and not there:
                 raise done.full
-        except RequestError:
-            put_backlog(self.run, Backlog(arrays=tuple(others), most=there))
-            raise
-        backlog = Backlog(arrays=tuple(done.left), most=there + done.jobs)
-        put_backlog(self.run, backlog)
-        left = [trial for trial in new if trial.id in backlog.trials]
+            backlog.arrays, backlog.most = tuple(done.left), there + done.jobs
+            left = [trial for trial in new if trial.id in backlog.trials]
         for trial in left:
             reset_failed(trial, self.run)
         self.attached, self.submitted, self.left = len(held), len(new) - len(left), len(left)
@@ -104,15 +99,14 @@ class Launch:
         _end_gone([job for job in found if job.key not in queue])
         return held, len(queue)
 
-    def _others_waiting(self) -> list[Array]:
+    def _of_others(self, backlog: Backlog) -> tuple[Array, ...]:
         """What an earlier command left to wait for room, without the trials of this one, which it submits anew."""
-        backlog, mine = take_backlog(self.run), {trial.id for trial in self.trials}
-        found = []
-        for array in backlog.arrays if backlog else ():
+        mine, found = {trial.id for trial in self.trials}, []
+        for array in backlog.arrays:
             rest = [tuple(each for each in job if each not in mine) for job in array.jobs]
             if any(rest):
                 found.append(array.model_copy(update={"jobs": tuple(job for job in rest if job)}))
-        return found
+        return tuple(found)
 
     def outcomes(self, say: Callable[[str], None]) -> Generator[Outcome]:
         """Each trial as it ends, until none is waited for.  Closing the generator stops nothing: the jobs go on."""

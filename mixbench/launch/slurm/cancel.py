@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixbench.errors import RequestError, Unavailable
 from mixbench.launch.job import job_folders
-from mixbench.launch.slurm.jobs import jobs, read_array, refuse_others, take_backlog
+from mixbench.launch.slurm.jobs import jobs, read_array, refuse_others, taken_backlog
 from mixbench.launch.slurm.queue import Queued, ask, queued
 from mixbench.run import claim
 from mixbench.run.folder import Run
@@ -31,7 +31,8 @@ def cancel(run: Run) -> list[Queued]:
     if not found:
         run.planned()  # raises where this is no run folder
     refuse_others([job for job in found if not job.state().ended])
-    take_backlog(run)  # a job that ends would submit it
+    with taken_backlog(run) as backlog:
+        backlog.arrays = ()  # else a job that ends would submit them
     cancelled: dict[tuple[str, int], Queued] = {}
     queue: dict[tuple[str, int], Queued] = {}
     try:

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.slurm.jobs import Array, SlurmJob, jobs, new_name, read_backlog
+from mixbench.launch.slurm.jobs import Array, SlurmJob, is_waiting, jobs, new_name
 from mixbench.launch.slurm.queue import queued
 from mixbench.launch.slurm.submit import submit, top_up
 from mixbench.run.claim import latest
@@ -45,7 +45,7 @@ def _submit_waiting(job: SlurmJob) -> None:
     Raises Unavailable, RequestError.
     """
     for _ in polls(5, LAST_SECONDS):
-        if read_backlog(job.run) is None or top_up(job.run) or not _is_last(job):
+        if not is_waiting(job.run) or top_up(job.run) or not _is_last(job):
             return
 
 

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,10 @@ from mixbench.system.files import to_json, write_atomically
 
 AGAIN = 75
 """The exit code of mixbench.launch.slurm.after where a job is to run again: a container may print what it likes."""
+
+
+TAKEN = ".waiting-"
+"""The beginning of the name of a backlog that a process submits now; Run.sweep removes what it leaves if it dies."""
 
 
 class Array(BaseModel):
@@ -63,8 +67,8 @@ def new_name(prefix: str) -> str:
 class Backlog(BaseModel):
     """Arrays that SLURM has no room for yet.  `most`: as many jobs of the run as there was room for in its queue."""
 
-    arrays: tuple[Array, ...]
-    most: int
+    arrays: tuple[Array, ...] = ()
+    most: int = 0
 
     @property
     def trials(self) -> set[str]:
@@ -196,37 +200,40 @@ def open_jobs(run: Run) -> list[SlurmJob]:
     return [job for job in jobs(run) if not job.state().ended]
 
 
-def read_backlog(run: Run) -> Backlog | None:
-    """What waits for room; None if nothing does."""
+def read_backlog(run: Run) -> Backlog:
+    """What waits for room."""
     with suppress(OSError, ValidationError):
         return Backlog.model_validate_json(backlog_file(run).read_bytes())
-    return None
+    return Backlog()
 
 
-def take_backlog(run: Run) -> Backlog | None:
-    """What waits for room, for the caller alone to submit: launcher and jobs may try at the same time."""
-    mine = backlog_file(run).with_suffix(f".{uuid.uuid4().hex}")
+@contextmanager
+def taken_backlog(run: Run) -> Iterator[Backlog]:
+    """What waits for room, for the caller alone to submit: launcher and jobs may try at the same time, and the others
+    find nothing meanwhile.  The arrays that the caller leaves in it go on waiting.
+    """
+    file, mine = backlog_file(run), backlog_file(run).with_name(f"{TAKEN}{uuid.uuid4().hex}.tmp")
+    backlog = Backlog()
+    with suppress(OSError, ValidationError):
+        file.rename(mine)
+        backlog = Backlog.model_validate_json(mine.read_bytes())
     try:
-        backlog_file(run).rename(mine)
-    except OSError:
-        return None
-    try:
-        return Backlog.model_validate_json(mine.read_bytes())
-    except ValidationError:
-        return None
+        yield backlog
     finally:
-        mine.unlink()
+        if backlog.arrays:
+            backlog.arrays = (*read_backlog(run).arrays, *backlog.arrays)
+            write_atomically(file, to_json(backlog))
+        mine.unlink(missing_ok=True)
 
 
-def put_backlog(run: Run, backlog: Backlog) -> None:
-    if backlog.arrays:
-        write_atomically(backlog_file(run), to_json(backlog))
+def is_waiting(run: Run) -> bool:
+    """True if jobs wait for room, also while another process tries to submit them."""
+    return backlog_file(run).exists() or any(run.jobs.glob(f"{TAKEN}*"))
 
 
 def waiting_for_room(run: Run) -> set[str]:
     """The ids of the trials that wait for room."""
-    backlog = read_backlog(run)
-    return backlog.trials if backlog else set()
+    return read_backlog(run).trials
 
 
 def refuse_others(found: list[SlurmJob]) -> None:

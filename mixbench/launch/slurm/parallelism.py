@@ -1,7 +1,7 @@
 """Changes how many jobs of a run's arrays may run at a time, of those that are in the queue and of those to come."""
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.slurm.jobs import Array, Backlog, jobs, put_backlog, refuse_others, take_backlog
+from mixbench.launch.slurm.jobs import Array, jobs, refuse_others, taken_backlog
 from mixbench.launch.slurm.queue import ask, queued
 from mixbench.run.folder import Run
 from mixbench.system.files import to_json, write_atomically
@@ -28,9 +28,8 @@ def set_parallelism(run: Run, most: int) -> list[str]:
     except Unavailable as error:
         done = f"changed before that: {', '.join(changed)}" if changed else "nothing was changed"
         raise RequestError(f"{error}; {done}") from None
-    if backlog := take_backlog(run):
-        arrays = tuple(_with(array, most) for array in backlog.arrays)
-        put_backlog(run, Backlog(arrays=arrays, most=backlog.most))
+    with taken_backlog(run) as backlog:
+        backlog.arrays = tuple(_with(array, most) for array in backlog.arrays)
     if not changed:
         raise RequestError(
             f"no job of {run.folder} is in the queue; for those to come, the profile has array_parallelism"

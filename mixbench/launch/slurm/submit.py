@@ -21,7 +21,7 @@ from mixbench.launch.job import JobFolder, next_job_folder
 from mixbench.launch.outcome import reset_failed
 from mixbench.launch.slurm.batch_script import command, executor
 from mixbench.launch.slurm.cluster_profile import Profile
-from mixbench.launch.slurm.jobs import Array, Backlog, SlurmJob, jobs, new_name, put_backlog, take_backlog
+from mixbench.launch.slurm.jobs import Array, SlurmJob, jobs, new_name, taken_backlog
 from mixbench.launch.slurm.queue import queued
 from mixbench.run.folder import Run
 from mixbench.suite.trial import Trial
@@ -107,20 +107,17 @@ def top_up(run: Run) -> int:
     No more than may run at a time, since what is split over several arrays is held by no array's own limit.
     Raises Unavailable where SLURM cannot be asked, RequestError where sbatch refuses for another reason.
     """
-    if (backlog := take_backlog(run)) is None:
-        return 0
-    try:
+    with taken_backlog(run) as backlog:
+        if not backlog.arrays:
+            return 0
         all_jobs = list(jobs(run))
         queue = queued(job.array for job in all_jobs)
         open_ = sum(job.key in queue and not job.state().ended for job in all_jobs)
-        profile = backlog.arrays[0].profile
-        room = min(max(1, backlog.most - len(queue)), profile.array_parallelism - open_)
+        room = min(max(1, backlog.most - len(queue)), backlog.arrays[0].profile.array_parallelism - open_)
         done = submit([_begun(array, all_jobs) for array in backlog.arrays], run, room)
-        most = len(queue) + done.jobs if done.full else max(backlog.most, len(queue) + done.jobs)
-        backlog = Backlog(arrays=tuple(done.left), most=most)
+        there = len(queue) + done.jobs
+        backlog.arrays, backlog.most = tuple(done.left), there if done.full else max(backlog.most, there)
         return done.jobs
-    finally:
-        put_backlog(run, backlog)
 
 
 def _begun(array: Array, all_jobs: Sequence[SlurmJob]) -> Array:
