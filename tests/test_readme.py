@@ -68,7 +68,7 @@ def test_the_example_in_python_reads_models_suites_and_a_run(tmp_path: Path, mon
 
 
 def test_importing_mixbench_takes_no_time() -> None:
-    code = "import time; t = time.perf_counter(); import mixbench; print(time.perf_counter() - t)"
+    code = "import time; t = time.process_time(); import mixbench; print(time.process_time() - t)"
     code += "; import sys; assert not {'torch', 'pandas', 'pydantic'} & set(sys.modules); assert dir(mixbench)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.05
