@@ -183,3 +183,17 @@ def test_what_goes_wrong_is_printed_and_the_report_made(
     follow_up.follow_up(job)
     assert "squeue: error: no" in capsys.readouterr().err and (tmp_path / "run/report.html").exists()
     assert is_waiting(job.run)
+
+
+def test_in_a_container_the_run_folder_alone_says_which_job_is_the_last(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has none of SLURM's commands."""
+    first, second = submitted(commands, tmp_path / "run", ["done", "done"], nodes=2)
+    monkeypatch.setenv("PATH", "/nowhere")
+    first.end("done")
+    follow_up.follow_up(first)
+    assert not (tmp_path / "run/report.html").exists()
+    second.end("done")
+    follow_up.follow_up(second)
+    assert (tmp_path / "run/report.html").exists()

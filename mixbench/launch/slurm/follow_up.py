@@ -4,9 +4,11 @@ if it is the last one.
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from mixbench.errors import RequestError, Unavailable
-from mixbench.launch.slurm.jobs import Array, SlurmJob, is_waiting, jobs, new_name
+from mixbench.launch.slurm.jobs import Array, SlurmJob, is_waiting, jobs, new_name, open_jobs
 from mixbench.launch.slurm.queue import queued
 from mixbench.launch.slurm.submit import submit, top_up
 from mixbench.run.claim import latest
@@ -22,21 +24,26 @@ REPORT_SIGNAL_SECONDS = 60
 def follow_up(job: SlurmJob) -> None:
     """To be called once the job's own trials have ended.  What goes wrong is printed."""
     can_submit = shutil.which("sbatch") is not None  # not so in a container
-    try:
-        if can_submit:
+    if can_submit:
+        with _printed_errors():
             _submit_waiting(job)
-        if _others(job):
-            return
-        if job.array.nodes > 1 and can_submit:
+    if _others(job):
+        return
+    if job.array.nodes > 1 and can_submit:
+        with _printed_errors():
             _have_reported(job)
-            return
-    except (Unavailable, RequestError) as error:
-        print(f"mixbench: {error}", file=sys.stderr, flush=True)
-        if job.array.nodes > 1:
-            return
+        return
     from mixbench.report.write import write
 
     write(job.run)
+
+
+@contextmanager
+def _printed_errors() -> Iterator[None]:
+    try:
+        yield
+    except (Unavailable, RequestError) as error:
+        print(f"mixbench: {error}", file=sys.stderr, flush=True)
 
 
 def _submit_waiting(job: SlurmJob) -> None:
@@ -58,10 +65,12 @@ def _is_last(job: SlurmJob) -> bool:
 
 
 def _others(job: SlurmJob) -> list[SlurmJob]:
-    """The jobs of the run in the queue that have not ended.  Raises Unavailable."""
-    found = [each for each in jobs(job.run) if not each.state().ended]
-    queue = queued(each.array for each in found)
-    return [each for each in found if each.key in queue]
+    """The jobs of the run that have not ended and are in the queue, as far as that can be asked: not in a container."""
+    found = open_jobs(job.run)
+    with suppress(Unavailable):
+        queue = queued(each.array for each in found)
+        found = [each for each in found if each.key in queue]
+    return found
 
 
 def _have_reported(job: SlurmJob) -> None:
