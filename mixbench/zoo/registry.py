@@ -60,8 +60,8 @@ class Entry:
 
     @property
     def in_zoo(self) -> bool:
-        """True for a model of /models, which the tests check; False for one of a plugin or an installed package."""
-        return self.model_class.__module__.startswith("mixbench.zoo.")
+        """True for a model of /models, which the tests check; False for one of a plugin, a package, a library."""
+        return self.model_class.__module__.startswith("mixbench.zoo.") and not self.name.startswith(LIBRARIES)
 
     @property
     def overridable(self) -> list[str]:
