@@ -198,15 +198,25 @@ def test_a_dev_shm_smaller_than_a_batch_is_enough_and_a_full_one_is_named(tree: 
     assert [line.startswith(no_room) for line in done.stdout.splitlines()[1:]] == [True, True], done.stdout
 
 
-def test_the_death_of_a_process_that_decodes_is_reported_and_the_next_iteration_starts_others(tree: Path) -> None:
+@pytest.mark.parametrize("at", ["in an iteration", "between two"])
+def test_the_death_of_a_process_that_decodes_is_reported_and_the_next_iteration_starts_others(
+    tree: Path, at: str
+) -> None:
     test = load(find_dataset("pets", 16, str(tree))).test
-    batches, before = test.batches([torch.tensor([0])] * 90, CPU), set(psutil.Process().children(recursive=True))
+    before = set(psutil.Process().children(recursive=True))
+    batches = test.batches([torch.tensor([0])] * 90, CPU)
     next(batches)
+    if at == "between two":
+        list(batches)
+        batches = test.batches([torch.tensor([0])], CPU)
     for worker in set(psutil.Process().children(recursive=True)) - before:
         worker.kill()
-    with pytest.raises(RequestError, match="a process that decodes images has died, killed or out of memory"):
+    with pytest.raises(RequestError, match="a process that decodes images has died, killed or out of memory: "):
         list(batches)
     assert len(list(test.batches([torch.tensor([0])] * 2, CPU))) == 2
+
+
+def test_the_death_of_a_process_of_a_pool_is_reported() -> None:
     with pytest.raises(RequestError, match="a process that decodes images has died, killed or out of memory"):
         list(in_processes(os._exit, [(3,)]))
 

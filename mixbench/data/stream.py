@@ -81,18 +81,13 @@ class StreamedImages:
 
         After an error, the next iteration starts new ones: a DataLoader would wait forever for those that have died.
         """
+        if self._loader is None:
+            self._loader = self._start(device)
         try:
-            if self._loader is None:
-                self._loader = self._start(device)
-            batches = iter(self._loader)
-        except OSError as error:
+            yield from _begun(self._loader)
+        except (RequestError, RuntimeError, ConnectionError, EOFError) as error:
             self._loader = None
-            raise cannot_start(error) from None
-        try:
-            yield from batches
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            self._loader = None
-            if not isinstance(error, RuntimeError) or "exited unexpectedly" in str(error):
+            if isinstance(error, ConnectionError | EOFError) or "exited unexpectedly" in str(error):
                 raise RequestError(f"{DIED}: {error}") from None
             raise
 
@@ -116,6 +111,16 @@ class StreamedImages:
             multiprocessing_context=processes,
             generator=torch.Generator(),
         )
+
+
+def _begun(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Begin an iteration; the first one starts the worker processes."""
+    try:
+        return iter(loader)
+    except ConnectionError:  # to a process that has died since the last one
+        raise
+    except OSError as error:
+        raise cannot_start(error) from None
 
 
 class _Requests:
