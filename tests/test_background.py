@@ -22,7 +22,6 @@ KNOWN = {
     ("launch/local_rank.py", "Thread"),  # ends its rank if it fails: below
     ("launch/slurm/rank.py", "Thread"),  # notes signals, even if they cannot be written: below
     ("run/claim.py", "Thread"),  # ends its process if the heartbeat fails: test_claim.py
-    ("suite/image_folder.py", "ThreadPoolExecutor"),  # raises its threads' errors, as results are read
 }
 """(module, what it starts), and what becomes of an error there: a new one needs an answer, and a test of it."""
 SIGNALLED = """
