@@ -266,7 +266,8 @@ def xavier_mlp(module: nn.Module) -> None:
     """Initialise as timm does in its Mixers: Xavier's linear layers, LeCun's convolutions, biases near zero."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.normal_(module.bias, std=1e-6)
+        if module.bias is not None:
+            nn.init.normal_(module.bias, std=1e-6)
     elif isinstance(module, nn.Conv2d):
         lecun_normal(module.weight)
         if module.bias is not None:

@@ -21,5 +21,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "msmlp_t": dict(dim=20, depths=(1, 1, 1, 1)),
     "gfnet_h_ti": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
     "asmlp_t": dict(dim=16, depths=(1, 1, 1, 1)),
+    "caterpillar_mi_p1": dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), strides=(2, 2, 2, 2)),
+    "csmixer_t": dict(dim=16, depths=(2, 1, 1, 1), heads=(2, 2, 4, 4), group_size=4),
+    "dynamixer_s": dict(
+        dims=(16, 24, 24, 32), depths=(1, 1, 1, 1), heads=(2, 4, 4, 4), strides=(2, 1, 1), patch_size=4
+    ),
+    "asymmixer_s16": dict(dim=16, depth=2, patch_size=4),
+    "ninformer_256_4": dict(dim=16, depth=2, hidden_dim=32),
+    "mdmlp_d64_l8": dict(dim=16, depth=2),
     "poolformer_s12": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
 }

@@ -67,6 +67,11 @@ def test_it_compiles_without_a_graph_break(name: str) -> None:
         ("gfnet_h_ti", dict(image_size=36), "stride 2 does not divide the side of the map 9"),
         ("asmlp_t", dict(shift_size=4), "shift_size is 4, it must be odd"),
         ("poolformer_s12", dict(depths=(2, 2)), "depths 2"),
+        ("csmixer_t", dict(image_size=96), "group_size 7 does not divide the side of the map 24"),
+        ("caterpillar_mi_p1", dict(image_size=36), "stride 2 does not divide the side of the map 9"),
+        ("dynamixer_s", dict(heads=(8, 16, 16, 7)), "heads 7 does not divide dims 384"),
+        ("mdmlp_d64_l8", dict(overlap=4), "overlap is 4, it must be below patch_size"),
+        ("ninformer_256_4", dict(dropout=1.0), "dropout is 1.0, it must be at least 0 and below 1"),
         ("cyclemlp_b1", dict(image_size=2), "the stem needs at least 3 pixels"),
     ],
 )

@@ -181,3 +181,40 @@ def test_a_global_filter_is_a_circular_convolution(side: int) -> None:
     for h, w in product(range(side), range(side)):
         expected += kernel[h, w] * x.roll((h, w), (1, 2))
     assert close(layer(x), expected)
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+def test_cs_mixer_mixes_the_tokens_of_a_table(dilated: bool) -> None:
+    """Near groups are windows; the tokens of a far one are H/G rows and W/G columns apart."""
+    mixer = part("csmixer", "CrossScaleMixer")(6, 2, 3, 2, dilated)
+    nn.init.normal_(mixer.weight)
+    x, mixed = torch.randn(2, 4, 6, 6), torch.zeros(2, 4, 6, 6)
+    reduced = mixer.reduce(x).unflatten(3, (2, 3))  # B H W M D
+    for u, v, head in product(range(2), range(3), range(2)):
+        rows = (u, u + 2) if dilated else (2 * u, 2 * u + 1)
+        columns = (v, v + 3) if dilated else (2 * v, 2 * v + 1)
+        table = list(product(rows, columns))
+        tokens = torch.cat([reduced[:, h, w, head] for h, w in table], 1)  # B 4D
+        found = (tokens @ mixer.weight[head] + mixer.bias[head]).unflatten(1, (4, 3))
+        for token, (h, w) in enumerate(table):
+            mixed[:, h, w, 3 * head : 3 * head + 3] = found[:, token]
+    assert close(mixer(x), mixer.merge(mixer.gate(x) * mixer.restore(mixed)))
+
+
+def test_dynamixer_makes_one_matrix_of_a_row_for_each_head() -> None:
+    layer, x = part("dynamixer", "DynamicMap")(6, 4, 3, 2), torch.randn(2, 5, 4, 6)
+    expected, reduced = torch.zeros_like(x), layer.compress(x)
+    for image, row, head in product(range(2), range(5), range(3)):
+        logits = layer.generate(reduced[image, row, :, 2 * head : 2 * head + 2].flatten()).view(4, 4)
+        own = slice(2 * head, 2 * head + 2)
+        expected[image, row, :, own] = logits.softmax(0).T @ x[image, row, :, own]
+    assert close(layer(x), layer.out(expected))
+
+
+def test_the_pillars_of_a_caterpillar_come_from_four_neighbours() -> None:
+    layer, x = part("caterpillar", "ShiftedPillars")(4).eval(), torch.randn(2, 4, 3, 5)
+    around = nn.functional.pad(layer.act(layer.norm(x)), (1, 1, 1, 1))
+    below, above = around[:, :, 2:, 1:-1], around[:, :, :-2, 1:-1]
+    before, behind = around[:, :, 1:-1, :-2], around[:, :, 1:-1, 2:]
+    pillars = [layer.down(below), layer.up(above), layer.left(before), layer.right(behind)]
+    assert close(layer(x), layer.merge(torch.cat(pillars, 1)))

@@ -42,6 +42,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # file → a variant of the fa
     "gfnet_a": ("gfnet_ti", dict(dims=(12,), depths=(2,), patch_size=4)),
     "gfnetpyr_a": ("gfnet_h_ti", dict(dims=(6, 8, 12, 16), depths=(1, 2, 1, 1))),
     "asmlp_a": ("asmlp_t", dict(dim=7, depths=(1, 2, 1, 1))),
+    "caterpillar_a": (
+        "caterpillar_mi_p1", dict(dims=(8, 12, 16, 24), depths=(2, 1, 1, 2), strides=(1, 2, 2, 2)),
+    ),
+    "csmixer_a": ("csmixer_t", dict(dim=8, depths=(2, 2, 1, 1), heads=(2, 3, 2, 4), head_dim=2, group_size=4)),
+    "dynamixer_a": ("dynamixer_s", dict(dims=(16, 24, 24, 32), depths=(2, 1, 1, 1), heads=(4, 8, 2, 4))),
+    "vanillamixer_a": ("nbmixer_s16", dict(dim=12, depth=2, patch_size=4)),
+    "paramixer_a": ("paramixer_s16", dict(dim=12, depth=2, patch_size=4)),
+    "symmixer_a": ("symmixer_s16", dict(dim=12, depth=2, patch_size=4)),
+    "asymmixer_a": ("asymmixer_s16", dict(dim=12, depth=2, patch_size=4)),
+    "ninformer_a": ("ninformer_256_4", dict(dim=12, depth=2, hidden_dim=20, dropout=0.0)),
+    "mdmlp_a": ("mdmlp_d64_l8", dict(dim=8, depth=2)),
     "poolformer_official_a": ("poolformer_s12", dict(dims=(8, 12, 16, 24), depths=(1, 2, 1, 1))),
 }  # fmt: skip
 
