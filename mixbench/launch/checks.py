@@ -106,8 +106,9 @@ def training_step(meeting: Path) -> str:
     from mixbench.train.distributed import connect
     from mixbench.train.engine import import_deepspeed
 
-    deepspeed, had_group = import_deepspeed(), torch.distributed.is_initialized()
-    world = connect(meeting)
+    had_group = torch.distributed.is_initialized()
+    world = connect(meeting)  # before DeepSpeed, which would make a group of its own
+    deepspeed = import_deepspeed()
     network = torch.nn.Linear(4, 2).to(world.device)
     engine, *_ = deepspeed.initialize(
         model=network,
