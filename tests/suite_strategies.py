@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mixbench.suite.recipe import ONLY_FOR, Recipe
 from mixbench.suite.schema import Suite
 
 SCHEMA = Suite.model_json_schema()
@@ -102,8 +103,17 @@ def suites(draw: st.DrawFn) -> dict[str, Any]:
         recipe.pop("batch_size_per_process", None)  # which says the same
         recipe["gradient_accumulation"] = draw(st.sampled_from([1, 2, 8]))
         recipe["zero_stage"] = 0  # which some optimizers, ema, clipping and kept weights exclude
+        for part, only_for in ONLY_FOR.items():
+            chosen = recipe.get(part, {})
+            name = chosen.get("name", getattr(Recipe(), part).name)
+            for option in [option for option in chosen if name not in only_for.get(option, (name,))]:
+                del chosen[option]
         if recipe.get("optimizer", {}).get("nesterov"):
             recipe["optimizer"]["momentum"] = 0.9
+        if "warmup_epochs" in recipe.get("schedule", {}):
+            recipe["schedule"]["warmup_epochs"] = index / 2
+        if "crop_padding" in (recipe.get("augment") or {}):
+            recipe["augment"]["crop_padding"] %= 8
         if recipe.get("ema"):
             suite["precision"] = ["fp32", "amp-bf16"]
     return dict(draw(st.permutations(list(suite.items()))))

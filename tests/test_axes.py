@@ -177,6 +177,27 @@ def test_recipes_of_one_name_that_differ_in_many_keys_still_look_different(tmp_p
     assert look_alike(run, 32) == {}
 
 
+def test_models_trained_by_recipes_of_their_own_say_so_in_every_table(tmp_path: Path) -> None:
+    """Two epochs and fourteen, a batch of 64 and one of 512, stood on one leaderboard, both by recipe "default"."""
+    own = RECIPE.model_copy(update={"epochs": 14, "global_batch_size": 64})
+    trials = [trial("mixer_s_4"), trial("convmixer_256_8", recipe=own), trial("resmlp_s12_4")]
+    run = write_run(tmp_path / "run", trials, [done(each, 90.0) for each in trials])
+    names = {each.row.label: each.name for each in board(tables(run)).lines}
+    assert {name.partition(" · ")[2] for name in names.values()} == {
+        "recipe default, epochs 25 · training batch 512",
+        "recipe default, epochs 14 · training batch 64",
+    }
+    assert "epochs 14" in names["convmixer_256_8"] and "epochs 14" in markdown(tables(run))
+    status = CliRunner().invoke(cli, ["status", str(run.folder)], env={"COLUMNS": "200"}).output
+    assert re.findall(r"^(\S+).* (epochs \d+) +(\d+) ", status, re.M) == [
+        ("mixer_s_4", "epochs 25", "512"),
+        ("convmixer_256_8", "epochs 14", "64"),
+        ("resmlp_s12_4", "epochs 25", "512"),
+    ]
+    alike = write_run(tmp_path / "alike", trials[::2], [done(each, 90.0) for each in trials[::2]])
+    assert [each.name for each in board(tables(alike)).lines] == ["mixer_s_4", "resmlp_s12_4"]
+
+
 def test_a_column_of_a_terminal_is_shown_only_where_it_tells_rows_of_one_model_apart(tmp_path: Path) -> None:
     trials = [trial("mixer_s_4"), trial("convmixer_256_8", precision="bf16")]
     assert settings(rows_of([done(each, 90.0) for each in trials])) == [["fp32"], ["bf16"]]
@@ -195,10 +216,13 @@ OTHER = {
     "python_version": "3.12.1",
     "torch_version": "2.12.0",
     "deepspeed_version": "0.20.0",
+    "torchvision_version": "0.28.0",
+    "timm_version": "1.1.0",
     "cuda_version": "13.2",
     "driver": "590.1",
 }
-GPU = ENVIRONMENT.model_copy(update={"cuda_version": "12.8", "driver": "550.1"})
+KNOWN = {"cuda_version": "12.8", "driver": "550.1", "torchvision_version": "0.26.0", "timm_version": "1.0.20"}
+GPU = ENVIRONMENT.model_copy(update=KNOWN)
 
 
 def measured_in(each: Trial, environment: Environment, **changes: Any) -> Record:
@@ -284,5 +308,15 @@ def test_two_image_sizes_of_a_dataset_are_two_rows_of_a_real_run(tmp_path: Path)
     shown = [(size, f"{top1[f'{size} px']:.2f}") for size in ("8", "16")]
     for out in (ran.output, status):
         assert re.findall(r"digits +(\d+) +1/1 +([\d.]+) \(1 seed\)", out) == shown
+    markdown_rows = re.findall(
+        r"^\| mixer · (\d+) px +\| +([\d.]+)", (folder / "report.md").read_text(encoding="utf-8"), re.M
+    )
+    assert markdown_rows == sorted(shown, key=lambda row: -float(row[1]))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(f"mixer · {size} px" in page for size, _ in shown)
+    compared = CliRunner().invoke(cli, ["compare", str(folder), str(folder)], env={"COLUMNS": "400"}).output
+    assert re.findall(r"^mixer +digits +(\d+) +top-1 % +1 +([\d.]+) ", compared, re.M) == shown
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert [(row["image_size"], f"{float(row['top1']):.2f}") for row in csv.DictReader(file)] == shown
     planned = CliRunner().invoke(cli, ["run", str(suite), "--dry-run", "--only", "image_size=16", "--json"]).output
     assert [row["image_size"] for row in json.loads(planned)["trials"]] == [16]

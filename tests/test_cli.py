@@ -207,10 +207,24 @@ def test_a_plan_shows_the_axes_that_are_swept(mixbench: Shell, suite: Path) -> N
     assert not any("precision" in words for words in heads)
 
 
-def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> None:
-    label = "convmixer_256_8[depth=2]"
-    words = ("--set", "models.1.depth=2", "--dry-run", "--only", f"label={label}", "--json")
-    assert {row["label"] for row in json.loads(mixbench("run", suite, *words)[1])["trials"]} == {label}
+@pytest.mark.parametrize(
+    ("label", "typed"),
+    [
+        ("convmixer_256_8[depth=2]", ["models.1.depth=2"]),
+        (
+            "convmixer_256_8[depth=2,dim=16,kernel_size=3]",
+            ["models.1={name: convmixer_256_8, depth: 2, dim: 16, kernel_size: 3}"],
+        ),
+        ("small, of two blocks, lr = 3", ["models.1={name: convmixer_256_8, label: 'small, of two blocks, lr = 3'}"]),
+        ("[a, seed=0]", ["models.1={name: convmixer_256_8, label: '[a, seed=0]'}"]),
+    ],
+)
+def test_only_takes_a_label_as_it_is_written(label: str, typed: list[str], mixbench: Shell, suite: Path) -> None:
+    """The default labels of models with several overrides hold commas."""
+    words = [word for each in typed for word in ("--set", each)]
+    for only, count in ((f"label={label}", 2), (f"label={label}, seed=1", 1), (f"dataset=digits,label={label}", 2)):
+        trials = json.loads(mixbench("run", suite, *words, "--dry-run", "--only", only, "--json")[1])["trials"]
+        assert [row["label"] for row in trials] == [label] * count
 
 
 # -- requests that are wrong
@@ -220,6 +234,7 @@ def test_only_takes_a_label_as_it_is_written(mixbench: Shell, suite: Path) -> No
     ("words", "said"),
     [
         (["run", "s.yaml", "--only", "sed=0"], "no key is called 'sed' (did you mean seed?)"),
+        (["run", "s.yaml", "--only", "seed=0,modle=x"], "no key is called 'modle' (did you mean model or nodes?)"),
         (["run", "s.yaml", "--only", "seed"], "is not written key=pattern"),
         (["run", "s.yaml", "--only", ""], "is not written key=pattern"),
         (["run", "s.yaml", "--only", "seed=9"], "matches none of the 4 trials"),

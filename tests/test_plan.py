@@ -106,12 +106,6 @@ def test_a_model_s_recipe_wins_over_the_dataset_s_and_that_over_the_suite_s(tmp_
     assert (recipe.optimizer.lr, recipe.optimizer.eps, recipe.optimizer.weight_decay) == (0.5, 0.1, 0.2)
 
 
-def test_setting_the_suite_s_recipe_leaves_a_model_s_own(tmp_path: Path) -> None:
-    models = [model(recipe={"epochs": 7}), "convmixer_256_8"]
-    found = trials(tmp_path, "recipe.epochs=1", models=models, recipe={"epochs": 9})
-    assert [trial.recipe.epochs for trial in found] == [7, 1]
-
-
 def test_each_named_recipe_is_a_trial(tmp_path: Path) -> None:
     found = trials(tmp_path, recipe=[{"name": "short", "epochs": 1}, {"name": "long", "epochs": 9}])
     assert [(trial.recipe.name, trial.recipe.epochs) for trial in found] == [("short", 1), ("long", 9)]

@@ -195,6 +195,8 @@ def environment() -> Environment:
         python_version=platform.python_version(),
         torch_version=torch.__version__,
         deepspeed_version=installed("deepspeed"),
+        torchvision_version=installed("torchvision"),
+        timm_version=installed("timm"),
         cuda_version=(torch.version.cuda or "") if on_gpu else "",
         driver=nvidia_driver() if on_gpu else "",
         device=device_name(),

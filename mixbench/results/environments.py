@@ -12,11 +12,14 @@ from mixbench.run.record import Record
 
 OF_ENVIRONMENT = {
     "threads": "threads",
+    "cpu_quota": "CPU quota",
     "mixbench_version": "mixbench",
     "git_commit": "commit",
     "python_version": "Python",
     "torch_version": "torch",
     "deepspeed_version": "DeepSpeed",
+    "torchvision_version": "torchvision",
+    "timm_version": "timm",
     "cuda_version": "CUDA",
     "driver": "driver",
 }
@@ -38,7 +41,7 @@ def _of(environment: Environment | None) -> Conditions:
 
 
 def _text(value: object) -> str:
-    return str(value)[:12]  # of a commit
+    return "" if value is None else str(value)[:12]  # of a commit
 
 
 def split(alike: Sequence[T], of: Callable[[T], Conditions]) -> list[list[T]]:

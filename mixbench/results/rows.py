@@ -44,20 +44,25 @@ def device(row: Row) -> str:
 
 
 def columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return each row's cells by heading, only of columns in which rows of the same label and dataset differ."""
-    together = [_label_and_dataset(row) for row in rows]
-    shown = [fact for fact in _facts(rows) if any(_differing(fact.among or together, fact.cells))]
+    """Return each row's cells by heading, only of columns in which rows of the same label and dataset differ, or, of
+    the settings of training, rows of the same dataset.
+    """
+    together: list[Hashable] = [_label_and_dataset(row) for row in rows]
+    datasets: list[Hashable] = [row[0].dataset for row in rows]
+    facts = ((fact, fact.among or (datasets if fact.across_labels else together)) for fact in _facts(rows))
+    shown = [fact for fact, among in facts if any(_differing(among, fact.cells))]
     return [{fact.heading: fact.cells[index] for fact in shown} for index in range(len(rows))]
 
 
 def settings(rows: Sequence[Row]) -> list[list[str]]:
     """For each row, in words, the settings besides its label that vary among the rows."""
     facts = _facts(rows)
-    labels = [row[0].label for row in rows]
-    texts = {fact.name: fact.texts for fact in facts} | {"label": labels}
+    labels, datasets = [row[0].label for row in rows], [row[0].dataset for row in rows]
+    texts = {fact.name: fact.without_parts or fact.texts for fact in facts} | {"label": labels}
     found: list[list[str]] = [[] for _ in rows]
     for fact in facts:
-        together = list(zip(labels, texts[fact.implied_by], strict=True)) if fact.implied_by else [()] * len(rows)
+        names = datasets if fact.across_labels else labels
+        together = list(zip(names, texts[fact.implied_by], strict=True)) if fact.implied_by else [()] * len(rows)
         for at, differs in enumerate(_differing(fact.among or together, fact.texts)):
             if differs and fact.texts[at] not in ("", labels[at]):
                 found[at].append(fact.texts[at])
@@ -90,7 +95,8 @@ def _label_and_dataset(row: Row) -> tuple[str, str]:
 class _Fact:
     """A property in which rows may differ: its `cells` in a table and its `texts` in rows' names, one for each row.
 
-    `among`: it is named only where rows with the same value of this differ.
+    `without_parts`: the texts without the parts in which rows of the same value differ.
+    `among`: it is named only where rows with the same value of this differ.  `across_labels`: rows of other labels too.
     """
 
     name: str
@@ -99,6 +105,8 @@ class _Fact:
     texts: list[str]
     implied_by: str = ""
     among: Sequence[Hashable] = ()
+    across_labels: bool = False
+    without_parts: Sequence[str] = ()
 
 
 def _facts(rows: Sequence[Row]) -> list[_Fact]:
@@ -122,11 +130,13 @@ def _conditions(rows: Sequence[Row]) -> list[_Fact]:
 def _fact(axis: Axis, rows: Sequence[Row]) -> _Fact:
     trials = [row[0].details.trial for row in rows]
     cells, texts = [axis.value(trial) for trial in trials], [axis.text(trial) for trial in trials]
+    without_parts = tuple(texts)
     if axis.compound:
-        together = [(*_label_and_dataset(row), cell) for row, cell in zip(rows, cells, strict=True)]
+        names = [row[0].dataset if axis.of_training else _label_and_dataset(row) for row in rows]
+        together = list(zip(names, cells, strict=True))
         for at, apart in enumerate(_parts_apart(axis, rows, together)):
             cells[at], texts[at] = ", ".join([cells[at], *apart]), ", ".join([texts[at], *apart])
-    return _Fact(axis.name, axis.heading, cells, texts, axis.implied_by)
+    return _Fact(axis.name, axis.heading, cells, texts, axis.implied_by, (), axis.of_training, without_parts)
 
 
 def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) -> list[list[str]]:
@@ -137,9 +147,11 @@ def _parts_apart(axis: Axis, rows: Sequence[Row], together: Sequence[Hashable]) 
         by_value.setdefault(value, []).append(at)
     for alike in by_value.values():
         trials = [rows[at][0].details.trial for at in alike]
-        if all(axis.held(trial) == axis.held(trials[0]) for trial in trials):
+        several = len({rows[at][0].label for at in alike}) > 1  # whose models differ in their arguments anyway
+        held = [trial.recipe if several else axis.held(trial) for trial in trials]
+        if all(each == held[0] for each in held):
             continue  # the usual case: building the texts is slower
-        parts = [axis.parts(trial) for trial in trials]
+        parts = [axis.parts(trial, ("arguments",) if several else ()) for trial in trials]
         shown: list[list[str | None]] = []
         for key in dict.fromkeys(key for each in parts for key in each):
             texts = [each.get(key) for each in parts]

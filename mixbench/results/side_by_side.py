@@ -20,6 +20,7 @@ from mixbench.run.record import Record
 from mixbench.suite.axes import are_unequal
 
 _CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
+               "torchvision_version", "timm_version",
                "cuda_version", "driver", "host", "cores", "cpu_quota", "threads", "warmup", "repeats")  # fmt: skip
 MOST_LINES = 30
 """The most differences between two plans that are printed."""

@@ -67,6 +67,8 @@ class Environment(Frozen):
     python_version: str
     torch_version: str
     deepspeed_version: str = ""
+    torchvision_version: str = ""
+    timm_version: str = ""
     cuda_version: str = ""
     driver: str = ""
     device: str

@@ -26,6 +26,7 @@ class Axis:
     parts than its value shows, so that trials of equal value may differ.
     `implied_by`: the axis, or label, whose text in a row's name implies this one; named only where rows that share
     that text differ.
+    `of_training`: rows of one dataset are to say it where they differ, whatever their labels: they are compared.
     """
 
     name: str
@@ -40,15 +41,16 @@ class Axis:
     numeric: bool = False
     compound: bool = False
     implied_by: str = ""
+    of_training: bool = False
 
     def held(self, trial: Trial) -> list[Any]:
         """Return the values of the trial's fields that hold it, whole fields even if it is a part of one."""
         return [getattr(trial, path.partition(".")[0]) for path in self.fields]
 
-    def parts(self, trial: Trial) -> dict[str, str]:
-        """Return the parts of a compound value as texts, by their keys."""
+    def parts(self, trial: Trial, but: Collection[str] = ()) -> dict[str, str]:
+        """Return the parts of a compound value as texts, by their keys, without those of the fields `but`."""
         others = [path for path in (*_PATHS, *NO_IDENTITY) if "." in path and path not in self.fields]
-        held = trial.model_dump(mode="json", include=_tree(self.fields), exclude=_tree(others))
+        held = trial.model_dump(mode="json", include=_tree(self.fields), exclude=_tree([*others, *but]))
         return {path.partition(".")[2] or path: text for path, text in leaves(held)}
 
 
@@ -70,11 +72,11 @@ AXES = [
           compound=True),
     _axis("seed", "Seed", key=("seeds",), numeric=True),
     _axis("recipe", "Recipe", value=lambda trial: trial.recipe.name, text=lambda trial: f"recipe {trial.recipe.name}",
-          key=("recipe",), fields=("recipe", "arguments.drop_path"), compound=True),
+          key=("recipe",), fields=("recipe", "arguments.drop_path"), compound=True, of_training=True),
     _axis("train_batch_size", "Batch", unit="training", value=lambda trial: trial.recipe.global_batch_size,
           text=lambda trial: f"training batch {trial.recipe.global_batch_size}",
           key=("throughput", "train_batch_sizes"), fields=("recipe.global_batch_size",), numeric=True,
-          implied_by="recipe"),
+          implied_by="recipe", of_training=True),
     _axis("precision", "Precision", key=("precision",)),
     _axis("memory_format", "Layout", key=("memory_format",)),
     _axis("compile", "Compiled", text=lambda trial: "compiled" if trial.compile else "not compiled",

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mixbench.errors import RequestError, cut, nearest, printable, refusal, shown
-from mixbench.suite.document import Document, KeyPath, dotted, parse, parse_value, read
+from mixbench.errors import RequestError, nearest, refusal, shown
+from mixbench.suite.assign import assign
+from mixbench.suite.document import Document, KeyPath, parse, read
 from mixbench.suite.fields import as_list
 from mixbench.suite.plan import merge, plan
 from mixbench.suite.resolve import Problem, fit
@@ -37,7 +38,7 @@ def load(
         if "resources" not in document.data:
             assignments = (f"resources.{key}={value}", *assignments)
     for assignment in assignments:
-        _assign(document, assignment)
+        assign(document, assignment)
     _make_paths_absolute(document.data, Path())  # assigned paths are relative to the working directory
     try:
         suite = Suite.model_validate(document.data)
@@ -115,51 +116,6 @@ def _at(data: Any, path: KeyPath) -> Any:
     for key in path:
         data = data[key]
     return data
-
-
-def _assign(document: Document, assignment: str) -> None:
-    """Apply a `--set` such as `recipe.epochs=1`, as if it stood in the file.  Raises RequestError."""
-    source = f"--set {printable(cut(assignment, 200))}"
-    key, sign, text = assignment.partition("=")
-    if not sign or not all(key.split(".")):
-        raise RequestError(f"{source}: key=value is wanted, such as recipe.epochs=1")
-    if key == "base":
-        raise RequestError(f"{source}: a base is named in the file alone")
-    value = parse_value(text, source)
-    path: KeyPath = ()
-    parent: Any = document.data
-    *outer, last = key.split(".")
-    for part in outer:
-        step = _step(parent, part, path, source)
-        path = (*path, step)
-        if isinstance(parent, dict) and step not in parent:
-            parent[step] = {}
-            document.places[path] = source
-        if path[:1] in (("models",), ("datasets",)) and len(path) == 2 and isinstance(parent[step], str):
-            parent[step] = {"name": parent[step]}
-        parent = parent[step]
-    step = _step(parent, last, path, source)
-    parent[step] = value
-    path = (*path, step)
-    for stale in [place for place in document.places if place[: len(path)] == path]:
-        del document.places[stale]
-    document.places[path] = source
-
-
-def _step(parent: Any, part: str, path: KeyPath, source: str) -> str | int:
-    """Return the key (in a mapping) or index (in a list) that a part of a dotted key stands for.
-
-    Raises RequestError if `parent`, the value at `path`, has none such.
-    """
-    if isinstance(parent, dict):
-        return part
-    if not isinstance(parent, list):
-        raise RequestError(f"{source}: {dotted(path)} has no keys, it is {shown(parent)}")
-    if not parent:
-        raise RequestError(f"{source}: {dotted(path)} is an empty list")
-    if part not in map(str, range(len(parent))):
-        raise RequestError(f"{source}: {dotted(path)} is a list: write {dotted((*path, 0))} to {len(parent) - 1}")
-    return int(part)
 
 
 def _refusal(document: Document, problems: list[Problem]) -> RequestError:

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from mixbench.suite.axes import AXES, Axis
+from mixbench.suite.contradictions import contradictions
 from mixbench.suite.datasets import training_images
 from mixbench.suite.document import KeyPath, dotted
 from mixbench.suite.recipe import Recipe
@@ -45,7 +46,11 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
     subjects, problems = fit(suite)
     cells = list(_cells(suite, subjects))
     problems += [problem for cell in cells for problem in _recipe_problems(suite, cell)]
-    problems += _confusions(cells, list(dict.fromkeys(entry.processes for entry in suite.resources)))
+    sizes = list(dict.fromkeys(entry.processes for entry in suite.resources))
+    for cell in cells:
+        layers = _recipes(suite, cell.datasets, cell.recipe, cell.models)
+        problems += contradictions(layers, cell.trained_by, cell.subject, suite.models[cell.models], sizes)
+    problems += _confusions(cells, sizes)
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
 

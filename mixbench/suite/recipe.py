@@ -72,6 +72,25 @@ class Schedule(Strict):
         return points
 
 
+ONLY_FOR: dict[str, dict[str, tuple[str, ...]]] = {
+    "optimizer": {
+        "momentum": ("sgd",),
+        "nesterov": ("sgd",),
+        "betas": ("adamw", "lamb", "lion"),
+        "eps": ("adamw", "lamb"),
+    },
+    "schedule": {
+        "points": ("piecewise_linear",),
+        "warmup_epochs": ("cosine",),
+        "final": ("cosine",),
+        "rise": ("one_cycle",),
+        "start_divisor": ("one_cycle",),
+        "end_divisor": ("one_cycle",),
+    },
+}
+"""The options that only some optimizers and schedules have, and which."""
+
+
 class ResizeCrop(Strict):
     """torchvision's RandomResizedCrop: a random box of this share of the area and this aspect ratio, resized."""
 

@@ -1,5 +1,6 @@
 """Select the trials of a plan that match --only."""
 
+import re
 from fnmatch import fnmatch
 from operator import attrgetter
 
@@ -12,10 +13,14 @@ NAMES = ("id", "model", "label", "family")  # a model by its name, whatever its 
 VALUES = {name: attrgetter(name) for name in NAMES} | {axis.name: axis.value for axis in AXES if axis.name not in NAMES}
 
 
+COMMA = re.compile(rf",(?![^\[\]]*\])(?=\s*(?:{'|'.join(VALUES)})\s*=)")
+"""A comma between two terms: not inside brackets, and a key follows.  Labels hold others: `mixer_s4[depth=2,dim=8]`."""
+
+
 def select(trials: list[Trial], expression: str) -> list[Trial]:
     """Return the trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
     chosen = trials
-    for term in expression.split(","):
+    for term in COMMA.split(expression):
         key, sign, pattern = (part.strip() for part in term.partition("="))
         if not sign:
             raise RequestError(f"--only {expression}: {term.strip()!r} is not written key=pattern, such as seed=0")
@@ -23,6 +28,10 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
             raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, VALUES)}")
         chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
     if not chosen:
+        for part in expression.split(","):  # a key that is misspelt looks like the rest of a label
+            key, sign, _ = (each.strip() for each in part.partition("="))
+            if sign and key.isidentifier() and key not in VALUES and (hint := nearest(key, VALUES)):
+                raise RequestError(f"--only {expression}: no key is called {key!r}{hint}")
         count = plural(len(trials), "trial")
         raise RequestError(f"--only {expression} matches none of the {count}")
     return chosen
