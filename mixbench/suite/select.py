@@ -13,7 +13,7 @@ NAMES = ("id", "model", "label", "family")  # a model by its name, whatever its 
 VALUES = {name: attrgetter(name) for name in NAMES} | {axis.name: axis.value for axis in AXES if axis.name not in NAMES}
 
 
-COMMA = re.compile(rf",(?![^\[\]]*\])(?=\s*(?:{'|'.join(VALUES)})\s*=)")
+COMMA = re.compile(rf",(?![^\[\]]*\])(?=\s*(?:$|(?:{'|'.join(VALUES)})\s*=))")
 """A comma between two terms: not inside brackets, and a key follows.  Labels hold others: `mixer_s4[depth=2,dim=8]`."""
 
 
