@@ -253,8 +253,9 @@ def test_an_earlier_complete_checkpoint_takes_the_place_of_a_damaged_one(
         ({"trial_id": "another"}, "it is of another, schema version 1"),
         ({"schema_version": 99}, "schema version 99"),
         ({"world_size": 2}, "it is of 2 processes, not 1"),
+        ({"model_code": "0123456789abcdef"}, "the source of its model has changed since"),
     ],
-    ids=["trial", "schema", "processes"],
+    ids=["trial", "schema", "processes", "source"],
 )
 def test_a_checkpoint_of_something_else_is_refused_with_the_reason(
     change: dict[str, Any], why: str, tmp_path: Path, measured: Callable[..., Any]
