@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
-    DropPath,
     GroupNorm1,
+    MetaFormerBlock,
     PointwiseMLP,
     at_least_one,
     divides,
@@ -16,7 +16,7 @@ from mixbench.zoo.layers import (
     same_length,
     shift,
     truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -41,11 +41,11 @@ class ASMLP(nn.Module):
         (r"^patch_embed\.norm", "stem.1"),
         (r"^layers\.(\d+)\.blocks", r"stages.\1"),
         (r"^layers\.(\d+)\.downsample", r"downsamples.\1"),
-        (r"axial_shift\.conv2_1", "axial.along_width"),
-        (r"axial_shift\.conv2_2", "axial.along_height"),
-        (r"axial_shift\.conv1", "axial.before"),
-        (r"axial_shift\.conv3", "axial.after"),
-        (r"axial_shift", "axial"),
+        (r"axial_shift\.conv2_1", "mix.along_width"),
+        (r"axial_shift\.conv2_2", "mix.along_height"),
+        (r"axial_shift\.conv1", "mix.before"),
+        (r"axial_shift\.conv3", "mix.after"),
+        (r"axial_shift", "mix"),
         (r"mlp\.fc1", "channel_mlp.expand"),
         (r"mlp\.fc2", "channel_mlp.contract"),
     )
@@ -79,7 +79,8 @@ class ASMLP(nn.Module):
             if stage:
                 side = divides("2", 2, "the side of the map", side)
                 downsamples.append(SpaceToDepth(width // 2))
-            stages.append(nn.Sequential(*[ASBlock(width, shift_size, mlp_ratio, shift_bias, rate) for rate in rates]))
+            blocks = [shift_block(width, shift_size, mlp_ratio, shift_bias, rate) for rate in rates]
+            stages.append(nn.Sequential(*blocks))
         self.stages, self.downsamples = nn.ModuleList(stages), nn.ModuleList(downsamples)
         self.norm = GroupNorm1(width)
         self.head = nn.Linear(width, num_classes)
@@ -92,18 +93,9 @@ class ASMLP(nn.Module):
         return self.head(self.norm(x).mean((2, 3)))  # B classes
 
 
-class ASBlock(nn.Module):
-    def __init__(self, dim: int, shift_size: int, mlp_ratio: int, bias: bool, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = GroupNorm1(dim)
-        self.axial = AxialShift(dim, shift_size, bias)
-        self.norm2 = GroupNorm1(dim)
-        self.channel_mlp = PointwiseMLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B C H W
-        x = x + self.drop_path(self.axial(self.norm1(x)))  # mixes neighbours along H and W, and C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def shift_block(dim: int, shift_size: int, mlp_ratio: int, bias: bool, drop_path: float) -> nn.Module:
+    mix, mlp = AxialShift(dim, shift_size, bias), PointwiseMLP(dim, mlp_ratio * dim)
+    return MetaFormerBlock(dim, mix, mlp, drop_path, GroupNorm1)
 
 
 class AxialShift(nn.Module):

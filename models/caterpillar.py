@@ -6,7 +6,17 @@ B batch, C channels, H W grid
 import torch
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, DropPath, at_least_one, divides, drop_paths, same_length, shift, truncated_linear
+from mixbench.zoo.layers import (
+    MLP,
+    DropPath,
+    RowColumnMLP,
+    at_least_one,
+    divides,
+    drop_paths,
+    same_length,
+    shift,
+    truncated_linear,
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000, strides=(4, 2, 2, 2))
@@ -49,10 +59,10 @@ class Caterpillar(nn.Module):
         (r"localMix\.proj_r", "local.left"),
         (r"localMix\.proj_l", "local.right"),
         (r"localMix\.fuse", "local.merge"),
-        (r"globalMix\.BN", "sparse.norm"),
-        (r"globalMix\.proj_h", "sparse.along_width"),
-        (r"globalMix\.proj_w", "sparse.along_height"),
-        (r"globalMix\.fuse", "sparse.merge"),
+        (r"globalMix\.BN", "sparse.0"),
+        (r"globalMix\.proj_h", "sparse.2.along_width"),
+        (r"globalMix\.proj_w", "sparse.2.along_height"),
+        (r"globalMix\.fuse", "sparse.2.merge"),
         (r"channelMix\.LN", "norm"),
         (r"channelMix\.FeedForward\.fc1", "channel_mlp.expand"),
         (r"channelMix\.FeedForward\.fc2", "channel_mlp.contract"),
@@ -93,7 +103,7 @@ class CaterpillarBlock(nn.Module):
     def __init__(self, dim: int, side: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
         self.local = ShiftedPillars(dim)
-        self.sparse = SparseMLP(dim, side)
+        self.sparse = nn.Sequential(nn.BatchNorm2d(dim), nn.GELU(), RowColumnMLP(dim, side))
         self.norm = nn.LayerNorm(dim)
         self.channel_mlp = MLP(dim, mlp_ratio * dim)
         self.drop_path = DropPath(drop_path)
@@ -119,17 +129,3 @@ class ShiftedPillars(nn.Module):
         below, above = self.down(shift(x, -1, 2)), self.up(shift(x, 1, 2))
         before, behind = self.left(shift(x, 1, 3)), self.right(shift(x, -1, 3))
         return self.merge(torch.cat([below, above, before, behind], 1))
-
-
-class SparseMLP(nn.Module):
-    def __init__(self, dim: int, side: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(dim)
-        self.act = nn.GELU()
-        self.along_width = nn.Linear(side, side)
-        self.along_height = nn.Linear(side, side)
-        self.merge = nn.Conv2d(3 * dim, dim, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:  # B C H W
-        z = self.act(self.norm(x))
-        return self.merge(torch.cat([z, self.along_width(z), self.along_height(z.mT).mT], 1))

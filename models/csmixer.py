@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mixbench.zoo.layers import (
     MLP,
     ConvNHWC,
-    DropPath,
+    MetaFormerBlock,
     at_least_one,
     divides,
     drop_paths,
@@ -80,7 +80,7 @@ class CSMixer(nn.Module):
             group = min(group_size, side)
             divides("group_size", group, "the side of the map", side)
             blocks = [
-                CSBlock(width, heads[stage], head_dim, group, index % 2 == 1, mlp_ratio, rate)
+                cs_block(width, heads[stage], head_dim, group, index % 2 == 1, mlp_ratio, rate)
                 for index, rate in enumerate(rates)
             ]
             stages.append(nn.Sequential(*blocks))
@@ -121,20 +121,11 @@ class CrossScaleMerge(nn.Module):
         return torch.cat([conv(x) for conv in self.convs], 3)  # B H/2 W/2 2C
 
 
-class CSBlock(nn.Module):
-    def __init__(
-        self, dim: int, heads: int, head_dim: int, group: int, dilated: bool, mlp_ratio: int, drop_path: float
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.mix = CrossScaleMixer(dim, heads, head_dim, group, dilated)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B H W C
-        x = x + self.drop_path(self.mix(self.norm1(x)))  # mixes groups of H W together with C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def cs_block(
+    dim: int, heads: int, head_dim: int, group: int, dilated: bool, mlp_ratio: int, drop_path: float
+) -> nn.Module:
+    mix = CrossScaleMixer(dim, heads, head_dim, group, dilated)
+    return MetaFormerBlock(dim, mix, MLP(dim, mlp_ratio * dim), drop_path)
 
 
 class CrossScaleMixer(nn.Module):

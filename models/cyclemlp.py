@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
     MLP,
+    PERMUTATOR_NAMES,
     ConvNHWC,
-    DropPath,
+    MetaFormerBlock,
     Reweight,
     at_least_one,
     drop_paths,
@@ -17,7 +18,7 @@ from mixbench.zoo.layers import (
     same_length,
     shift,
     truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -38,17 +39,11 @@ class CycleMLP(nn.Module):
     """`patch_size` is the stride of the stem, whose kernel is 7 × 7; `strides` are those between the stages."""
 
     published_names = (
-        (r"^patch_embed", "stem"),
-        (r"^network", "stages"),
         (r"\.attn\.sfc_[hw]\.offset$", ""),
-        (r"\.attn\.sfc_h", ".cycle.along_width"),  # named after its kernel of 1 × 3
-        (r"\.attn\.sfc_w", ".cycle.along_height"),
-        (r"\.attn\.mlp_c", ".cycle.channels"),
-        (r"\.attn\.reweight\.fc1", ".cycle.reweight.reduce"),
-        (r"\.attn\.reweight\.fc2", ".cycle.reweight.expand"),
-        (r"\.attn\.proj", ".cycle.merge"),
-        (r"\.mlp\.fc1", ".channel_mlp.expand"),
-        (r"\.mlp\.fc2", ".channel_mlp.contract"),
+        (r"\.attn\.sfc_h", ".mix.along_width"),
+        (r"\.attn\.sfc_w", ".mix.along_height"),
+        (r"\.attn\.mlp_c", ".mix.channels"),
+        *PERMUTATOR_NAMES,
     )
 
     def __init__(
@@ -74,7 +69,7 @@ class CycleMLP(nn.Module):
             strides,
             drop_paths(drop_path, depths),
             lambda width, dim, stride: ConvNHWC(width, dim, 3, stride=stride, padding=1),
-            lambda stage, _, rate: CycleBlock(dims[stage], mlp_ratios[stage], rate),
+            lambda stage, _, rate: cycle_block(dims[stage], mlp_ratios[stage], rate),
         )
         self.norm = nn.LayerNorm(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
@@ -86,18 +81,8 @@ class CycleMLP(nn.Module):
         return self.head(self.norm(x).mean((1, 2)))  # B classes
 
 
-class CycleBlock(nn.Module):
-    def __init__(self, dim: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.cycle = CycleMixer(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B H W C
-        x = x + self.drop_path(self.cycle(self.norm1(x)))  # mixes neighbours along H and W, and C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def cycle_block(dim: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    return MetaFormerBlock(dim, CycleMixer(dim), MLP(dim, mlp_ratio * dim), drop_path)
 
 
 class CycleMixer(nn.Module):

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
     MLP,
+    PERMUTATOR_NAMES,
     ConvNHWC,
-    DropPath,
+    MetaFormerBlock,
     Reweight,
     at_least_one,
     divides,
@@ -17,7 +18,7 @@ from mixbench.zoo.layers import (
     pyramid,
     same_length,
     truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -44,16 +45,10 @@ class DynaMixer(nn.Module):
     """`reduced_dim`: the channels of a token, for each head, from which its matrix is generated."""
 
     published_names = (
-        (r"^patch_embed", "stem"),
-        (r"^network", "stages"),
         (r"\.attn\.mix_h", ".mix.along_height"),
         (r"\.attn\.mix_w", ".mix.along_width"),
         (r"\.attn\.mlp_c", ".mix.channels"),
-        (r"\.attn\.reweight\.fc1", ".mix.reweight.reduce"),
-        (r"\.attn\.reweight\.fc2", ".mix.reweight.expand"),
-        (r"\.attn\.proj", ".mix.merge"),
-        (r"\.mlp\.fc1", ".channel_mlp.expand"),
-        (r"\.mlp\.fc2", ".channel_mlp.contract"),
+        *PERMUTATOR_NAMES,
     )
 
     def __init__(
@@ -84,7 +79,12 @@ class DynaMixer(nn.Module):
             strides,
             drop_paths(drop_path, depths),
             lambda width, dim, stride: ConvNHWC(width, dim, stride, stride=stride),
-            lambda stage, _, rate: DynaBlock(dims[stage], sides[stage + 1], heads[stage], reduced_dim, mlp_ratio, rate),
+            lambda stage, _, rate: MetaFormerBlock(
+                dims[stage],
+                DynaMixing(dims[stage], sides[stage + 1], heads[stage], reduced_dim),
+                MLP(dims[stage], mlp_ratio * dims[stage]),
+                rate,
+            ),
         )
         self.norm = nn.LayerNorm(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
@@ -94,20 +94,6 @@ class DynaMixer(nn.Module):
         x = self.stem(x.permute(0, 2, 3, 1))  # B H W C
         x = self.stages(x)  # B H W C
         return self.head(self.norm(x).mean((1, 2)))  # B classes
-
-
-class DynaBlock(nn.Module):
-    def __init__(self, dim: int, side: int, heads: int, reduced_dim: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.mix = DynaMixing(dim, side, heads, reduced_dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B H W C
-        x = x + self.drop_path(self.mix(self.norm1(x)))  # mixes H, W and C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
 
 
 class DynaMixing(nn.Module):

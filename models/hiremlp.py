@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
-    DropPath,
+    PERMUTATOR_NAMES,
+    MetaFormerBlock,
     PointwiseMLP,
     Reweight,
     at_least_one,
@@ -16,7 +17,7 @@ from mixbench.zoo.layers import (
     pyramid,
     same_length,
     truncated,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -43,16 +44,11 @@ class HireMLP(nn.Module):
         (r"^patch_embed\.norm", "stem.1"),
         (r"^network\.(\d+)\.proj", r"stages.\1.0"),
         (r"^network\.(\d+)\.norm", r"stages.\1.1"),
-        (r"^network", "stages"),
-        (r"\.attn\.mlp_([hw])1_norm", r".hire.\1.norm"),
-        (r"\.attn\.mlp_([hw])1", r".hire.\1.contract"),
-        (r"\.attn\.mlp_([hw])2", r".hire.\1.expand"),
-        (r"\.attn\.mlp_c", ".hire.channels"),
-        (r"\.attn\.reweight\.fc1", ".hire.reweight.reduce"),
-        (r"\.attn\.reweight\.fc2", ".hire.reweight.expand"),
-        (r"\.attn\.proj", ".hire.merge"),
-        (r"\.mlp\.fc1", ".channel_mlp.expand"),
-        (r"\.mlp\.fc2", ".channel_mlp.contract"),
+        (r"\.attn\.mlp_([hw])1_norm", r".mix.\1.norm"),
+        (r"\.attn\.mlp_([hw])1", r".mix.\1.contract"),
+        (r"\.attn\.mlp_([hw])2", r".mix.\1.expand"),
+        (r"\.attn\.mlp_c", ".mix.channels"),
+        *PERMUTATOR_NAMES,
     )
 
     def __init__(
@@ -83,7 +79,7 @@ class HireMLP(nn.Module):
             strides,
             drop_paths(drop_path, depths),
             lambda width, dim, stride: nn.Sequential(*conv_norm(width, dim, 3, stride=stride, padding=1), nn.ReLU()),
-            lambda stage, index, rate: HireBlock(
+            lambda stage, index, rate: hire_block(
                 dims[stage], regions[stage], index % cycles[stage] * dilations[stage], mlp_ratio, rate
             ),
         )
@@ -97,18 +93,9 @@ class HireMLP(nn.Module):
         return self.head(self.norm(x).mean((2, 3)))  # B classes
 
 
-class HireBlock(nn.Module):
-    def __init__(self, dim: int, region: int, step: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(dim)
-        self.hire = HireMixer(dim, region, step)
-        self.norm2 = nn.BatchNorm2d(dim)
-        self.channel_mlp = PointwiseMLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B C H W
-        x = x + self.drop_path(self.hire(self.norm1(x)))  # mixes regions of H, regions of W, and C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def hire_block(dim: int, region: int, step: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    mix, mlp = HireMixer(dim, region, step), PointwiseMLP(dim, mlp_ratio * dim)
+    return MetaFormerBlock(dim, mix, mlp, drop_path, nn.BatchNorm2d)
 
 
 class HireMixer(nn.Module):

@@ -7,7 +7,7 @@ B batch, H W grid, C channels
 import torch
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, ConvNHWC, DropPath, at_least_one, divides, same_length
+from mixbench.zoo.layers import MLP, ConvNHWC, MetaFormerBlock, at_least_one, divides, same_length
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -37,7 +37,8 @@ class S2MLP(nn.Module):
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
         divides("patch_size", patch_size, "image_size", image_size)
         self.stem = ConvNHWC(in_chans, dim, patch_size, stride=patch_size)
-        self.blocks = nn.Sequential(*[S2Block(dim, mlp_ratio, drop_path) for _ in range(depth)])
+        blocks = [MetaFormerBlock(dim, S2Mixer(dim), MLP(dim, mlp_ratio * dim), drop_path) for _ in range(depth)]
+        self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:  # B 3 image image
@@ -46,20 +47,15 @@ class S2MLP(nn.Module):
         return self.head(x.mean((1, 2)))  # B classes
 
 
-class S2Block(nn.Module):
-    def __init__(self, dim: int, mlp_ratio: int, drop_path: float) -> None:
+class S2Mixer(nn.Module):
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
         self.before = nn.Linear(dim, dim)
         self.act = nn.GELU()
         self.after = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:  # B H W C
-        x = x + self.drop_path(self.after(spatial_shift(self.act(self.before(self.norm1(x))), 1, 2)))
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+        return self.after(spatial_shift(self.act(self.before(x)), 1, 2))
 
 
 @register_model(
@@ -74,10 +70,10 @@ class S2MLPv2(nn.Module):
 
     published_names = (  # of the community's code, liuruiyang98/Jittor-MLP
         (r"^stages\.(\d+)\.0\.(weight|bias)", r"stages.\1.0.proj.\2"),
-        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.mlp1", r"stages.\1.1.\2.split"),
-        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.mlp2", r"stages.\1.1.\2.merge"),
-        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.split_attention\.mlp1", r"stages.\1.1.\2.attention.reduce"),
-        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.split_attention\.mlp2", r"stages.\1.1.\2.attention.expand"),
+        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.mlp1", r"stages.\1.1.\2.mix.split"),
+        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.mlp2", r"stages.\1.1.\2.mix.merge"),
+        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.split_attention\.mlp1", r"stages.\1.1.\2.mix.attention.reduce"),
+        (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.fn\.split_attention\.mlp2", r"stages.\1.1.\2.mix.attention.expand"),
         (r"^stages\.(\d+)\.1\.model\.(\d+)\.0\.norm", r"stages.\1.1.\2.norm1"),
         (r"^stages\.(\d+)\.1\.model\.(\d+)\.1\.norm", r"stages.\1.1.\2.norm2"),
         (r"^stages\.(\d+)\.1\.model\.(\d+)\.1\.fn\.0", r"stages.\1.1.\2.channel_mlp.expand"),
@@ -102,7 +98,7 @@ class S2MLPv2(nn.Module):
         stages, side, width = [], image_size, in_chans
         for dim, depth, patch_size in zip(dims, depths, patch_sizes, strict=True):
             side = divides("patch size", patch_size, "the side", side)
-            blocks = [S2v2Block(dim, mlp_ratio, drop_path) for _ in range(depth)]
+            blocks = [MetaFormerBlock(dim, S2v2Mixer(dim), MLP(dim, mlp_ratio * dim), drop_path) for _ in range(depth)]
             stages.append(nn.Sequential(ConvNHWC(width, dim, patch_size, stride=patch_size), nn.Sequential(*blocks)))
             width = dim
         self.stages = nn.Sequential(*stages)
@@ -113,22 +109,17 @@ class S2MLPv2(nn.Module):
         return self.head(x.mean((1, 2)))  # B classes
 
 
-class S2v2Block(nn.Module):
-    def __init__(self, dim: int, mlp_ratio: int, drop_path: float) -> None:
+class S2v2Mixer(nn.Module):
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
         self.split = nn.Linear(dim, 3 * dim)
         self.attention = SplitAttention(dim)
         self.merge = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:  # B H W C
-        a, b, c = self.split(self.norm1(x)).chunk(3, dim=-1)  # each B H W C
+        a, b, c = self.split(x).chunk(3, dim=-1)  # each B H W C
         branches = torch.stack([spatial_shift(a, 1, 2), spatial_shift(b, 2, 1), c], 1)  # B 3 H W C
-        x = x + self.drop_path(self.merge(self.attention(branches)))
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+        return self.merge(self.attention(branches))
 
 
 class SplitAttention(nn.Module):

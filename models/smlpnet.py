@@ -5,10 +5,9 @@ B batch, C channels, H W grid
 
 from itertools import accumulate
 
-import torch
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, DropPath, at_least_one, drop_paths, same_length
+from mixbench.zoo.layers import MLP, DropPath, RowColumnMLP, at_least_one, drop_paths, same_length
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -30,9 +29,9 @@ class SMLPNet(nn.Module):
         (r"^token_mix\.(\d+)\.0\.conv_merge\.BN", r"blocks.\1.tokens.norm1"),
         (r"^token_mix\.(\d+)\.0\.conv_merge\.Conv", r"blocks.\1.tokens.conv"),
         (r"^token_mix\.(\d+)\.1\.BN", r"blocks.\1.tokens.norm2"),
-        (r"^token_mix\.(\d+)\.1\.proj_h", r"blocks.\1.tokens.along_width"),
-        (r"^token_mix\.(\d+)\.1\.proh_w", r"blocks.\1.tokens.along_height"),
-        (r"^token_mix\.(\d+)\.1\.fuse", r"blocks.\1.tokens.merge"),
+        (r"^token_mix\.(\d+)\.1\.proj_h", r"blocks.\1.tokens.rows_and_columns.along_width"),
+        (r"^token_mix\.(\d+)\.1\.proh_w", r"blocks.\1.tokens.rows_and_columns.along_height"),
+        (r"^token_mix\.(\d+)\.1\.fuse", r"blocks.\1.tokens.rows_and_columns.merge"),
         (r"^channel_mix\.(\d+)\.1", r"blocks.\1.norm"),
         (r"^channel_mix\.(\d+)\.2\.net\.0", r"blocks.\1.channel_mlp.expand"),
         (r"^channel_mix\.(\d+)\.2\.net\.3", r"blocks.\1.channel_mlp.contract"),
@@ -98,10 +97,8 @@ class SparseMLP(nn.Module):
         self.act = nn.GELU()
         self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
         self.norm2 = nn.BatchNorm2d(dim)
-        self.along_width = nn.Linear(side, side)
-        self.along_height = nn.Linear(side, side)
-        self.merge = nn.Conv2d(3 * dim, dim, 1, bias=False)
+        self.rows_and_columns = RowColumnMLP(dim, side)
 
     def forward(self, x: Tensor) -> Tensor:  # B C H W
-        z = self.act(self.norm2(self.conv(self.act(self.norm1(x)))))
-        return self.merge(torch.cat([z, self.along_width(z), self.along_height(z.mT).mT], 1))
+        x = self.conv(self.act(self.norm1(x)))
+        return self.rows_and_columns(self.act(self.norm2(x)))

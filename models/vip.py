@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
     MLP,
+    PERMUTATOR_NAMES,
     ConvNHWC,
-    DropPath,
+    MetaFormerBlock,
     Reweight,
     at_least_one,
     divides,
@@ -16,7 +17,7 @@ from mixbench.zoo.layers import (
     pyramid,
     same_length,
     truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -47,14 +48,8 @@ class VisionPermutator(nn.Module):
     """`segments` of a stage are as many as its map is high and wide.  `strides`: those between the stages."""
 
     published_names = (
-        (r"^patch_embed", "stem"),
-        (r"^network", "stages"),
-        (r"\.attn\.(mlp_[hwc])", r".permute.\1"),
-        (r"\.attn\.reweight\.fc1", ".permute.reweight.reduce"),
-        (r"\.attn\.reweight\.fc2", ".permute.reweight.expand"),
-        (r"\.attn\.proj", ".permute.merge"),
-        (r"\.mlp\.fc1", ".channel_mlp.expand"),
-        (r"\.mlp\.fc2", ".channel_mlp.contract"),
+        (r"\.attn\.(mlp_[hwc])", r".mix.\1"),
+        *PERMUTATOR_NAMES,
     )
 
     def __init__(
@@ -86,7 +81,7 @@ class VisionPermutator(nn.Module):
             strides,
             drop_paths(drop_path, depths),
             lambda width, dim, stride: ConvNHWC(width, dim, stride, stride=stride),
-            lambda stage, _, rate: PermutatorBlock(dims[stage], segments[stage], mlp_ratio, rate),
+            lambda stage, _, rate: permutator_block(dims[stage], segments[stage], mlp_ratio, rate),
         )
         self.norm = nn.LayerNorm(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
@@ -98,18 +93,8 @@ class VisionPermutator(nn.Module):
         return self.head(self.norm(x).mean((1, 2)))  # B classes
 
 
-class PermutatorBlock(nn.Module):
-    def __init__(self, dim: int, segments: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.permute = PermuteMLP(dim, segments)
-        self.norm2 = nn.LayerNorm(dim)
-        self.channel_mlp = MLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B H W C
-        x = x + self.drop_path(self.permute(self.norm1(x)))  # mixes H and W with parts of C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def permutator_block(dim: int, segments: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    return MetaFormerBlock(dim, PermuteMLP(dim, segments), MLP(dim, mlp_ratio * dim), drop_path)
 
 
 class PermuteMLP(nn.Module):

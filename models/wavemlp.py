@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mixbench.zoo.layers import (
     NORMS,
-    DropPath,
+    PERMUTATOR_NAMES,
+    MetaFormerBlock,
     Norm,
     PointwiseMLP,
     Reweight,
@@ -20,7 +21,7 @@ from mixbench.zoo.layers import (
     pyramid,
     same_length,
     truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -55,19 +56,14 @@ class WaveMLP(nn.Module):
         (r"^patch_embed\.norm", "stem.1"),
         (r"^network\.(\d+)\.proj", r"stages.\1.0"),
         (r"^network\.(\d+)\.norm", r"stages.\1.1"),
-        (r"^network", "stages"),
-        (r"\.attn\.fc_h", ".wave.along_width.amplitude"),  # named after its kernel of 1 × 7
-        (r"\.attn\.fc_w", ".wave.along_height.amplitude"),
-        (r"\.attn\.theta_h_conv", ".wave.along_width.phase"),
-        (r"\.attn\.theta_w_conv", ".wave.along_height.phase"),
-        (r"\.attn\.tfc_h", ".wave.along_width.window"),
-        (r"\.attn\.tfc_w", ".wave.along_height.window"),
-        (r"\.attn\.fc_c", ".wave.channels"),
-        (r"\.attn\.reweight\.fc1", ".wave.reweight.reduce"),
-        (r"\.attn\.reweight\.fc2", ".wave.reweight.expand"),
-        (r"\.attn\.proj", ".wave.merge"),
-        (r"\.mlp\.fc1", ".channel_mlp.expand"),
-        (r"\.mlp\.fc2", ".channel_mlp.contract"),
+        (r"\.attn\.fc_h", ".mix.along_width.amplitude"),
+        (r"\.attn\.fc_w", ".mix.along_height.amplitude"),
+        (r"\.attn\.theta_h_conv", ".mix.along_width.phase"),
+        (r"\.attn\.theta_w_conv", ".mix.along_height.phase"),
+        (r"\.attn\.tfc_h", ".mix.along_width.window"),
+        (r"\.attn\.tfc_w", ".mix.along_height.window"),
+        (r"\.attn\.fc_c", ".mix.channels"),
+        *PERMUTATOR_NAMES,
     )
 
     def __init__(
@@ -97,7 +93,7 @@ class WaveMLP(nn.Module):
             strides,
             drop_paths(drop_path, depths),
             lambda width, dim, stride: nn.Sequential(*conv_norm(width, dim, 3, stride=stride, padding=1, norm=of_conv)),
-            lambda stage, _, rate: WaveBlock(dims[stage], mlp_ratios[stage], phase == "depthwise", norm, rate),
+            lambda stage, _, rate: wave_block(dims[stage], mlp_ratios[stage], phase == "depthwise", norm, rate),
         )
         self.norm = NORMS[norm](dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
@@ -109,18 +105,9 @@ class WaveMLP(nn.Module):
         return self.head(self.norm(x).mean((2, 3)))  # B classes
 
 
-class WaveBlock(nn.Module):
-    def __init__(self, dim: int, mlp_ratio: int, depthwise_phase: bool, norm: Norm, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = NORMS[norm](dim)
-        self.wave = WaveMixer(dim, depthwise_phase)
-        self.norm2 = NORMS[norm](dim)
-        self.channel_mlp = PointwiseMLP(dim, mlp_ratio * dim)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:  # B C H W
-        x = x + self.drop_path(self.wave(self.norm1(x)))  # mixes windows along H and W, and C
-        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+def wave_block(dim: int, mlp_ratio: int, depthwise_phase: bool, norm: Norm, drop_path: float) -> nn.Module:
+    mix, mlp = WaveMixer(dim, depthwise_phase), PointwiseMLP(dim, mlp_ratio * dim)
+    return MetaFormerBlock(dim, mix, mlp, drop_path, NORMS[norm])
 
 
 class WaveMixer(nn.Module):

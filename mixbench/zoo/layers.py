@@ -134,6 +134,18 @@ class MLP(nn.Module):
         return self.contract(self.act(self.expand(x)))
 
 
+PERMUTATOR_NAMES = (
+    (r"^patch_embed", "stem"),
+    (r"^network", "stages"),
+    (r"\.attn\.reweight\.fc1", ".mix.reweight.reduce"),
+    (r"\.attn\.reweight\.fc2", ".mix.reweight.expand"),
+    (r"\.attn\.proj", ".mix.merge"),
+    (r"\.mlp\.fc1", ".channel_mlp.expand"),
+    (r"\.mlp\.fc2", ".channel_mlp.contract"),
+)
+"""Published names of tensors (tensor_names.py) in Vision Permutator's code and those made from it."""
+
+
 class GroupNorm1(nn.GroupNorm):
     """Normalisation over C, H and W of each image."""
 
@@ -151,6 +163,41 @@ def conv_norm(
 ) -> tuple[nn.Module, nn.Module]:
     """A convolution and its normalisation."""
     return nn.Conv2d(in_dim, dim, kernel_size, stride, padding, bias=bias), NORMS[norm](dim)
+
+
+class MetaFormerBlock(nn.Module):
+    """x + mix(norm(x)), then x + channel_mlp(norm(x)): the block of many families. MetaFormer, arXiv:2111.11418.
+
+    `norm` makes each of the two normalisations of `dim` channels.
+    """
+
+    def __init__(
+        self, dim: int, mix: nn.Module, channel_mlp: nn.Module, drop_path: float,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm1 = norm(dim)
+        self.mix = mix
+        self.norm2 = norm(dim)
+        self.channel_mlp = channel_mlp
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mix(self.norm1(x)))  # mixes positions
+        return x + self.drop_path(self.channel_mlp(self.norm2(x)))  # mixes C
+
+
+class RowColumnMLP(nn.Module):
+    """A linear map along rows, one along columns, both the same for all channels, and the map itself, put together."""
+
+    def __init__(self, dim: int, side: int) -> None:
+        super().__init__()
+        self.along_width = nn.Linear(side, side)
+        self.along_height = nn.Linear(side, side)
+        self.merge = nn.Conv2d(3 * dim, dim, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # B C H W
+        return self.merge(torch.cat([x, self.along_width(x), self.along_height(x.mT).mT], 1))
 
 
 class Reweight(nn.Module):

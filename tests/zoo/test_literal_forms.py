@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from mixbench.zoo.layers import Reweight, shift
+from mixbench.zoo.layers import Reweight, RowColumnMLP, shift
 from mixbench.zoo.registry import create_model
 
 
@@ -125,13 +125,11 @@ def test_a_wave_adds_two_neighbours_of_the_cosines_then_of_the_sines() -> None:
     assert close(layer(x), expected)
 
 
-def test_the_sparse_mlp_maps_rows_and_columns() -> None:
-    layer = part("smlpnet", "SparseMLP")(3, 4).eval()
-    x = torch.randn(2, 3, 4, 4)
-    z = layer.act(layer.norm2(layer.conv(layer.act(layer.norm1(x)))))
+def test_a_row_column_mlp_maps_rows_and_columns() -> None:
+    layer, z = RowColumnMLP(3, 4), torch.randn(2, 3, 4, 4)
     w = torch.einsum("vw,bchw->bchv", layer.along_width.weight, z) + layer.along_width.bias
     h = torch.einsum("gh,bchw->bcgw", layer.along_height.weight, z) + layer.along_height.bias[:, None]
-    assert close(layer(x), torch.einsum("dc,bchw->bdhw", layer.merge.weight[..., 0, 0], torch.cat([z, w, h], 1)))
+    assert close(layer(z), torch.einsum("dc,bchw->bdhw", layer.merge.weight[..., 0, 0], torch.cat([z, w, h], 1)))
 
 
 def test_spachs_heads_are_as_many_in_every_stage_and_attend_to_all_tokens() -> None:
