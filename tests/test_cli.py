@@ -35,6 +35,7 @@ def suite(tmp_path: Path) -> Path:
 
 # -- what is imported
 
+MOST = 2  # the CPU time of a command over that of the libraries alone; 1.6 was measured for status
 
 @pytest.mark.parametrize(
     "words",
@@ -49,7 +50,8 @@ def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str],
         "heavy = {'torch', 'pandas', 'numpy', 'submitit', 'deepspeed', 'scipy'}\n"
         "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr)); main()"
     )
-    libraries = "import click, yaml, pydantic, rich.console, rich.table"
+    # pydantic imports most of itself with the first model
+    libraries = "import click, yaml, pydantic, rich.console, rich.table; type('First', (pydantic.BaseModel,), {})"
     light, ours = [], []
     for _ in range(8):  # side by side: 0.3 s is not the same on every machine, nor on one machine all day
         light.append(cpu_seconds(libraries)[0])
@@ -57,9 +59,9 @@ def test_light_verbs_import_nothing_heavy_and_take_little_time(words: list[str],
         ours.append(seconds)
         assert done.stderr == "HEAVY []\n"
         assert done.stdout
-        if min(ours) < 3 * min(light):
+        if min(ours) < MOST * min(light):
             break
-    assert min(ours) < 3 * min(light), "0.3 s of CPU time where the libraries alone take 0.1 s"
+    assert min(ours) < MOST * min(light), f"{min(ours):.2f} s of CPU time, {min(light):.2f} s for the libraries alone"
 
 
 def cpu_seconds(code: str) -> tuple[float, subprocess.CompletedProcess[str]]:

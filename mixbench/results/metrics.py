@@ -169,8 +169,8 @@ METRICS = [
         of_device=True, over_seeds="median",
     ),
 ]  # fmt: skip
-SETTINGS = ("epochs", "train_batch_size", "infer_batch_size")
-"""Columns of numbers that may be empty, but are not metrics: they are set in the suite."""
+SETTINGS = ("epochs", "train_batch_size", "infer_batch_size", "threads")
+"""Columns of numbers that may be empty, but are not metrics: the suite or the machine sets them."""
 
 IN_ALL = [metric for metric in METRICS if metric.where == "all"]
 [QUALITY] = [metric for metric in METRICS if metric.is_quality]

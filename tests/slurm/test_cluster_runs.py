@@ -242,5 +242,5 @@ def test_a_job_that_was_ended_before_it_began_measures_nothing(slurm: Slurm, tmp
     [job] = jobs(run)
     job.end("cancelled")
     slurm.run("scontrol", "update", f"JobId={slurm.job(job.slurm_id)['JobId']}", "StartTime=now")
-    slurm.until_job(job.slurm_id, "COMPLETED", 120)
+    slurm.until_job(job.slurm_id, "FAILED", 120)  # what waits for it with afterok is not to begin
     assert run.record(*job.trials) is None, "it may be with another job by now"

@@ -45,6 +45,7 @@ def test_a_pending_job_is_told_of_and_cancelled_and_nobody_elses(slurm: Slurm, t
     assert throttled.stdout == f"1 array of {out}: at most 3 at a time\n", throttled.stderr
     assert slurm.job(array)["ArrayTaskThrottle"] == "3"
 
+    until(lambda: slurm.job(array)["Reason"], lambda reason: reason == "BeginTime", 60)  # given once it was looked at
     none = mixbench(slurm, "logs", out, "striding")
     assert (none.returncode, none.stdout) == (2, "")
     said = f"nothing was printed for {trial_id} yet: job {array}_0 is PENDING (BeginTime)"
