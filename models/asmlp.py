@@ -6,6 +6,7 @@ B batch, C channels, H W grid
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     GroupNorm1,
     MetaFormerBlock,
@@ -15,7 +16,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     same_length,
     shift,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -24,6 +24,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="AS-MLP",
+    paper="arXiv:2107.08391",
     variants={
         "asmlp_t": dict(dim=96, depths=(2, 2, 6, 2), **IMAGENET),
         "asmlp_s": dict(dim=96, depths=(2, 2, 18, 2), **IMAGENET),

@@ -6,6 +6,7 @@ B batch, C channels, H W grid
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     DropPath,
@@ -15,7 +16,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     same_length,
     shift,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -30,6 +30,7 @@ B = dict(dims=(112, 224, 448, 896), depths=(2, 10, 24, 2))
 
 @register_model(
     family="Caterpillar",
+    paper="arXiv:2305.17644",
     variants={
         "caterpillar_mi": MI | IMAGENET,
         "caterpillar_tx": TX | IMAGENET,

@@ -13,6 +13,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="ConvMixer",
+    paper="arXiv:2201.09792",
     variants={
         "convmixer_256_8": dict(dim=256, depth=8, kernel_size=5, patch_size=2, image_size=32, num_classes=10),
         "convmixer_1536_20": dict(dim=1536, depth=20, kernel_size=9, patch_size=7, **IMAGENET),

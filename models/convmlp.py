@@ -5,6 +5,7 @@ B batch, C channels, H W grid
 
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     ConvNHWC,
@@ -14,8 +15,7 @@ from mixbench.zoo.layers import (
     conv_norm,
     drop_paths,
     same_length,
-    truncated_linear,
-)  # fmt: skip
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -23,6 +23,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="ConvMLP",
+    paper="arXiv:2109.04454",
     variants={
         "convmlp_s": dict(
             conv_dim=64, conv_depth=2, dims=(128, 256, 512), depths=(2, 4, 2), mlp_ratios=(2, 2, 2), **IMAGENET

@@ -6,6 +6,7 @@ B batch, H W grid, C channels, G side of a group, M heads of D channels
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     ConvNHWC,
@@ -14,7 +15,6 @@ from mixbench.zoo.layers import (
     divides,
     drop_paths,
     same_length,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -23,6 +23,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="CS-Mixer",
+    paper="arXiv:2308.13363",
     variants={
         "csmixer_t": dict(dim=64, depths=(1, 1, 8, 6), heads=(2, 4, 8, 16), head_dim=2, **IMAGENET),
         "csmixer_s": dict(dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), head_dim=4, **IMAGENET),

@@ -6,6 +6,7 @@ B batch, H W grid, C channels
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     PERMUTATOR_NAMES,
@@ -17,7 +18,6 @@ from mixbench.zoo.layers import (
     pyramid,
     same_length,
     shift,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -27,6 +27,7 @@ DIMS = (64, 128, 320, 512)
 
 @register_model(
     family="CycleMLP",
+    paper="arXiv:2107.10224",
     variants={
         "cyclemlp_b1": dict(dims=DIMS, depths=(2, 2, 4, 2), mlp_ratios=(4, 4, 4, 4), **IMAGENET),
         "cyclemlp_b2": dict(dims=DIMS, depths=(2, 3, 10, 3), mlp_ratios=(4, 4, 4, 4), **IMAGENET),

@@ -6,6 +6,7 @@ B batch, H W grid, C channels, L tokens of a row or column, M heads
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     PERMUTATOR_NAMES,
@@ -17,7 +18,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     pyramid,
     same_length,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -26,6 +26,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="DynaMixer",
+    paper="arXiv:2201.12083",
     variants={
         "dynamixer_s": dict(
             dims=(192, 384, 384, 384), depths=(4, 3, 8, 3), heads=(8, 16, 16, 16), strides=(2, 1, 1), reduced_dim=2,

@@ -6,6 +6,7 @@ B batch, H W grid, C channels
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     ConvNHWC,
@@ -14,7 +15,6 @@ from mixbench.zoo.layers import (
     divides,
     drop_paths,
     same_length,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -24,6 +24,7 @@ NARROW, WIDE = (64, 128, 256, 512), (96, 192, 384, 768)
 
 @register_model(
     family="GFNet",
+    paper="arXiv:2107.00645",
     variants={
         "gfnet_ti": dict(dims=(256,), depths=(12,), patch_size=16, **IMAGENET),
         "gfnet_xs": dict(dims=(384,), depths=(12,), patch_size=16, **IMAGENET),

@@ -5,7 +5,13 @@ B batch, N tokens, C channels, F hidden channels
 
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import DropPath, PatchTokens, at_least_one, divides, xavier_mlp
+from mixbench.zoo.initialization import xavier_mlp
+from mixbench.zoo.layers import (
+    DropPath,
+    PatchTokens,
+    at_least_one,
+    divides,
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -13,6 +19,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="gMLP",
+    paper="arXiv:2105.08050",
     variants={
         "gmlp_ti16": dict(dim=128, depth=30, patch_size=16, hidden_dim=768, **IMAGENET),
         "gmlp_s16": dict(dim=256, depth=30, patch_size=16, hidden_dim=1536, **IMAGENET),

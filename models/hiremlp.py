@@ -6,6 +6,7 @@ B batch, C channels, H W grid, R rows (columns) of a region
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated
 from mixbench.zoo.layers import (
     PERMUTATOR_NAMES,
     MetaFormerBlock,
@@ -16,7 +17,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     pyramid,
     same_length,
-    truncated,
 )
 from mixbench.zoo.registry import register_model
 
@@ -26,6 +26,7 @@ DIMS = (64, 128, 320, 512)
 
 @register_model(
     family="Hire-MLP",
+    paper="arXiv:2108.13341",
     variants={
         "hiremlp_tiny": dict(dims=DIMS, depths=(2, 2, 4, 2), **IMAGENET),
         "hiremlp_small": dict(dims=DIMS, depths=(3, 4, 10, 3), **IMAGENET),

@@ -11,6 +11,7 @@ from mixbench.zoo.registry import register_model
 
 @register_model(
     family="MDMLP",
+    paper="arXiv:2205.14477",
     variants={
         "mdmlp_d64_l8": dict(dim=64, depth=8, patch_size=4, overlap=2, image_size=32, num_classes=10),
         "mdmlp_d64_l8_p14": dict(dim=64, depth=8, patch_size=14, overlap=7, image_size=224, num_classes=102),

@@ -2,7 +2,14 @@
 
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, DropPath, PatchTokens, at_least_one, divides, lecun_normal
+from mixbench.zoo.initialization import lecun_normal
+from mixbench.zoo.layers import (
+    MLP,
+    DropPath,
+    PatchTokens,
+    at_least_one,
+    divides,
+)
 from mixbench.zoo.registry import register_model
 
 S = dict(dim=512, depth=8, token_dim=256, channel_dim=2048)
@@ -16,6 +23,7 @@ CIFAR = dict(image_size=32, num_classes=10)
 
 @register_model(
     family="MLP-Mixer",
+    paper="arXiv:2105.01601",
     variants={
         "mixer_s32": dict(patch_size=32, **S, **IMAGENET),
         "mixer_s16": dict(patch_size=16, **S, **IMAGENET),

@@ -8,7 +8,15 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from mixbench.zoo.layers import MLP, ConvNHWC, DropPath, at_least_one, drop_paths, same_length, truncated_linear
+from mixbench.zoo.initialization import truncated_linear
+from mixbench.zoo.layers import (
+    MLP,
+    ConvNHWC,
+    DropPath,
+    at_least_one,
+    drop_paths,
+    same_length,
+)
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -17,6 +25,7 @@ KERNELS = ((1, 1, 3, 5, 7), (1, 3, 3, 5, 7), (1, 5, 5, 5, 7), (1, 7, 7, 7, 7))
 
 @register_model(
     family="MS-MLP",
+    paper="arXiv:2202.06510",
     variants={
         "msmlp_t": dict(dim=96, depths=(3, 3, 9, 3), **IMAGENET),
         "msmlp_s": dict(dim=96, depths=(3, 3, 27, 3), **IMAGENET),

@@ -11,6 +11,7 @@ from mixbench.zoo.registry import register_model
 
 @register_model(
     family="NiNformer",
+    paper="arXiv:2403.02411",
     variants={
         "ninformer_256_4": dict(dim=256, depth=4, patch_size=4, hidden_dim=512, image_size=32, num_classes=10),
     },

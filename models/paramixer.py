@@ -9,7 +9,13 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from mixbench.zoo.layers import DropPath, PatchTokens, at_least_one, divides, xavier_mlp
+from mixbench.zoo.initialization import xavier_mlp
+from mixbench.zoo.layers import (
+    DropPath,
+    PatchTokens,
+    at_least_one,
+    divides,
+)
 from mixbench.zoo.registry import register_model
 
 Maps = Literal["two", "tied", "tied and free"]

@@ -20,6 +20,7 @@ S, M = (64, 128, 320, 512), (96, 192, 384, 768)
 
 @register_model(
     family="PoolFormer",
+    paper="arXiv:2111.11418",
     variants={
         "poolformer_s12": dict(dims=S, depths=(2, 2, 6, 2), **IMAGENET),
         "poolformer_s24": dict(dims=S, depths=(4, 4, 12, 4), **IMAGENET),

@@ -16,6 +16,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="ResMLP",
+    paper="arXiv:2105.03404",
     variants={
         "resmlp_s12": dict(dim=384, depth=12, patch_size=16, layer_scale=0.1, **IMAGENET),
         "resmlp_s24": dict(dim=384, depth=24, patch_size=16, layer_scale=1e-5, **IMAGENET),

@@ -15,6 +15,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="S2-MLP",
+    paper="arXiv:2106.07477",
     variants={
         "s2mlp_wide": dict(dim=768, depth=12, patch_size=16, **IMAGENET),
         "s2mlp_deep": dict(dim=384, depth=36, patch_size=16, **IMAGENET),
@@ -60,6 +61,7 @@ class S2Mixer(nn.Module):
 
 @register_model(
     family="S2-MLPv2",
+    paper="arXiv:2108.01072",
     variants={
         "s2mlpv2_small_7": dict(dims=(192, 384), depths=(4, 14), patch_sizes=(7, 2), **IMAGENET),
         "s2mlpv2_medium_7": dict(dims=(256, 512), depths=(7, 17), patch_sizes=(7, 2), **IMAGENET),

@@ -15,6 +15,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="sMLPNet",
+    paper="arXiv:2109.05422",
     variants={
         "smlpnet_t": dict(dim=80, depths=(2, 8, 14, 2), **IMAGENET),
         "smlpnet_s": dict(dim=96, depths=(2, 10, 24, 2), **IMAGENET),

@@ -29,6 +29,7 @@ STEM_DIM = 64
 
 @register_model(
     family="SPACH",
+    paper="arXiv:2108.13002",
     variants={
         "spach_conv_ms_xxs": dict(stages=("conv*2", "conv*2", "conv*6", "conv*2"), **XXS),
         "spach_conv_ms_s": dict(stages=("conv*3", "conv*4", "conv*12", "conv*3"), **S),

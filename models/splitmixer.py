@@ -40,6 +40,7 @@ IMAGENET = dict(channel_mixing="I", image_size=224, num_classes=1000)
 
 @register_model(
     family="SplitMixer",
+    paper="arXiv:2207.10255",
     variants={
         "splitmixer_i_256_8": dict(channel_mixing="I", **CIFAR),
         "splitmixer_ii_256_8": dict(channel_mixing="II", **CIFAR),

@@ -31,6 +31,7 @@ CIFAR = dict(dim=256, depth=8, kernel_size=5, patch_size=2, image_size=32, num_c
 
 @register_model(
     family="StrideMixer",
+    paper="arXiv:2207.10255",
     variants={
         "stridemixer_i_256_8": dict(windows="I", **CIFAR),
         "stridemixer_iii_256_8": dict(windows="III", **CIFAR),

@@ -5,6 +5,7 @@ B batch, H W grid, C channels = N segments of S
 
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     MLP,
     PERMUTATOR_NAMES,
@@ -16,7 +17,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     pyramid,
     same_length,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -25,6 +25,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 
 @register_model(
     family="ViP",
+    paper="arXiv:2106.12368",
     variants={
         "vip_s14": dict(
             dims=(384, 384, 384, 384), depths=(4, 3, 8, 3), segments=(16, 16, 16, 16), strides=(1, 1, 1), patch_size=14,

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mixbench.zoo.initialization import truncated_linear
 from mixbench.zoo.layers import (
     NORMS,
     PERMUTATOR_NAMES,
@@ -20,7 +21,6 @@ from mixbench.zoo.layers import (
     drop_paths,
     pyramid,
     same_length,
-    truncated_linear,
 )
 from mixbench.zoo.registry import register_model
 
@@ -31,6 +31,7 @@ WINDOW = 7
 
 @register_model(
     family="Wave-MLP",
+    paper="arXiv:2111.12294",
     variants={
         "wavemlp_t_dw": dict(dims=DIMS, depths=(2, 2, 4, 2), mlp_ratios=(4, 4, 4, 4), phase="depthwise", **IMAGENET),
         "wavemlp_t": dict(dims=DIMS, depths=(2, 2, 4, 2), mlp_ratios=(4, 4, 4, 4), **IMAGENET),

@@ -97,8 +97,8 @@ def test_the_hash_of_a_family_is_of_the_shared_layers_too_and_each_models_class_
     family = content("models") / "convmixer.py"
     first = code_hash(family)
     assert find("convmixer_256_8").code == first != find("mixer_s4").code
-    shutil.copy(source.LAYERS, tmp_path)
-    monkeypatch.setattr(source, "LAYERS", tmp_path / "layers.py")
+    shutil.copy(source.FOLDER / "layers.py", tmp_path)
+    monkeypatch.setattr(source, "FOLDER", tmp_path)
     source._read.cache_clear()
     assert code_hash(family) == first
     with (tmp_path / "layers.py").open("a") as file:

@@ -15,7 +15,9 @@ from pathlib import Path
 from mixbench.system.content import content
 
 ZOO = "mixbench.zoo."
-LAYERS = Path(__file__).with_name("layers.py")
+SHARED = ("layers", "initialization")
+"""Modules of this folder that families are built of."""
+FOLDER = Path(__file__).parent
 LIBRARIES = ("site-packages", "dist-packages")
 """Folders whose modules have nothing to do with each other."""
 
@@ -58,7 +60,7 @@ def _files(file: Path, name: str, level: int) -> Iterator[Path]:
         folders = [file.parents[level - 1]]
     elif name.startswith(ZOO):
         name = name.removeprefix(ZOO)
-        folders = [LAYERS.parent if name == LAYERS.stem else content("models")]
+        folders = [FOLDER if name in SHARED else content("models")]
     else:
         top = name.partition(".")[0]
         above = next(folder for folder in file.parents if not (folder / "__init__.py").exists())  # above its package
