@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -246,6 +247,27 @@ def test_an_operator_that_no_counter_knows_is_named() -> None:
     counted = complexity.count(Exotic(), image_size=8, in_chans=3)
     assert counted.macs == 0
     assert counted.uncounted == ["aten._fft_c2r", "aten._fft_r2c", "torchvision.deform_conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("transform", "flops"),
+    [
+        (lambda x: torch.fft.rfft(x), 12 * 2.5 * 4 * 2),  # 3 × 4 rows of 4 real values, log₂ 4 = 2
+        (lambda x: torch.fft.rfft2(x), 3 * 2.5 * 16 * 4),
+        (lambda x: torch.fft.fft2(x), 3 * 5 * 16 * 4),
+        (lambda x: torch.fft.irfft2(torch.fft.rfft2(x)), 2 * 3 * 2.5 * 16 * 4),
+    ],
+)  # fmt: skip
+def test_fourier_transforms_cost_what_fftw_says_and_no_macs(
+    transform: Callable[[Tensor], Tensor], flops: float
+) -> None:
+    counted = computed(lambda m, x: transform(x))
+    assert (counted.fft_flops, counted.macs) == (flops, 0)
+
+
+def test_the_fourier_transforms_of_gfnet() -> None:
+    """12 blocks of 384 channels on 14 × 14 tokens, to and fro."""
+    assert count("gfnet_xs").fft_flops == 12 * 2 * round(384 * 2.5 * 196 * math.log2(196))
 
 
 class Computes(nn.Module):

@@ -28,6 +28,7 @@ def profile_of(
         "flops": None if counts.macs is None else 2 * counts.macs,
         "macs_ptflops": counts.macs_ptflops,
         "activations": counts.activations,
+        "fft_flops": counts.fft_flops,
         "uncounted": counts.uncounted,
         "not_counted": counts.not_counted,
     }
@@ -72,6 +73,9 @@ def _print_totals(totals: dict[str, Any]) -> None:
         f"MACs         {macs:>18,}  convolutions and matrix products, by torch's FlopCounterMode",
         f"MACs         {other:>18,}  by ptflops{difference}" if other is not None else "",
         f"FLOPs        {totals['flops']:>18,}  2 × MACs",
+        f"FFT FLOPs    {totals['fft_flops']:>18,}  2.5 N log₂ N (real) or 5 N log₂ N (complex), in none of the above"
+        if totals["fft_flops"]
+        else "",
         f"activations  {totals['activations']:>18,}  outputs of convolutions and matrix products",
         f"not counted: {', '.join(totals['uncounted'])}" if totals["uncounted"] else "",
     ]

@@ -1,7 +1,7 @@
 """The operators of a model: which multiply, and how often; which are known to be cheap; which can only be named."""
 
 from collections.abc import Callable
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import torch
@@ -94,13 +94,21 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 """FLOPs, two for a multiply-accumulate, of operators that torch's FlopCounterMode counts as nothing."""
 
 
+FFTS = {aten._fft_r2c: 2.5, aten._fft_c2r: 2.5, aten._fft_c2c: 5.0}
+"""FLOPs of a Fourier transform of N points, over N log₂ N: of real values, back to real values, of complex ones.
+
+It is the convention of FFTW's benchmarks (fftw.org/speed), whatever algorithm runs.
+"""
+
+
 class Operators(TorchDispatchMode):
     """Counts output elements of the operators that are counted; collects the names of those that are not, yet may
-    multiply: all that are not known to be cheap."""
+    multiply: all that are not known to be cheap.  Fourier transforms are among these, `fft_flops` is their cost."""
 
     def __init__(self) -> None:
         super().__init__()
         self.activations = 0
+        self.fft_flops = 0
         self.uncounted: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -110,6 +118,10 @@ class Operators(TorchDispatchMode):
             self.activations += (out[0] if isinstance(out, tuple) else out).numel()
         elif not _cheap(func, operator):
             self.uncounted.add(str(operator))
+        if operator in FFTS:
+            values, axes = (out if operator is aten._fft_c2r else args[0]), args[1]
+            points = prod(values.shape[axis] for axis in axes)
+            self.fft_flops += round(FFTS[operator] * values.numel() * log2(points))
         return out
 
 

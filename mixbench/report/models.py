@@ -30,6 +30,7 @@ class Counts:
 
     record: Record
     uncounted: list[str]
+    fft_flops: int
     difference: float | None
 
     @property
@@ -186,7 +187,7 @@ def _model(anchor: str, records: list[Record], timings: list[Timings]) -> Model:
     if counted is not None:
         part = counted.details.complexity
         share = counted.macs_ptflops / counted.macs - 1 if counted.macs_ptflops is not None and counted.macs else None
-        counts = Counts(counted, part.uncounted if part else [], share)
+        counts = Counts(counted, part.uncounted if part else [], part.fft_flops if part else 0, share)
         layers = merge_repeated(part.layers if part else [])
     return Model(anchor, counted or records[0], [TrialRow(record) for record in records], counts, layers, timings)
 

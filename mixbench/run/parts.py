@@ -45,6 +45,7 @@ class Layer:
 class Complexity(Frozen):
     """Exact counts for one image.
 
+    `fft_flops`: Fourier transforms, which are in no MACs: 2.5 N log₂ N for N real values, 5 N log₂ N for complex ones.
     `uncounted`: operators that are not known to be cheap, and have no counter.  `not_counted`: why macs and activations
     are None, of a model whose work depends on the images; else empty.
     """
@@ -55,6 +56,7 @@ class Complexity(Frozen):
     activations: int | None
     layers: list[Layer]
     uncounted: list[str] = Field(default_factory=list)
+    fft_flops: int = 0
     not_counted: str = ""
 
 
