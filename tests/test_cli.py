@@ -37,6 +37,7 @@ def suite(tmp_path: Path) -> Path:
 
 MOST = 2  # the CPU time of a command over that of the libraries alone; 1.6 was measured for status
 
+
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["list", "models"], ["list", "datasets"], ["list", "suites"], ["data", "list"], ["status"]],
@@ -301,10 +302,47 @@ def test_a_file_that_cannot_be_used_is_named(mixbench: Shell, suite: Path) -> No
     assert err.startswith("mixbench: /proc/nothing")
 
 
-def test_a_reader_that_has_had_enough_is_no_error() -> None:
-    command = f"{sys.executable} -m mixbench list models --json | head -c 10"
+@pytest.mark.parametrize("words", ["list models --json", "list models", "list suites", "data list"])
+def test_a_reader_that_has_had_enough_is_no_error(words: str) -> None:
+    command = f"{sys.executable} -m mixbench {words} | head -c 10"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (len(done.stdout), done.stderr) == (10, "")
+
+
+def listed(mixbench: Shell, *terms: str) -> set[str]:
+    return {row["name"] for row in json.loads(mixbench("list", "models", *terms, "--json")[1])}
+
+
+def test_models_are_selected_by_name_number_and_family(mixbench: Shell) -> None:
+    assert listed(mixbench, "vip_*", "params<30M", "macs>=6.9G") == {"vip_s7"}
+    assert listed(mixbench, "vip_s*", "gmlp_ti16") == {"vip_s7", "vip_s14", "gmlp_ti16"}
+    assert listed(mixbench, "--family", "vip", "image_size=224", "year=2021", "top1_published>82") == {
+        "vip_m7",
+        "vip_l7",
+    }
+    assert listed(mixbench, "year=2024") == {"ninformer_256_4"}
+    [row] = json.loads(mixbench("list", "models", "splitmixer_i_256_8", "--json")[1])
+    assert (row["paper"], row["year"], row["top1_published"], row["published_on"]) == (
+        "arXiv:2207.10255",
+        2022,
+        93.91,
+        "cifar10",
+    )
+    _, table, _ = mixbench("list", "models", "mixer_s4", "vip_s7")
+    assert table.index("MLP-Mixer, 2021, arXiv:2105.01601") < table.index("mixer_s4") < table.index("ViP, 2021")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["models", "parms<3"], "models have no number 'parms' (did you mean params?)"),
+        (["models", "params<x"], "'params<x': a number is wanted after <, such as 30M or 1.5G"),
+        (["models", "--family", "nix"], "no models match --family 'nix'; `mixbench list models` shows all"),
+        (["suites", "--family", "ViP"], "--family ViP: models have families, suites have none"),
+    ],
+)
+def test_a_selection_that_means_nothing_is_told(mixbench: Shell, words: list[str], said: str) -> None:
+    assert mixbench("list", *words) == (2, "", f"mixbench: {said}\n")
 
 
 def test_an_interruption_says_what_is_kept_and_how_to_go_on(

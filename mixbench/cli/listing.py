@@ -1,7 +1,12 @@
 """`mixbench list`: the models, suites and datasets.  Imports no torch, unless there are models of the user's own."""
 
 import ast
+import csv
 import json
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -9,25 +14,118 @@ from typing import Any
 
 import click
 
-from mixbench.errors import RequestError
+from mixbench.errors import RequestError, nearest
 from mixbench.system.content import content
 from mixbench.zoo.user_code import GROUP
 
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|!=|<|>|=)\s*(\S*)\s*")
+SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
-def rows(kind: str, pattern: str, plugin: Path | None = None) -> list[dict[str, Any]]:
-    """Return the models, suites or datasets (`kind`) whose names match a shell pattern."""
+
+@dataclass(frozen=True)
+class Condition:
+    """A bound of a column of numbers, such as params<30M.  A row without a figure there never fulfils it."""
+
+    column: str
+    compare: Callable[[Any, Any], bool]
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition | None":
+        """Read `params<30M`; None for a text without a comparison.  Raises RequestError."""
+        match = CONDITION.fullmatch(text)
+        if not match:
+            return None
+        column, sign, number = match.groups()
+        unit = SUFFIXES.get(number[-1:], 1)
+        try:
+            return cls(column, COMPARISONS[sign], float(number.rstrip("kMG") if unit > 1 else number) * unit)
+        except ValueError:
+            raise RequestError(f"{text!r}: a number is wanted after {sign}, such as 30M or 1.5G") from None
+
+    def holds(self, row: dict[str, Any]) -> bool:
+        return row[self.column] is not None and self.compare(row[self.column], self.bound)
+
+
+def rows(kind: str, terms: tuple[str, ...] = (), family: str = "*", plugin: Path | None = None) -> list[dict[str, Any]]:
+    """Return the models, suites or datasets (`kind`) that fulfil the terms: one of the patterns, all conditions.
+
+    Raises RequestError for a condition on a column that has no numbers, or has none of that name.
+    """
     if plugin and kind != "models":
         raise RequestError(f"--plugin {plugin}: a plugin has models, no {kind}")
+    if family != "*" and kind != "models":
+        raise RequestError(f"--family {family}: models have families, {kind} have none")
     found = {"suites": _suites, "datasets": _datasets}[kind]() if kind != "models" else _models(plugin)
-    return [row for row in found if fnmatch(row["name"], pattern)]
+    conditions = [condition for term in terms if (condition := Condition.parse(term))]
+    patterns = [term for term in terms if not Condition.parse(term)] or ["*"]
+    numbers = {key for row in found for key, value in row.items() if type(value) in (int, float)}
+    for condition in conditions:
+        if condition.column not in numbers:
+            raise RequestError(
+                f"{kind} have no number {condition.column!r}{nearest(condition.column, sorted(numbers))}"
+            )
+    return [
+        row
+        for row in found
+        if any(fnmatch(row["name"], pattern) for pattern in patterns)
+        and (family == "*" or fnmatch(row["family"].lower(), family.lower()))
+        and all(condition.holds(row) for condition in conditions)
+    ]
+
+
+def by_family(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Group models under a title, such as `ViP, 2021, arXiv:2106.12368`, with the columns that fit in a terminal."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        words = [row["family"], row["year"], row["paper"], "a reconstruction" if row["reconstruction"] else ""]
+        title = ", ".join(str(word) for word in words if word)
+        published = f"{row['top1_published']} {row['published_on']}" if row["published_on"] else ""
+        shown = {key: row[key] for key in ("name", "image_size", "params", "macs")} | {"top-1_published": published}
+        groups.setdefault(title, []).append(shown)
+    return groups
 
 
 def _models(plugin: Path | None) -> list[dict[str, Any]]:
-    """The counted models of the zoo, then those of new files in `models`, of installed packages and of a plugin."""
+    """The counted models of the zoo, then those of new files in `models`, of installed packages and of a plugin.
+
+    Families are in the order of their papers.
+    """
     counted = json.loads((content("models") / "complexity.json").read_text(encoding="utf-8"))
     found = [{"name": name} | facts for name, facts in counted.items()]
+    found.sort(key=lambda row: (row["paper"] or "~", row["family"]))
     if plugin or _has_models_besides(counted):
         found += [row for row in _registered(plugin) if row["name"] not in counted]
+    published = _published_top1()
+    for row in found:
+        row["year"] = _year(row["paper"])
+        of_native_size = published.get((row["name"], str(row["image_size"]), str(row["num_classes"])), {})
+        row["top1_published"] = float(of_native_size["value"]) if of_native_size else None
+        row["published_on"] = of_native_size.get("dataset")
+    return found
+
+
+def _year(paper: str) -> int | None:
+    """The year of an arXiv number, whose first two digits it is."""
+    match = re.fullmatch(r"arXiv:(\d\d)\d\d\.\d+", paper)
+    return 2000 + int(match[1]) if match else None
+
+
+def _published_top1() -> dict[tuple[str, str, str], dict[str, str]]:
+    """The first published top-1 of each model, image size and number of classes that was trained on that data alone."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    with (content("models") / "published.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["figure"], row["pretraining"], row["overrides"]) == ("top1", "none", ""):
+                found.setdefault((row["model"], row["image_size"], row["num_classes"]), row)
     return found
 
 
@@ -67,6 +165,7 @@ def _registered(plugin: Path | None) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "family": entry.family,
+                "paper": entry.paper,
                 "image_size": entry.arguments["image_size"],
                 "num_classes": entry.arguments["num_classes"],
                 "params": None,

@@ -195,21 +195,26 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
 
 @cli.command(name="list")
 @click.argument("what", type=click.Choice(["models", "suites", "datasets"]))
-@click.argument("pattern", default="*")
+@click.argument("terms", nargs=-1)
+@click.option("--family", default="*", help="Models of this family: 'ViP', 'S2*'.")
 @click.option("--plugin", type=FilePath(), help="A Python file whose models are listed, too.")
 @json_option
-def list_(what: str, pattern: str, plugin: Path | None, as_json: bool) -> None:
+def list_(what: str, terms: tuple[str, ...], family: str, plugin: Path | None, as_json: bool) -> None:
     """List models, suites or datasets.
 
-    PATTERN selects names, as in a shell: 'splitmixer_*'.
+    TERMS select by name, as in a shell, and by number: 'splitmixer_*' 'params<30M' 'year>=2022'.
     """
-    from mixbench.cli.listing import rows
-    from mixbench.cli.terminal import print_rows
+    from mixbench.cli.listing import by_family, rows
+    from mixbench.cli.terminal import print_groups, print_rows
 
-    found = rows(what, pattern, plugin)
+    found = rows(what, terms, family, plugin)
     if not found and not as_json:
-        raise RequestError(f"no {what} match {pattern!r}; `mixbench list {what}` shows all")
-    print_rows(found, as_json)
+        asked = [*(repr(term) for term in terms), *([f"--family {family!r}"] if family != "*" else [])]
+        raise RequestError(f"no {what} match {' '.join(asked)}; `mixbench list {what}` shows all")
+    if what == "models" and not as_json:
+        print_groups(by_family(found))
+    else:
+        print_rows(found, as_json)
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from itertools import pairwise
 from operator import add
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +37,17 @@ SHORT = 20
 """Characters of a text that is never folded onto a second line."""
 
 
+class _Console(Console):
+    """A console that leaves it to the command how it ends if the reader of its output has closed it."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -47,25 +55,49 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        shown = [{key.replace("_", " "): value for key, value in row.items() if value is not False} for row in rows]
-        print_table(shown, console())
+        print_table([_shown(row) for row in rows], console())
 
 
-def print_table(rows: list[dict[str, Any]], to: Console) -> None:
-    """Print rows as a table, numbers aligned right; if the terminal is too narrow for that, as one block per row."""
+def print_groups(groups: dict[str, list[dict[str, Any]]]) -> None:
+    """Print one table of several groups of rows, each under its title."""
+    rows = [_shown(row) for group in groups.values() for row in group]
+    titles, first = {}, 0
+    for title, group in groups.items():
+        titles[first] = title
+        first += len(group)
+    print_table(rows, console(), titles)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with spaces for _ in its keys, and values that are False left out."""
+    return {key.replace("_", " "): value for key, value in row.items() if value is not False}
+
+
+def print_table(rows: list[dict[str, Any]], to: Console, titles: dict[int, str] | None = None) -> None:
+    """Print rows as a table, numbers aligned right; if the terminal is too narrow for that, as one block per row.
+
+    `titles`: text to print above the rows with these numbers.
+    """
+    titles = titles or {}
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [{key: word(row.get(key)) for key in keys} for row in rows]
     widths = {key: _least_width(key, cells) for key in keys}
     if sum(width + 2 for width in widths.values()) - 2 > to.width:
-        _print_blocks(cells, to)
+        _print_blocks(cells, to, titles)
         return
     if not any("\n" in cell for row in cells for cell in row.values()):
         heading, lines = _aligned(keys, cells)
         if max(map(cell_len, (*heading.split("\n"), *lines))) <= to.width:
             to.out(heading, style="bold", highlight=False)
-            if not to.quiet:
-                to.file.write("\n".join([*lines, ""]))
+            for first, last in pairwise(sorted({0, *titles, len(lines)})):
+                if first in titles:
+                    to.out(f"\n{titles[first]}", style="bold", highlight=False)
+                if not to.quiet:
+                    to.file.write("\n".join([*lines[first:last], ""]))
             return
+    if titles:
+        _print_blocks(cells, to, titles)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for key in keys:
         whole = all(len(row[key]) <= widths[key] for row in cells)
@@ -102,8 +134,10 @@ def sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _print_blocks(cells: list[dict[str, str]], to: Console) -> None:
-    for row in cells:
+def _print_blocks(cells: list[dict[str, str]], to: Console, titles: dict[int, str]) -> None:
+    for number, row in enumerate(cells):
+        if number in titles:
+            to.print(Text(f"\n{titles[number]}", style="bold"))
         (_, title), *facts = row.items()
         to.print(Text(title, style="bold"))
         for key, value in facts:

@@ -136,6 +136,7 @@ def count(
         activations=operators.activations,
         layers=layers,
         uncounted=sorted(operators.uncounted),
+        fft_flops=operators.fft_flops,
     )
 
 
@@ -233,7 +234,8 @@ def zoo_table() -> str:
             model = registry.create_model(name)
         image_size, in_chans = entry.arguments["image_size"], entry.arguments["in_chans"]
         counts = count(model, image_size, in_chans, ptflops=False)
-        row = dict(family=entry.family, image_size=image_size, num_classes=entry.arguments["num_classes"])
+        row: dict[str, Any] = dict(family=entry.family, paper=entry.paper)
+        row |= dict(image_size=image_size, num_classes=entry.arguments["num_classes"])
         row |= dict(params=counts.params, macs=counts.macs, reconstruction=entry.reconstruction)
         rows.append(f"{json.dumps(name)}: {json.dumps(row)}")
     return "{\n" + ",\n".join(rows) + "\n}\n"

@@ -40,6 +40,7 @@ class TooLarge(ValueError):
 class Entry:
     """One registered variant.  `arguments` are complete: the class's defaults, overridden by the variant's.
 
+    `paper`: the arXiv number, "arXiv:2105.01601"; "" if there is none.
     `code`: hash of the source that its class is made of, as it was when it was loaded; "" if there is none.
     """
 
@@ -49,6 +50,7 @@ class Entry:
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     reconstruction: bool = False
+    paper: str = ""
     code: str = ""
 
     def identity(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -73,11 +75,11 @@ _entries: dict[str, Entry] = {}
 
 
 def register_model(
-    *, variants: dict[str, dict[str, Any]], family: str | None = None, reconstruction: bool = False
+    *, variants: dict[str, dict[str, Any]], family: str | None = None, reconstruction: bool = False, paper: str = ""
 ) -> Callable[[Model], Model]:
     """Class decorator that registers variants: name → arguments, with its native image_size and num_classes.
 
-    `reconstruction` marks a model that its paper does not define completely.
+    `reconstruction` marks a model that its paper does not define completely.  `paper`: "arXiv:2105.01601".
     Raises ValueError if a name is taken, an argument is unknown to the class, or the class does not take `image_size`,
     `in_chans` and `num_classes`.
     """
@@ -98,8 +100,9 @@ def register_model(
             given = typed(name, model_class, defaults | arguments)
             complete = {key: given[key] for key in parameters if key in given}
             defaults_coerced = typed(name, model_class, defaults)
+            family_name = family or model_class.__name__
             _entries[name] = Entry(
-                name, family or model_class.__name__, model_class, complete, defaults_coerced, reconstruction, code
+                name, family_name, model_class, complete, defaults_coerced, reconstruction, paper, code
             )
         return model_class
 
