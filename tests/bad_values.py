@@ -160,6 +160,12 @@ ENTRIES = [
     ('models: {name: convmixer_256_8, label: "a\\u202eb"}', "models.label", "one line without control characters"),
     ('models: {name: convmixer_256_8, label: "a\\u2028b"}', "models.label", "one line without control characters"),
     (f"models: {{name: convmixer_256_8, label: {'x' * 100_000}}}", "models.label", "at most 100 characters"),
+    (
+        "models: {name: convmixer_256_8, datasets: digit}",
+        "models.datasets",
+        "no dataset 'digit' (did you mean digits?)",
+    ),
+    ("models: {name: convmixer_256_8, datasets: [5]}", "models.datasets.0", "text is wanted (in quotes), not 5"),
     ("models: {name: convmixer_256_8, weights: 5}", "models.weights", "text is wanted"),
     ("models: {name: convmixer_256_8, weights: ''}", "models.weights", "a path is wanted"),
     ("models: {name: convmixer_256_8, weights: none.safetensors}", "weights", "does not exist; a file of safetensors"),

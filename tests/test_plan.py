@@ -66,6 +66,21 @@ def test_seeds_are_outside_and_models_inside(tmp_path: Path) -> None:
     assert len(set(ids(found))) == 32
 
 
+def test_a_model_is_measured_on_the_datasets_that_it_names(tmp_path: Path) -> None:
+    models = [model(datasets="fashion_mnist"), "convmixer_256_8"]
+    found = trials(tmp_path, models=models, datasets=["digits", "fashion_mnist"])
+    assert [(trial.model, trial.dataset) for trial in found] == [
+        ("convmixer_256_8", "digits"),
+        ("splitmixer_i_256_8", "fashion_mnist"),
+        ("convmixer_256_8", "fashion_mnist"),
+    ]
+    without = trials(tmp_path, models=model(), datasets="fashion_mnist")
+    assert found[1].id == without[0].id, "the key tells nothing apart"
+    assert "mnist: every model has other datasets" in refusal(
+        tmp_path, models=models[0], datasets=["mnist", "fashion_mnist"]
+    )
+
+
 def test_the_plan_is_the_same_every_time(tmp_path: Path) -> None:
     changes = dict(seeds=[0, 1], models=["splitmixer_iv_256_8", "convmixer_256_8"])
     assert trials(tmp_path, **changes) == trials(tmp_path, **changes)
