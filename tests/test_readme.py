@@ -1,5 +1,7 @@
 """README's examples, run as they stand."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +19,7 @@ from mixbench.run.folder import Run
 from mixbench.run.record import COLUMNS
 from mixbench.suite.load import load
 from tests.fake_runs import done, trial, write_run
+from tests.test_user_code import install
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -45,6 +48,31 @@ def test_the_example_model_is_registered_trained_and_reported(tmp_path: Path, mo
     record = run.record(*run.planned())
     assert record is not None and (record.status, record.params) == ("done", 650)
     assert (run.folder / "report.html").is_file()
+    for words, shown in ((["list", "models", "linear_28"], "linear_28"), (["profile", "linear_28"], "7,850")):
+        result = CliRunner().invoke(cli, [*words, "--plugin", "linear.py"], catch_exceptions=False)
+        assert result.exit_code == 0 and shown in result.output, result.output
+
+
+@pytest.mark.slow
+def test_the_example_model_in_an_installed_package_is_listed_counted_checked_and_measured(tmp_path: Path) -> None:
+    install(tmp_path, "linears", block("python", "register_model"))
+    (tmp_path / "mine.yaml").write_text("name: mine\nmodels: linear_28\ndatasets: digits\nmeasure: complexity\n")
+
+    def facts(*words: str) -> Any:
+        command = [sys.executable, "-m", "mixbench", *words, "--json"]
+        variables = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    [listed] = facts("list", "models", "linear_28")
+    assert (listed["family"], listed["image_size"]) == ("Linear", 28)
+    assert facts("profile", "linear_28")["params"] == 28 * 28 * 10 + 10
+    assert all(check["ok"] for check in facts("doctor", "mine.yaml"))
+    facts("run", "mine.yaml")
+    run = Run(tmp_path / "runs/mine")
+    record = run.record(*run.planned())
+    assert record is not None and (record.status, record.params, record.macs) == ("done", 650, 640)
 
 
 def test_the_example_suite_is_good_in_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -222,9 +222,15 @@ def list_(what: str, terms: tuple[str, ...], family: str, plugin: Path | None, a
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override an argument: ratio=3/5.")
 @click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side  [default: the model's own].")
 @click.option("--num-classes", type=click.IntRange(min=1), help="Classes  [default: the model's own].")
+@click.option("--plugin", type=FilePath(), help="The Python file that has the model, if it is the user's own.")
 @json_option
 def profile(
-    model: str, assignments: tuple[str, ...], image_size: int | None, num_classes: int | None, as_json: bool
+    model: str,
+    assignments: tuple[str, ...],
+    image_size: int | None,
+    num_classes: int | None,
+    plugin: Path | None,
+    as_json: bool,
 ) -> None:
     """Count MODEL's parameters and MACs by layer.
 
@@ -232,7 +238,7 @@ def profile(
     """
     from mixbench.cli.profile import profile_of
 
-    profile_of(model, assignments, image_size, num_classes, as_json)
+    profile_of(model, assignments, image_size, num_classes, plugin, as_json)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,11 +12,19 @@ from mixbench.errors import RequestError
 
 
 def profile_of(
-    model: str, assignments: tuple[str, ...], image_size: int | None, num_classes: int | None, as_json: bool
+    model: str,
+    assignments: tuple[str, ...],
+    image_size: int | None,
+    num_classes: int | None,
+    plugin: Path | None,
+    as_json: bool,
 ) -> None:
     """Print a model's counts by layer and in total.  Raises RequestError."""
     from mixbench.measure.complexity import profile
+    from mixbench.zoo.registry import load_plugin
 
+    if plugin:
+        load_plugin(plugin)
     overrides = _overrides(assignments)
     given = {"image_size": image_size, "num_classes": num_classes}
     overrides |= {key: value for key, value in given.items() if value is not None}

@@ -65,11 +65,12 @@ def fit(suite: Suite) -> tuple[dict[tuple[int, int], Subject], list[Problem]]:
             problems.append((("datasets", d, "image_folder" if asked.image_folder else "name"), str(error)))
         except OSError as error:
             problems.append((("datasets", d, "image_folder"), f"image_folder: {error.filename}: {error.strerror}"))
-    problems += _name_conflicts(datasets)
+    problems += [*_name_conflicts(datasets), *_unused_datasets(suite)]
     subjects: dict[tuple[int, int], Subject] = {}
     for m, spec in enumerate(suite.models):
-        entry_problems = list(_entry_problems(spec, ("models", m)))
-        built, build_problems = _subjects(spec, ("models", m), datasets)
+        entry_problems = [*_entry_problems(spec, ("models", m)), *_dataset_problems(suite, spec, ("models", m))]
+        asked_for = {d: each for d, each in datasets.items() if not spec.datasets or each.name in spec.datasets}
+        built, build_problems = _subjects(spec, ("models", m), asked_for)
         if not entry_problems:
             subjects |= {(d, m): subject for d, subject in built.items()}
         problems += entry_problems + build_problems
@@ -90,6 +91,17 @@ def _name_conflicts(datasets: dict[int, Dataset]) -> Iterator[Problem]:
             yield ("datasets", d, "name"), f"{dataset.name!r} is datasets.{other} already, of the images in {folder}"
 
 
+def _unused_datasets(suite: Suite) -> Iterator[Problem]:
+    """Yield the datasets that no model is measured on, unless a model names one that there is not."""
+    named = {name for spec in suite.models for name in spec.datasets}
+    if not suite.models or not all(spec.datasets for spec in suite.models):
+        return
+    if named <= {dataset.name for dataset in suite.datasets}:
+        for d, dataset in enumerate(suite.datasets):
+            if dataset.name not in named:
+                yield ("datasets", d, "name"), f"{dataset.name}: every model has other datasets"
+
+
 def _plugin_problems(suite: Suite) -> Iterator[Problem]:
     for index, plugin in enumerate(suite.plugins):
         try:
@@ -98,6 +110,13 @@ def _plugin_problems(suite: Suite) -> Iterator[Problem]:
             yield ("plugins", index), str(error)
         except OSError as error:
             yield ("plugins", index), f"plugin {plugin}: {error.strerror}"
+
+
+def _dataset_problems(suite: Suite, spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
+    names = list(dict.fromkeys(dataset.name for dataset in suite.datasets))
+    for index, name in enumerate(spec.datasets):
+        if name not in names:
+            yield (*path, "datasets", index), f"the suite has no dataset {name!r}{nearest(name, names)}"
 
 
 def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
@@ -111,7 +130,7 @@ def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:
         if key in SHAPE_ARGUMENTS:
             yield (*path, key), f"{key} is given by the dataset, not by the model: take it out"
         elif key not in entry.overridable:
-            hint = nearest(key, [*entry.overridable, "label", "weights", "recipe"])
+            hint = nearest(key, [*entry.overridable, *ModelSpec.model_fields])
             yield (*path, key), f"{spec.name} has no argument {cut(key)!r}{hint}"
         else:
             try:

@@ -29,6 +29,8 @@ class ModelSpec(Strict):
 
     name: str  # a registered model: `mixbench list models`
     label: Title | None = None  # its name in tables; by default `name` with the overrides
+    # names of the suite's datasets that it is measured on; by default all of them
+    datasets: Annotated[tuple[Title, ...], AsList, Field(strict=False), Distinct] = ()
     weights: PathText | None = None  # a file (safetensors, .pt, .pth), or `timm`: evaluated without training
     recipe: Recipe = Recipe()  # merged over the suite's and the dataset's
 
