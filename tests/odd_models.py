@@ -51,6 +51,22 @@ class Auxiliary(Linear):
         return (logits, logits) if self.training else logits  # type: ignore[return-value]
 
 
+@register_model(variants={"detached": {}})
+class Detached(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+@register_model(variants={"exits": {}})
+class Exits(Linear):
+    """Ends the process in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise SystemExit(0)
+        return super().forward(x)
+
+
 @register_model(variants={"lazy": {}})
 class Lazy(Linear):
     def __init__(self, image_size: int = 8, in_chans: int = 1, num_classes: int = 10):

@@ -10,6 +10,7 @@ from torch import nn
 from mixbench.data.store import Splits
 from mixbench.errors import RequestError, TrialError
 from mixbench.measure import accuracy
+from mixbench.measure.recorder import error_text
 from mixbench.suite.load import load
 from mixbench.train.distributed import World
 from mixbench.zoo.contract import training_limits, wrong_forward, wrong_output
@@ -107,6 +108,22 @@ def test_an_output_that_validate_cannot_see_is_checked_in_training(
     with pytest.raises(TrialError) as failure:
         accuracy.measure(trial, digits, world, lambda *_: None)
     assert str(failure.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("detached", "forward returned logits without a gradient (detached, or of torch.no_grad): nothing is learnt"),
+        ("exits", "the model's code called sys.exit(0)"),
+    ],
+)
+def test_a_forward_that_cannot_be_trained_says_why(
+    model: str, said: str, tmp_path: Path, world: World, digits: Splits
+) -> None:
+    [trial] = plan_trials(tmp_path, models=[model], plugins=[ODD])
+    with pytest.raises((TrialError, SystemExit)) as failure:
+        accuracy.measure(trial, digits, world, lambda *_: None)
+    assert error_text(failure.value)[0] == said
 
 
 @pytest.mark.parametrize("name", list_models())

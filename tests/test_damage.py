@@ -205,7 +205,7 @@ def test_the_run_command_sets_aside_what_is_damaged_says_so_and_measures_it_agai
         path.write_bytes(torn)
     code, out, err = mixbench(*command)
     assert code == 0 and out.count("damaged, set aside and not used: ") == 3, err
-    assert f"1 trial to run (1 are done already), in {run.folder}" in out
+    assert f"1 trial to run (1 is done already), in {run.folder}" in out
     assert run.record_file(first).with_name("record.json.damaged-1").read_bytes() == torn
     assert run.record_file(second).read_bytes() == kept, "what was whole is as it was"
     found = collect(run)

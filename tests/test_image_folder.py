@@ -84,6 +84,7 @@ def test_every_ending_of_a_jpeg_is_read(pets: Path) -> None:
     [
         (lambda pets: (pets / "train/cat/session_b").mkdir(), "train/cat/session_b is a folder inside a class"),
         (lambda pets: (pets / "val/dog/deep").mkdir(), "val/dog/deep is a folder inside a class"),
+        (lambda pets: os.mkfifo(pets / "val/dog/pipe.png"), "val/dog/pipe.png is no file"),
         (lambda pets: (pets / "train/empty").mkdir(), "class 'empty' has no images in .*train/empty"),
         (lambda pets: shutil.copy(pets / "val/dog/dog_0.jpg", pets / "train"), "train/dog_0.jpg lies in no class"),
         (lambda pets: [path.unlink() for path in pets.glob("train/dog/*")], "class 'dog' has no images in .*train/dog"),
@@ -172,7 +173,7 @@ def test_a_run_says_that_its_images_have_changed(pets: Path) -> None:
     swap(pets / "train/cat/cat_0.jpg", pets / "train/dog/dog_0.jpg")
     said = run()
     assert "1 trial to run" in said and "pets: its images have changed since 1 trial of this run" in said
-    assert "0 trials to run (1 are done already)" in run()
+    assert "0 trials to run (1 is done already)" in run()
     page, table = ((pets.parent / "run" / name).read_text() for name in ("report.html", "report.md"))
     assert all("5 training images and 3 test images of 2 classes (cat, dog)" in text for text in (page, table))
 
@@ -207,6 +208,16 @@ def test_all_bad_files_are_named_at_once_before_anything_is_trained(pets: Path) 
     assert refusal_of(lambda: data_of(found(pets))).splitlines() == said
     [row] = check_data([str(pets)])
     assert row["status"] == "damaged" and row["why"].splitlines()[1:] == said[1:]
+
+
+def test_a_format_that_pil_cannot_decode_is_named_like_any_damaged_image(pets: Path) -> None:
+    image = pets / "train/cat/web.jpg"
+    Image.new("RGB", (8, 8)).save(image, "DDS")
+    content = bytearray(image.read_bytes())
+    content[80] = 0  # its pixel format: PIL raises NotImplementedError
+    image.write_bytes(content)
+    assert f"{image} cannot be decoded as an image" in refusal_of(lambda: data_of(found(pets)))
+    assert "Unknown pixel format" in refusal_of(lambda: open_rgb(image))
 
 
 def test_good_images_are_decoded_once_until_they_change(pets: Path) -> None:

@@ -63,6 +63,8 @@ def test_the_hash_is_of_the_code_and_not_of_comments_docstrings_and_blank_lines(
     assert hashed(tmp_path, code.replace("a # b", "a # c")) != first
     assert hashed(tmp_path, code.replace("return 1", "return 2")) != first
     assert hashed(tmp_path, "def f(:\n") == ""
+    text = 'x = """a\n\n  b\n"""\n'
+    assert len({hashed(tmp_path, text.replace("\n\n", gap)) for gap in ("\n\n", "\n", "\n \n", "\n\n\n")}) == 4
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,8 @@ def test_the_hash_is_of_the_code_and_not_of_comments_docstrings_and_blank_lines(
         ("from between import Y", "part.py"),
         ("from .part import X", "part.py"),
         ("from . import part", "part/__init__.py"),
+        ("import part.inner", "part/__init__.py"),
+        ("import importlib\nimportlib.import_module('part')", "part.py"),
     ],
 )
 def test_the_hash_is_of_the_modules_beside_the_file_too(imported: str, file: str, tmp_path: Path) -> None:
@@ -81,6 +85,16 @@ def test_the_hash_is_of_the_modules_beside_the_file_too(imported: str, file: str
     first = hashed(tmp_path, imported, others)
     assert hashed(tmp_path, imported, others | {"unrelated.py": "Z = 2"}) == first
     assert hashed(tmp_path, imported, others | {file: "X = 2"}) != first
+
+
+def test_the_hash_is_of_modules_in_a_folder_that_was_added_to_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    first = hashed(tmp_path / "nets", "import torch\nimport helper", {"../elsewhere/helper.py": "X = 1"})
+    assert hashed(tmp_path / "nets", "import torch\nimport helper", {"../elsewhere/helper.py": "X = 2"}) != first
+    broken = hashed(tmp_path / "nets", "import torch\nimport helper", {"../elsewhere/helper.py": "X = ("})
+    assert broken and broken != hashed(tmp_path / "nets", "import helper", {"../elsewhere/helper.py": "X = (("})
 
 
 def test_the_hash_of_a_file_in_a_package_is_of_the_packages_modules_and_of_no_other_packages(tmp_path: Path) -> None:
@@ -163,7 +177,7 @@ def test_a_plugin_edited_after_a_run_is_measured_anew_and_never_in_a_row_with_th
     assert len(list(out.glob("trials/*/record.json.other-code-1"))) == 1, "nothing is lost"
 
     code, said, _ = mixbench(*run)
-    assert code == 0 and "1 trial to run (1 are done already" in said
+    assert code == 0 and "1 trial to run (1 is done already" in said
     assert rows(out) == [("610", "2", "")]
 
 

@@ -164,7 +164,7 @@ def die_and_resume(case: Case, folder: Path, undisturbed: Undisturbed) -> int:
     assert outcome(disturbed) == whole
     spared = STEPS - (again.read_text().count("step") if again.exists() else 0)
     assert (spared > 0) >= bool(begun), "it goes on from its checkpoint"
-    assert ("goes on from a checkpoint" in said) == (bool(begun) and code == 0 and "are done already" not in said)
+    assert ("goes on from a checkpoint" in said) == (bool(begun) and code == 0 and "done already" not in said)
     return spared
 
 

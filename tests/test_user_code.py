@@ -149,8 +149,8 @@ def test_models_of_new_files_packages_and_plugins_are_listed(
     _, out, _ = mixbench("list", "models", "of_*", "--json")
     assert [row["name"] for row in json.loads(out)] == ["of_a_file", "of_a_package"]
     _, out, _ = mixbench("list", "models", "of_*", "--plugin", tmp_path / "plugin.py")
-    assert [line.split()[:3] for line in out.splitlines()[-3:]] == [
-        [name, "Mine", "8"] for name in ("of_a_file", "of_a_package", "of_a_plugin")
+    assert out.splitlines()[-4] == "Mine" and [line.split()[:2] for line in out.splitlines()[-3:]] == [
+        [name, "8"] for name in ("of_a_file", "of_a_package", "of_a_plugin")
     ]
 
 

@@ -23,7 +23,7 @@ def say_set_aside(paths: Iterable[Path], out: Console) -> None:
 def say_plan(run: Run, chosen: Sequence[Trial], todo: Sequence[Trial], out: Console) -> None:
     """Print the number of trials to run, of those done already, and of those that resume from a checkpoint."""
     done, resumed = len(chosen) - len(todo), sum(run.has_checkpoint(trial) for trial in todo)
-    facts = [f"{done} are done already"] * bool(done)
+    facts = [f"{done} {'is' if done == 1 else 'are'} done already"] * bool(done)
     facts += [f"{resumed} {'goes' if resumed == 1 else 'go'} on from a checkpoint"] * bool(resumed)
     already = f" ({', '.join(facts)})" if facts else ""
     out.print(f"{chosen[0].suite}: {plural(len(todo), 'trial')} to run{already}, in {run.folder}", soft_wrap=True)

@@ -166,9 +166,10 @@ def error_text(error: BaseException) -> tuple[str, str]:
     message, trace = str(error), ""
     if not isinstance(error, TrialError | RequestError):
         device = out_of_memory(error)
-        message = (
-            f"out of memory on the {device}: {error}" if device else f"{blamed(error)}{type(error).__name__}: {error}"
-        )
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, SystemExit):
+            what = f"the model's code called sys.exit({error.code})"
+        message = f"out of memory on the {device}: {error}" if device else f"{blamed(error)}{what}"
         trace = _shortened("".join(traceback.format_exception(error)))
     return _without_bytes(message), _without_bytes(trace)
 

@@ -65,6 +65,8 @@ def _images_of(folder: "os.DirEntry[str]", name: str, found: Part) -> list[Path]
     for entry in _visible(folder.path, found):
         if entry.is_dir():
             found.problems.append(f"{entry.path} is a folder inside a class: what it holds would not be read")
+        elif _is_image(entry) and not entry.is_file() and os.path.exists(entry.path):
+            found.problems.append(f"{entry.path} is no file: reading it might never end")
         elif _is_image(entry):
             images.append(Path(entry.path))
         else:

@@ -51,5 +51,9 @@ def logits_of(output: Any, images: Tensor, trial: Trial) -> Tensor:
     """A forward's result as fp32 logits B K.  Raises TrialError where it is anything else; waits for no device."""
     if wrong := wrong_output(output, len(images), trial.data.classes):
         raise TrialError(wrong)
+    if torch.is_grad_enabled() and not output.requires_grad:
+        raise TrialError(
+            "forward returned logits without a gradient (detached, or of torch.no_grad): nothing is learnt"
+        )
     logits: Tensor = output.float()
     return logits
