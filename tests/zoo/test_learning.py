@@ -24,7 +24,7 @@ def test_the_suite_has_every_family() -> None:
 @pytest.mark.slow
 def test_each_reaches_95_percent(mixbench: Shell, tmp_path: Path) -> None:
     suite = tmp_path / "two_processes.yaml"
-    suite.write_text(yaml.safe_dump({"base": str(SUITE), "resources": {"processes_per_node": 2}}))
+    suite.write_text(yaml.safe_dump({"name": "two", "base": str(SUITE), "resources": {"processes_per_node": 2}}))
     code, _, err = mixbench("run", suite, "--out", tmp_path / "run")
     assert code == 0, err
     records = [Run(tmp_path / "run").record(trial.id) for trial in load(str(suite))[1]]
