@@ -279,7 +279,7 @@ def test_versions_threads_and_ways_of_timing_that_differ_are_named(make: Make) -
     b.write_plan("name: cifar\n", [timed])
     details = record.details.model_copy(update={"environment": dict.fromkeys(timed.measure, newer), "trial": timed})
     b.write_record(record.model_copy(update={"details": details}))
-    said = ["torch_version 2.11.0 → 2.15.0", "cuda_version none → 13.2", "threads 2 → 1", "repeats 20 → 5"]
+    said = ["threads 2 → 1", "torch_version 2.11.0 → 2.15.0", "cuda_version none → 13.2", "repeats 20 → 5"]
     assert side_by_side(a, b).conditions == said
     assert all(f"measured with: {each}" in compare(a, b).output for each in said)
 

@@ -10,7 +10,7 @@ from typing import Any
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
 from mixbench.results.differences import plan_differences
-from mixbench.results.environments import DEVICE, SOURCE, conditions, split
+from mixbench.results.environments import DEVICE, OF_ENVIRONMENT, SOURCE, conditions, split
 from mixbench.results.metrics import COMPARED, Metric
 from mixbench.results.rows import distinctions, rows_of
 from mixbench.results.statistics import Difference, Interval, difference, holm, interval, is_significant, plus_minus
@@ -19,9 +19,7 @@ from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.axes import are_unequal
 
-_CONDITIONS = ("mixbench_version", "git_commit", "python_version", "torch_version", "deepspeed_version",
-               "torchvision_version", "timm_version",
-               "cuda_version", "driver", "host", "cores", "cpu_quota", "threads", "warmup", "repeats")  # fmt: skip
+_CONDITIONS = (*OF_ENVIRONMENT, "host", "cores", "warmup", "repeats")
 MOST_LINES = 30
 """The most differences between two plans that are printed."""
 
