@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from mixbench.cli.terminal import print_groups, print_rows
 from mixbench.errors import RequestError, nearest
 from mixbench.system.content import content
 from mixbench.zoo.user_code import GROUP
@@ -53,6 +54,18 @@ class Condition:
 
     def holds(self, row: dict[str, Any]) -> bool:
         return row[self.column] is not None and self.compare(row[self.column], self.bound)
+
+
+def print_list(what: str, terms: tuple[str, ...], family: str, plugin: Path | None, as_json: bool) -> None:
+    """Print the models, suites or datasets (`what`) that fulfil the terms.  Raises RequestError if none does."""
+    found = rows(what, terms, family, plugin)
+    if not found and not as_json:
+        asked = [*(repr(term) for term in terms), *([f"--family {family!r}"] if family != "*" else [])]
+        raise RequestError(f"no {what} match {' '.join(asked)}; `mixbench list {what}` shows all")
+    if what == "models" and not as_json:
+        print_groups(by_family(found))
+    else:
+        print_rows(found, as_json)
 
 
 def rows(kind: str, terms: tuple[str, ...] = (), family: str = "*", plugin: Path | None = None) -> list[dict[str, Any]]:
@@ -101,7 +114,7 @@ def _models(plugin: Path | None) -> list[dict[str, Any]]:
     """
     counted = json.loads((content("models") / "complexity.json").read_text(encoding="utf-8"))
     found = [{"name": name} | facts for name, facts in counted.items()]
-    found.sort(key=lambda row: (row["paper"] or "~", row["family"]))
+    found.sort(key=lambda row: (_year(row["paper"]) or 9999, row["paper"], row["family"]))
     if plugin or _has_models_besides(counted):
         found += [row for row in _registered(plugin) if row["name"] not in counted]
     published = _published_top1()
@@ -114,8 +127,8 @@ def _models(plugin: Path | None) -> list[dict[str, Any]]:
 
 
 def _year(paper: str) -> int | None:
-    """The year of an arXiv number, whose first two digits it is."""
-    match = re.fullmatch(r"arXiv:(\d\d)\d\d\.\d+", paper)
+    """The year of a paper: the first two digits of an arXiv number, or named as in "IJCAI 2023"."""
+    match = re.match(r"arXiv:(\d\d)\d\d\.", paper) or re.search(r"\b20(\d\d)\b", paper)
     return 2000 + int(match[1]) if match else None
 
 

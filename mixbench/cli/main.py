@@ -23,8 +23,8 @@ set_option = click.option(
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of the suite, such as recipe.epochs=1 or models.0.ratio=3/5, as if the file said so: "
-    "a model's or dataset's own recipe still wins over the suite's.",
+    help="Change a key of the suite, such as recipe.epochs=1 or models.0.ratio=3/5: it holds over all of the file, "
+    "a model's own recipe too.",
 )
 
 
@@ -204,17 +204,9 @@ def list_(what: str, terms: tuple[str, ...], family: str, plugin: Path | None, a
 
     TERMS select by name, as in a shell, and by number: 'splitmixer_*' 'params<30M' 'year>=2022'.
     """
-    from mixbench.cli.listing import by_family, rows
-    from mixbench.cli.terminal import print_groups, print_rows
+    from mixbench.cli.listing import print_list
 
-    found = rows(what, terms, family, plugin)
-    if not found and not as_json:
-        asked = [*(repr(term) for term in terms), *([f"--family {family!r}"] if family != "*" else [])]
-        raise RequestError(f"no {what} match {' '.join(asked)}; `mixbench list {what}` shows all")
-    if what == "models" and not as_json:
-        print_groups(by_family(found))
-    else:
-        print_rows(found, as_json)
+    print_list(what, terms, family, plugin, as_json)
 
 
 @cli.command()

@@ -11,7 +11,7 @@ END = "<!-- end of models -->\n"
 
 @dataclass(frozen=True)
 class Family:
-    """A family, its variants in alphabetical order, and its paper, "arXiv:2105.01601"; "" if there is none."""
+    """A family, its variants in alphabetical order, and its paper, as "arXiv:2105.01601"; "" if none is known."""
 
     name: str
     variants: list[str]
@@ -19,7 +19,8 @@ class Family:
 
     @property
     def link(self) -> str:
-        return f"[{self.paper}](https://arxiv.org/abs/{self.paper.removeprefix('arXiv:')})" if self.paper else ""
+        number = self.paper.removeprefix("arXiv:")
+        return f"[{self.paper}](https://arxiv.org/abs/{number})" if number != self.paper else self.paper
 
 
 def families() -> list[Family]:

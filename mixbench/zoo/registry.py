@@ -40,7 +40,7 @@ class TooLarge(ValueError):
 class Entry:
     """One registered variant.  `arguments` are complete: the class's defaults, overridden by the variant's.
 
-    `paper`: the arXiv number, "arXiv:2105.01601"; "" if there is none.
+    `paper`: "arXiv:2105.01601", or such as "IJCAI 2023"; "" if none is known.
     `code`: hash of the source that its class is made of, as it was when it was loaded; "" if there is none.
     """
 

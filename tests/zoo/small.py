@@ -29,5 +29,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "asymmixer_s16": dict(dim=16, depth=2, patch_size=4),
     "ninformer_256_4": dict(dim=16, depth=2, hidden_dim=32),
     "mdmlp_d64_l8": dict(dim=16, depth=2),
+    "ramlp_t": dict(dims=(16, 16, 32, 32), depths=(1, 1, 1, 1)),
     "poolformer_s12": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
 }

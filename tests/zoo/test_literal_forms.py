@@ -199,6 +199,20 @@ def test_cs_mixer_mixes_the_tokens_of_a_table(dilated: bool) -> None:
     assert close(mixer(x), mixer.merge(mixer.gate(x) * mixer.restore(mixed)))
 
 
+def test_ramlp_maps_positions_far_apart_with_the_channels_of_a_run() -> None:
+    layer = part("ramlp", "RegionMixing")(3, 6, 2, 3).eval()
+    x, mapped = torch.randn(2, 4, 6, 3), torch.zeros(2, 4, 6, 6)
+    local = layer.local(layer.expand(x))  # B H W E
+    for u, v, run in product(range(2), range(3), range(2)):  # two rows are H/2 = 2 apart, two columns W/2 = 3
+        places = list(product(range(3 * run, 3 * run + 3), (u, u + 2), (v, v + 3)))
+        vector = torch.stack([local[:, h, w, channel] for channel, h, w in places], 1)  # B 12
+        found = layer.regions(vector / 12)
+        for index, (channel, h, w) in enumerate(places):
+            mapped[:, h, w, channel] = found[:, index]
+    small = (1 + layer.norm.eps) ** -0.5  # the running statistics are 0 and 1
+    assert close(layer(x), layer.contract(mapped * small * layer.gate(x) * small))
+
+
 def test_dynamixer_makes_one_matrix_of_a_row_for_each_head() -> None:
     layer, x = part("dynamixer", "DynamicMap")(6, 4, 3, 2), torch.randn(2, 5, 4, 6)
     expected, reduced = torch.zeros_like(x), layer.compress(x)

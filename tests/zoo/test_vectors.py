@@ -53,6 +53,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # file → a variant of the fa
     "asymmixer_a": ("asymmixer_s16", dict(dim=12, depth=2, patch_size=4)),
     "ninformer_a": ("ninformer_256_4", dict(dim=12, depth=2, hidden_dim=20, dropout=0.0)),
     "mdmlp_a": ("mdmlp_d64_l8", dict(dim=8, depth=2)),
+    "ramlp_a": ("ramlp_t", dict(dims=(4, 8, 16, 32), depths=(1, 2, 1, 1))),
     "poolformer_official_a": ("poolformer_s12", dict(dims=(8, 12, 16, 24), depths=(1, 2, 1, 1))),
 }  # fmt: skip
 
