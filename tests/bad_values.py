@@ -162,8 +162,8 @@ ENTRIES = [
     (f"models: {{name: convmixer_256_8, label: {'x' * 100_000}}}", "models.label", "at most 100 characters"),
     (
         "models: {name: convmixer_256_8, datasets: digit}",
-        "models.datasets",
-        "no dataset 'digit' (did you mean digits?)",
+        "datasets",
+        "the suite has none called 'digit' (did you mean digits?)",
     ),
     ("models: {name: convmixer_256_8, datasets: [5]}", "models.datasets.0", "text is wanted (in quotes), not 5"),
     ("models: {name: convmixer_256_8, weights: 5}", "models.weights", "text is wanted"),

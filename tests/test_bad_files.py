@@ -122,7 +122,7 @@ def test_what_is_not_a_file_is_refused_and_never_waited_for(refuse: Refuse, tmp_
         "/dev/zero": "/dev/zero is a pipe or a device; a YAML file is wanted",
         "dangling.yaml": "no suite at dangling.yaml",
         "loop.yaml": "loop.yaml",
-        "quik": "no suite at quik (did you mean quick?)",
+        "quik": "no suite at quik (did you mean quick or zoo_quick?)",
         "": "is a folder",
         "s.yaml/x": "no suite at s.yaml/x",
         "x" * 300: "File name too long",

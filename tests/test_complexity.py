@@ -157,6 +157,7 @@ def test_the_shipped_table_is_a_fresh_count_of_every_model() -> None:
         "family": "SplitMixer",
         "image_size": 32,
         "num_classes": 10,
+        "paper": "arXiv:2207.10255",
         "params": 275834,
         "macs": 65219072,
         "reconstruction": False,

@@ -43,8 +43,6 @@ def cosine(warmup: float) -> dict[str, Any]:
             {"resources": {"processes_per_node": 2}},
             "cutmix mixes the images that a process takes at a time, which is one",
         ),
-        ({"epochs": 2, "ema": 0.99999}, {}, "ema 0.99999 keeps 100 % of the first weights in 5 steps"),
-        ({"epochs": 9, "ema": 0.99}, {"models": [SMALL | {"recipe": {"epochs": 1}}]}, "ema 0.99 keeps 98 %"),
         ({"drop_path": 0.1}, {"models": [SMALL | {"drop_path": 0.2}]}, "drop_path is 0.2 here and 0.1 in the recipe"),
     ],
     ids=str,

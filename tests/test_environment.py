@@ -74,6 +74,7 @@ def test_a_width_of_no_columns_is_as_none(mixbench: Shell, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
+        ("TORCHINDUCTOR_COMPILE_THREADS", "x", "is 'x': a number of processes is wanted"),
         ("DEEPSPEED_TIMEOUT", "x", "is 'x': a whole number of minutes is wanted"),
         ("OMP_NUM_THREADS", "0", "is '0': a number of threads is wanted"),
         ("MKL_NUM_THREADS", "two", "is 'two': a number of threads is wanted"),

@@ -294,4 +294,4 @@ def test_a_folder_does_not_hide_the_bundled_suite_of_its_name(tmp_path: Path, mo
 
 
 def test_an_unknown_suite_is_refused_with_the_nearest_name() -> None:
-    assert refusal("quik") == "no suite at quik (did you mean quick?)"
+    assert refusal("quik") == "no suite at quik (did you mean quick or zoo_quick?)"

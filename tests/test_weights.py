@@ -180,6 +180,15 @@ def test_known_prefixes_of_all_names_are_left_out_and_said(prefix: str, tmp_path
     assert all(torch.equal(other.state_dict()[name], value) for name, value in saved.state_dict().items())
 
 
+@pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("hello", "is neither a file of torch.save nor of")])
+def test_a_damaged_file_of_torch_is_told_without_a_librarys_words(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=said) as refused:
+        weights.check(path, model(0))
+    assert "header" not in str(refused.value)
+
+
 def test_a_prefix_that_is_the_models_own_is_kept(tmp_path: Path) -> None:
     wrapped = torch.nn.ModuleDict({"model": model(0)})
     save_file(wrapped.state_dict(), tmp_path / "a.safetensors")

@@ -101,8 +101,8 @@ def by_family(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for row in rows:
         words = [row["family"], row["year"], row["paper"], "a reconstruction" if row["reconstruction"] else ""]
         title = ", ".join(str(word) for word in words if word)
-        published = f"{row['top1_published']} {row['published_on']}" if row["published_on"] else ""
-        shown = {key: row[key] for key in ("name", "image_size", "params", "macs")} | {"top-1_published": published}
+        published = f"{row['top1_published']} % {row['published_on']}" if row["published_on"] else ""
+        shown = {key: row[key] for key in ("name", "image_size", "params", "macs")} | {"published_accuracy": published}
         groups.setdefault(title, []).append(shown)
     return groups
 

@@ -22,8 +22,17 @@ from mixbench.system.host import usable_cores
 DECODING = 2
 """The version of how a file becomes pixels, in caches: 2 turns images upright; a cache of another is made anew."""
 FILES_A_TASK = 64
-NOT_DECODED = (OSError, SyntaxError, ValueError, LookupError, EOFError, RuntimeError, struct.error, zlib.error)
-NOT_DECODED += (Image.DecompressionBombError,)
+NOT_DECODED: tuple[type[Exception], ...] = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What PIL raises for a broken file: each format's plugin has errors of its own; AVIF and DDS raise RuntimeErrors."""
 DIED = "a process that decodes images has died, killed or out of memory"
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ Only the merged recipe shows them, as its parts may stand at the suite, the data
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mixbench.suite.datasets import HELD_OUT, training_images
+from mixbench.suite.datasets import HELD_OUT
 from mixbench.suite.document import KeyPath
 from mixbench.suite.recipe import ONLY_FOR, Recipe
 from mixbench.suite.resolve import Problem, Subject
@@ -14,8 +14,6 @@ from mixbench.suite.schema import ModelSpec
 
 OF_TRAINING = ("epochs", "schedule", "ema", "evaluate_every", "drop_last")
 """Keys of a recipe that mean nothing to a model whose given weights are evaluated."""
-MOST_OF_THE_START = 0.5
-"""The largest share of the first weights that a moving average may keep at the end."""
 Layers = Sequence[tuple[KeyPath, Recipe]]
 
 
@@ -37,13 +35,6 @@ def contradictions(
             _last(owners, ("augment", "crop_padding")),
             f"crop_padding {recipe.augment.crop_padding} is not less than the {side} pixels of an image of "
             f"{subject.dataset.name}: some crops would hold nothing of it",
-        )
-    steps = recipe.epochs * training_images(subject.dataset, recipe) // recipe.on(max(sizes)).global_batch_size
-    if recipe.ema and steps and (kept := recipe.ema**steps) > MOST_OF_THE_START:
-        yield (
-            _last(owners, ("ema",), ("epochs",)),
-            f"ema {recipe.ema} keeps {100 * kept:.0f} % of the first weights in {steps:,} steps: the average that is "
-            "evaluated would hardly be trained",
         )
     mixes = [key for key in ("mixup", "cutmix") if getattr(recipe.augment, key)]
     alone = [size for size in sizes if recipe.on(size).global_batch_size == size * recipe.gradient_accumulation]

@@ -69,8 +69,6 @@ class Schedule(Strict):
         shares = [share for share, _ in points]
         if shares != sorted(set(shares)) or shares[0] != 0 or shares[-1] != 1:
             raise ValueError(f"the shares of the run must rise from 0 to 1, not {shares}")
-        if not any(height for _, height in points):
-            raise ValueError("the shares of lr are all 0: nothing would be learnt")
         return points
 
 

@@ -116,7 +116,7 @@ def _dataset_problems(suite: Suite, spec: ModelSpec, path: KeyPath) -> Iterator[
     names = list(dict.fromkeys(dataset.name for dataset in suite.datasets))
     for index, name in enumerate(spec.datasets):
         if name not in names:
-            yield (*path, "datasets", index), f"the suite has no dataset {name!r}{nearest(name, names)}"
+            yield (*path, "datasets", index), f"datasets: the suite has none called {name!r}{nearest(name, names)}"
 
 
 def _entry_problems(spec: ModelSpec, path: KeyPath) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ FORMS = {
     "OMP_NUM_THREADS": THREADS,
     "MKL_NUM_THREADS": THREADS,
     "DEEPSPEED_TIMEOUT": (r"\d+", "a whole number of minutes is wanted"),
+    "TORCHINDUCTOR_COMPILE_THREADS": (r"[1-9]\d*", "a number of processes is wanted"),
     "CUDA_VISIBLE_DEVICES": (DEVICES, "numbers of GPUs, or their names, are wanted: 0,1"),
 }
 """Variables whose wrong value a library ignores, or reports without the variable's name, and what they may be."""

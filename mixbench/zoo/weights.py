@@ -130,6 +130,10 @@ def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     except (OSError, SafetensorError) as error:
         if is_lfs_pointer(path):
             raise RequestError(f"{path} is a pointer of git-LFS, not the weights themselves: git lfs pull") from None
+        if not path.stat().st_size:
+            raise RequestError(f"{path} is empty") from None
+        if path.suffix in (".pt", ".pth"):
+            raise RequestError(f"{path} is neither a file of torch.save nor of safetensors") from None
         raise RequestError(f"{path} is not a file of safetensors: {error}") from None
 
 

@@ -60,7 +60,8 @@ class InQueue:
         for (state, reason), count in waiting.items():
             lines.append(f"{plural(count, 'job')} {'is' if count == 1 else 'are'} {state} ({reason})")
         if self.for_room:
-            who = "a job that ends submits them" if there else "the same command submits them"
+            able = any(job.array.profile.container is None for job, _ in there)  # a container has no sbatch
+            who = "a job that ends submits them" if able else "the same command submits them"
             lines.append(f"{plural(self.for_room, 'trial')} not in the queue, for which it had no room: {who}")
         return lines + self._gone()
 
