@@ -230,6 +230,15 @@ def test_only_takes_a_label_as_it_is_written(label: str, typed: list[str], mixbe
         assert [row["label"] for row in trials] == [label] * count
 
 
+def test_only_takes_a_model_as_tables_name_it(mixbench: Shell, suite: Path) -> None:
+    change = ("--set", "models.1={name: convmixer_256_8, depth: 2, dim: 16}")
+    for only in ("model=convmixer_256_8[depth=2,dim=16]", "model=convmixer_256_8"):
+        trials = json.loads(mixbench("run", suite, *change, "--dry-run", "--only", only, "--json")[1])["trials"]
+        assert len(trials) == 2
+    code, _, err = mixbench("run", suite, *change, "--dry-run", "--only", "model=convmixer_256_8[depth=3,dim=16]")
+    assert code == 2 and "matches none of the 4 trials" in err
+
+
 # -- requests that are wrong
 
 

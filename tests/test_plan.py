@@ -257,6 +257,7 @@ def test_nesterov_needs_the_momentum_of_some_recipe(tmp_path: Path) -> None:
     [
         ({"optimizer": {"name": "lamb"}, "zero_stage": 1}, {}, "LAMB's trust ratios need whole weights"),
         ({"ema": 0.9, "zero_stage": 3}, {}, "ema averages whole fp32 weights"),
+        ({}, {"keep_weights": True, "measure": ["complexity"]}, "nothing is trained where accuracy is not measured"),
         ({"zero_stage": 3}, {"keep_weights": True}, "weights are kept and given whole"),
         ({"zero_stage": 1}, {"precision": ["fp32", "amp-fp16"]}, "DeepSpeed's ZeRO never lowers"),
         ({"test_crop": 0.9}, {}, "those of digits are squashed to size"),

@@ -51,6 +51,9 @@ def plan(suite: Suite) -> tuple[list[Trial], list[Problem]]:
         layers = _recipes(suite, cell.datasets, cell.recipe, cell.models)
         problems += contradictions(layers, cell.trained_by, cell.subject, suite.models[cell.models], sizes)
     problems += _confusions(cells, sizes)
+    if suite.keep_weights and "accuracy" not in suite.measure:
+        why = "keep_weights: nothing is trained where accuracy is not measured: take it out"
+        problems.append((("keep_weights",), why))
     return ([] if problems else list(_trials(suite, cells))), list(dict.fromkeys(problems))
 
 

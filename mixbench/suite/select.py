@@ -16,6 +16,9 @@ VALUES = {name: attrgetter(name) for name in NAMES} | {axis.name: axis.value for
 COMMA = re.compile(rf",(?![^\[\]]*\])(?=\s*(?:$|(?:{'|'.join(VALUES)})\s*=))")
 """A comma between two terms: not inside brackets, and a key follows.  Labels hold others: `mixer_s4[depth=2,dim=8]`."""
 
+OUTSIDE = re.compile(r",(?![^\[\]]*\])")
+"""A comma that is not inside brackets."""
+
 
 def select(trials: list[Trial], expression: str) -> list[Trial]:
     """Return the trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
@@ -26,9 +29,9 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
             raise RequestError(f"--only {expression}: {term.strip()!r} is not written key=pattern, such as seed=0")
         if key not in VALUES:
             raise RequestError(f"--only {expression}: no key is called {key!r}{nearest(key, VALUES)}")
-        chosen = [trial for trial in chosen if (text := _text(trial, key)) == pattern or fnmatch(text, pattern)]
+        chosen = [trial for trial in chosen if any(_fits(text, pattern) for text in _texts(trial, key))]
     if not chosen:
-        for part in expression.split(","):  # a key that is misspelt looks like the rest of a label
+        for part in OUTSIDE.split(expression):  # a key that is misspelt looks like the rest of a label
             key, sign, _ = (each.strip() for each in part.partition("="))
             if sign and key.isidentifier() and key not in VALUES and (hint := nearest(key, VALUES)):
                 raise RequestError(f"--only {expression}: no key is called {key!r}{hint}")
@@ -37,7 +40,12 @@ def select(trials: list[Trial], expression: str) -> list[Trial]:
     return chosen
 
 
-def _text(trial: Trial, key: str) -> str:
-    """Return a trial's value for a key, written as in a suite."""
+def _fits(text: str, pattern: str) -> bool:
+    return text == pattern or fnmatch(text, pattern)
+
+
+def _texts(trial: Trial, key: str) -> list[str]:
+    """Return a trial's value for a key, written as in a suite; a model's name with its overrides, too, as in tables."""
     value = VALUES[key](trial)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return [text, trial.display_name] if key == "model" else [text]
