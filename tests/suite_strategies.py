@@ -97,6 +97,8 @@ def suites(draw: st.DrawFn) -> dict[str, Any]:
     suite["datasets"] = [draw(st.sampled_from([name, {"name": name, "image_size": 16}])) for name in suite["datasets"]]
     suite["checkpoint"] = {"minutes": draw(st.sampled_from([0, 0.5, 60])), "epochs": draw(st.sampled_from([0, 1, 7]))}
     suite.get("throughput", {}).pop("train_batch_sizes", None)  # for speed alone
+    if "accuracy" not in suite.get("measure", ["accuracy"]):
+        suite.pop("keep_weights", None)
     processes = draw(st.lists(st.sampled_from([1, 2, 4]), min_size=1, unique=True))
     suite["resources"] = [{"processes_per_node": each} for each in processes]
     for index, recipe in enumerate(suite.get("recipe", [])):
