@@ -15,6 +15,7 @@ from mixbench.zoo.layers import (
     Reweight,
     at_least_one,
     drop_paths,
+    map_sides,
     pyramid,
     same_length,
     shift,
@@ -62,8 +63,7 @@ class CycleMLP(nn.Module):
         super().__init__()
         same_length(dims=dims, depths=depths, mlp_ratios=mlp_ratios, strides=(1, *strides))
         at_least_one(patch_size=patch_size, image_size=image_size, in_chans=in_chans, num_classes=num_classes)
-        if image_size < 3:
-            raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
+        map_sides(image_size, patch_size, strides)
         self.stem = ConvNHWC(in_chans, dims[0], 7, stride=patch_size, padding=2)
         self.stages = pyramid(
             dims,

@@ -15,6 +15,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     conv_norm,
     drop_paths,
+    map_sides,
     pyramid,
     same_length,
 )
@@ -145,13 +146,3 @@ def check_regions(regions: tuple[int, ...], sides: list[int]) -> None:
     for region, side in zip(regions, sides, strict=True):
         if -side % region > side:
             raise ValueError(f"regions {region}: a map of {side} × {side} has too few rows; a larger image is needed")
-
-
-def map_sides(image_size: int, patch_size: int, strides: tuple[int, ...]) -> list[int]:
-    """Return the side of each stage's map.  Raises ValueError if the stem needs a larger image."""
-    if image_size < 3:
-        raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
-    sides = [(image_size - 3) // patch_size + 1]
-    for stride in strides:
-        sides.append((sides[-1] - 1) // stride + 1)
-    return sides

@@ -9,6 +9,7 @@ from mixbench.zoo.layers import (
     PointwiseMLP,
     at_least_one,
     drop_paths,
+    map_sides,
     pyramid,
     same_length,
 )  # fmt: skip
@@ -62,8 +63,7 @@ class PoolFormer(nn.Module):
         same_length(dims=dims, depths=depths, strides=(1, *strides))
         at_least_one(mlp_ratio=mlp_ratio, patch_size=patch_size)
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
-        if image_size < 3:
-            raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
+        map_sides(image_size, patch_size, strides)
         self.stem = nn.Conv2d(in_chans, dims[0], 7, patch_size, 2)
         self.stages = pyramid(
             dims,

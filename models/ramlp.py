@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mixbench.zoo.initialization import truncated
-from mixbench.zoo.layers import ConvNHWC, DropPath, at_least_one, divides, drop_paths, same_length
+from mixbench.zoo.layers import ConvNHWC, DropPath, at_least_one, divides, drop_paths, map_sides, same_length
 from mixbench.zoo.registry import register_model
 
 IMAGENET = dict(image_size=224, num_classes=1000)
@@ -68,17 +68,14 @@ class RaMLP(nn.Module):
         same_length(dims=dims, depths=depths, positions=positions, run_dims=run_dims, expansions=expansions,
                     mlp_ratios=mlp_ratios, scaled=tuple(1 for _ in scaled))  # fmt: skip
         at_least_one(patch_size=patch_size, image_size=image_size, in_chans=in_chans, num_classes=num_classes)
-        if image_size < 3:
-            raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
         self.downs, self.stages = nn.ModuleList(), nn.ModuleList()
-        side, width = (image_size - 3) // patch_size + 1, in_chans
+        sides, width = map_sides(image_size, patch_size, (2,) * (len(dims) - 1)), in_chans
         for stage, (dim, rates) in enumerate(zip(dims, drop_paths(drop_path, depths), strict=True)):
             if stage:
-                side = (side - 1) // 2 + 1
                 self.downs.append(nn.Sequential(nn.LayerNorm(width, 1e-6), ConvNHWC(width, dim, 3, 2, 1)))
             else:
                 self.downs.append(nn.Sequential(ConvNHWC(width, dim, 7, patch_size, 2), nn.LayerNorm(dim, 1e-6)))
-            divides("positions", positions[stage], "the side of the map", side)
+            divides("positions", positions[stage], "the side of the map", sides[stage])
             divides("run_dims", run_dims[stage], "the expanded channels", expansions[stage] * dim)
             blocks = [
                 RaBlock(

@@ -19,6 +19,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     conv_norm,
     drop_paths,
+    map_sides,
     pyramid,
     same_length,
 )
@@ -85,8 +86,7 @@ class WaveMLP(nn.Module):
         super().__init__()
         same_length(dims=dims, depths=depths, mlp_ratios=mlp_ratios, strides=(1, *strides))
         at_least_one(patch_size=patch_size, image_size=image_size, in_chans=in_chans, num_classes=num_classes)
-        if image_size < 3:
-            raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
+        map_sides(image_size, patch_size, strides)
         of_conv = norm if norm_after_conv else "none"
         self.stem = nn.Sequential(*conv_norm(in_chans, dims[0], 7, stride=patch_size, padding=2, norm=of_conv))
         self.stages = pyramid(

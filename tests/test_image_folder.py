@@ -214,7 +214,7 @@ def test_a_format_that_pil_cannot_decode_is_named_like_any_damaged_image(pets: P
     image = pets / "train/cat/web.jpg"
     Image.new("RGB", (8, 8)).save(image, "DDS")
     content = bytearray(image.read_bytes())
-    content[80] = 0  # its pixel format: PIL raises NotImplementedError
+    content[80] = 0  # its pixel format, which PIL refuses with an error of its own
     image.write_bytes(content)
     assert f"{image} cannot be decoded as an image" in refusal_of(lambda: data_of(found(pets)))
     assert "Unknown pixel format" in refusal_of(lambda: open_rgb(image))

@@ -236,6 +236,16 @@ def drop_paths(rate: float, depths: Sequence[int]) -> list[list[float]]:
     return [[rates.pop(0) for _ in range(depth)] for depth in depths]
 
 
+def map_sides(image_size: int, patch_size: int, strides: Sequence[int]) -> list[int]:
+    """Sides of each stage's map after a stem of 7 × 7 pixels, padded by 2.  Raises ValueError for a smaller image."""
+    if image_size < 3:
+        raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
+    sides = [(image_size - 3) // patch_size + 1]
+    for stride in strides:
+        sides.append((sides[-1] - 1) // stride + 1)
+    return sides
+
+
 def pyramid(
     dims: Sequence[int],
     strides: Sequence[int],
