@@ -132,6 +132,21 @@ def test_profile_prints_the_layers_and_both_counters_totals(mixbench: Shell) -> 
     assert "stem.0" in out
 
 
+def test_a_reconstruction_says_so_where_it_is_listed_counted_and_measured(mixbench: Shell, suite: Path) -> None:
+    assert "KAN-Mixers, 2025, arXiv:2503.08939, a reconstruction" in mixbench("list", "models", "kanmixer*")[1]
+    assert mixbench("profile", "kanmixer_cheon")[1].endswith(
+        "kanmixer_cheon is a reconstruction: its paper does not define it completely\n"
+    )
+    assert "reconstruction" not in mixbench("profile", "splitmixer_i_256_8")[1]
+    both = write_suite(suite.parent, models=["kanmixer_cheon", "mixer_nano4"], seeds=[0], measure=["complexity"])
+    assert mixbench("run", both, "--out", suite.parent / "run")[0] == 0
+    rows = list(csv.DictReader((suite.parent / "run" / "results.csv").open()))
+    assert [("reconstruction: the paper" in row["flags"], row["model"]) for row in rows] == [
+        (True, "kanmixer_cheon"),
+        (False, "mixer_nano4"),
+    ]
+
+
 def test_validate_counts_the_trials(mixbench: Shell, suite: Path) -> None:
     assert mixbench("validate", suite) == (0, f"{suite} is good: s, 4 trials\n", "")
     assert json.loads(mixbench("validate", suite, "--json")[1]) == {"name": "s", "trials": 4, "images": []}
@@ -163,6 +178,14 @@ def test_a_dry_run_shows_the_settings_that_differ_and_those_of_all(mixbench: She
     assert [line.split()[3] for line in out.splitlines() if line.startswith("convmixer")] == ["8", "16"]
     out = mixbench("run", suite, *recipes, "--dry-run", "--only", "seed=0,model=conv*")[1]
     assert [line.split()[3:5] for line in out.splitlines() if line.startswith("convmixer")] == [["a", "1"], ["b", "2"]]
+
+
+def test_each_only_adds_a_part_of_the_plan(mixbench: Shell, suite: Path) -> None:
+    both = ("--only", "seed=1,model=conv*", "--only", "seed=0")
+    rows = json.loads(mixbench("run", suite, "--dry-run", "--json", *both)[1])["trials"]
+    of_all = json.loads(mixbench("run", suite, "--dry-run", "--json")[1])["trials"]
+    assert rows == [row for row in of_all if row["seed"] == 0 or row["model"].startswith("conv")]
+    assert len(rows) == 3
 
 
 def test_a_dry_run_knows_the_hours_of_every_seed_where_one_s_speed_is_known(mixbench: Shell, suite: Path) -> None:
@@ -329,7 +352,7 @@ def test_models_are_selected_by_name_number_and_family(mixbench: Shell) -> None:
         "vip_m7",
         "vip_l7",
     }
-    assert listed(mixbench, "year=2024") == {"ninformer_256_4"}
+    assert listed(mixbench, "year=2024") == {"ninformer_256_4", "kanmixer_cheon"}
     [row] = json.loads(mixbench("list", "models", "splitmixer_i_256_8", "--json")[1])
     assert (row["paper"], row["year"], row["top1_published"], row["published_on"]) == (
         "arXiv:2207.10255",
@@ -371,7 +394,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
 def test_an_interruption_after_the_last_trial_asks_for_no_other(tmp_path: Path, suite: Path) -> None:
     loaded, trials = load(str(suite))
     run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(trial, 90.0) for trial in trials], loaded.text)
-    said = Session(loaded, trials, "local", run.folder, None).how_to_resume()
+    said = Session(loaded, trials, "local", run.folder, ()).how_to_resume()
     assert "4 of 4 trials done" in said and "same command" not in said
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import deform_conv2d
 
 from mixbench.errors import TrialError
@@ -145,7 +146,7 @@ def test_the_rows_sum_to_the_totals(name: str) -> None:
     assert sum(layer.macs for layer in counted.layers) == counted.macs
     assert counted.macs
     assert len({layer.name for layer in counted.layers}) == len(counted.layers)
-    assert counted.uncounted == (["aten._fft_c2r", "aten._fft_r2c"] if find(name).family == "GFNet" else [])
+    assert counted.uncounted == (["aten._fft_c2r", "aten._fft_r2c"] if find(name).family in ("GFNet", "CCS") else [])
 
 
 def test_the_shipped_table_is_a_fresh_count_of_every_model() -> None:
@@ -448,6 +449,19 @@ def test_profile_takes_what_create_model_takes() -> None:
     model = create_model("splitmixer_i_256_8", ratio="3/5", num_classes=7, in_chans=1, image_size=16)
     assert counted.params == sum(parameter.numel() for parameter in model.parameters())
     assert counted.layers[0].input_shape == [1, 16, 16] and counted.layers[-1].output_shape == [7]
+
+
+@pytest.mark.parametrize(("name", "of_two"), [("posmlp_t", 5_116_236_160), ("posmlp_b", 18_466_466_944)])
+def test_maps_made_of_weights_alone_are_counted_for_one_image(name: str, of_two: int) -> None:
+    """PosMLP's maps are made once a batch; the authors' code, run on two images, gives an image half of their cost."""
+    with torch.device("meta"):
+        model = create_model(name).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.empty(2, 3, 224, 224))
+    assert counter.get_total_flops() // 4 == of_two
+    maps = 2 * 8 + 2 * 16 + 18 * 32, 2 * 64  # in windows of 14 × 14 and of 7 × 7
+    once = sum(maps) * 2**3 + 5 * (maps[0] * 14**4 + maps[1] * 7**4)
+    assert complexity.profile(name).macs == of_two + once // 2
 
 
 def test_trials_of_one_network_are_counted_once(tmp_path: Path) -> None:

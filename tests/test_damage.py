@@ -174,21 +174,21 @@ def test_a_run_whose_suite_is_lost_or_damaged_is_known_by_its_trials_and_goes_on
     suite, trials = load(str(write_suite(tmp_path)))
     run = write_run(tmp_path / "run", trials, [done(trials[0], 90.0)], suite.text)
     harm(run.suite_file)
-    session = Session(suite, trials, "local", run.folder, None)
+    session = Session(suite, trials, "local", run.folder, ())
     assert session.unfinished() == []
     other = suite.model_copy(update={"name": "other"})
     with pytest.raises(RequestError, match="holds the run of suite 'small', not the run of 'other'"):
-        Session(other, trials, "local", run.folder, None)
+        Session(other, trials, "local", run.folder, ())
 
 
 def test_a_run_killed_while_it_wrote_its_plan_is_still_a_run(tmp_path: Path) -> None:
     suite, trials = load(str(write_suite(tmp_path)))
     run = Run(tmp_path / "run")
     run.lock.mkdir(parents=True)
-    Session(suite, trials, "local", run.folder, None)
+    Session(suite, trials, "local", run.folder, ())
     run.write_plan(suite.text, trials)
     run.plan_file.unlink()
-    Session(suite, trials, "local", run.folder, None)
+    Session(suite, trials, "local", run.folder, ())
 
 
 def test_the_run_command_sets_aside_what_is_damaged_says_so_and_measures_it_again(

@@ -154,7 +154,7 @@ def test_what_another_process_finished_until_this_one_had_the_claim_is_not_run_a
 
     monkeypatch.setattr("mixbench.cli.run.claimed", late)
     monkeypatch.delattr("mixbench.cli.run.launch")
-    session = Session(suite, trials, "debug", run.folder, None)
+    session = Session(suite, trials, "debug", run.folder, ())
     assert session.unfinished() == trials
     assert session.run_all(quiet=True)["done"] == 1
 

@@ -7,9 +7,11 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from mixbench.errors import RequestError
 from mixbench.measure import complexity
@@ -63,6 +65,9 @@ def test_overrides_are_compared_as_numbers_and_without_the_datasets_part() -> No
     assert published._comparable({"ratio": Fraction(3, 5)}) == published._comparable({"ratio": "3/5"})
     assert published._comparable({"ratio": 0.6}) == published._comparable({"ratio": "3/5"})
     assert published._comparable({"act": "gelu"}) != published._comparable({"act": "relu"})
+    fashion = {"strides": (1, 2, 2, 1)}
+    assert kinds(published.find("caterpillar_mi_p1", fashion, "fashion_mnist", 28)) == [("top1", "95.14")]
+    assert published.find("caterpillar_mi_p1", {"strides": (1, 2, 2, 2)}, "fashion_mnist", 28) == []
 
 
 def test_top1_compares_only_with_the_same_pretraining() -> None:
@@ -78,11 +83,16 @@ def test_top1_compares_only_with_the_same_pretraining() -> None:
 
 def test_every_row_is_about_a_model_of_the_zoo_with_arguments_that_it_takes() -> None:
     for figure in published.load():
-        shape = {"image_size": figure.image_size, "num_classes": figure.num_classes}
+        given = arguments(figure)
         with torch.device("meta"):
-            registry.create_model(figure.model, **shape, **{k: int(v) for k, v in figure.overrides.items()})
+            registry.create_model(figure.model, image_size=figure.image_size, num_classes=figure.num_classes, **given)
         native = registry.find(figure.model).arguments
-        assert all(str(native[key]) != value for key, value in figure.overrides.items())
+        assert all(native[key] != value for key, value in given.items())
+
+
+def arguments(figure: published.PublishedFigure) -> dict[str, Any]:
+    values = {key: yaml.safe_load(value) for key, value in figure.overrides.items()}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def test_no_figure_stands_twice() -> None:
@@ -90,7 +100,7 @@ def test_no_figure_stands_twice() -> None:
         (f.model, tuple(f.overrides.items()), f.dataset, f.image_size, f.figure, f.pretraining, f.note, f.source)
         for f in published.load()
     )
-    assert max(keys.values()) == 1 and len(keys) == 326
+    assert max(keys.values()) == 1 and len(keys) == 367
 
 
 # -- ours beside them
@@ -132,7 +142,7 @@ SLIPS = {
 
 
 @cache
-def counted(model: str, image_size: int, num_classes: int, **overrides: int) -> Complexity:
+def counted(model: str, image_size: int, num_classes: int, **overrides: Any) -> Complexity:
     with torch.device("meta"):
         built = registry.create_model(model, image_size=image_size, num_classes=num_classes, **overrides)
     return complexity.count(built, image_size, 3, ptflops=False)
@@ -140,8 +150,7 @@ def counted(model: str, image_size: int, num_classes: int, **overrides: int) -> 
 
 def of(figure: published.PublishedFigure, ours: Complexity | None = None, top1: Interval | None = None) -> Agreement:
     if ours is None:
-        overrides = {key: int(value) for key, value in figure.overrides.items()}
-        ours = counted(figure.model, figure.image_size, figure.num_classes, **overrides)
+        ours = counted(figure.model, figure.image_size, figure.num_classes, **arguments(figure))
     return agreement(figure, ours, top1 or interval([]))
 
 

@@ -40,7 +40,12 @@ def cli() -> None:
     "--cluster", default="local", show_default=True, help="Where trials run: local, debug, or a profile: slurm/x.yaml."
 )
 @click.option("--out", type=FilePath(), help="The run folder  [default: runs/<suite>].")
-@click.option("--only", metavar="EXPR", help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="EXPR",
+    help="Run a part of the plan, such as 'model=splitmixer_*,seed=0'; given again, that part too.",
+)
 @set_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and the work in it; write and start nothing.")
 @click.option("--detach", is_flag=True, help="Return once the jobs are submitted to SLURM: they finish the run.")
@@ -49,7 +54,7 @@ def run(
     suite: str,
     cluster: str,
     out: Path | None,
-    only: str | None,
+    only: tuple[str, ...],
     assignments: tuple[str, ...],
     dry_run: bool,
     detach: bool,

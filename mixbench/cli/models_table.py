@@ -1,7 +1,8 @@
-"""README's table of models, generated from models/complexity.json; `mixbench.cli.reference` writes it."""
+"""The tables of models in README and models/README.md, made from models/complexity.json by `mixbench.cli.reference`."""
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from mixbench.system.content import content
 
@@ -16,6 +17,11 @@ class Family:
     name: str
     variants: list[str]
     paper: str
+    reconstruction: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, a reconstruction" if self.reconstruction else self.name
 
     @property
     def link(self) -> str:
@@ -25,21 +31,46 @@ class Family:
 
 def families() -> list[Family]:
     """Return the families of models/, in the order of their papers."""
-    counted = json.loads((content("models") / "complexity.json").read_text(encoding="utf-8"))
-    papers = {row["family"]: row["paper"] for row in counted.values()}
+    counted = counts()
+    first = {row["family"]: row for row in reversed(counted.values())}
     found = [
-        Family(name, sorted(model for model, row in counted.items() if row["family"] == name), paper)
-        for name, paper in papers.items()
-    ]
+        Family(
+            name, sorted(model for model, row in counted.items() if row["family"] == name), row["paper"],
+            row["reconstruction"],
+        )
+        for name, row in first.items()
+    ]  # fmt: skip
     return sorted(found, key=lambda family: (family.paper, family.name))
+
+
+def counts() -> dict[str, dict[str, Any]]:
+    """Return the rows of models/complexity.json by model."""
+    rows: dict[str, dict[str, Any]] = json.loads((content("models") / "complexity.json").read_text(encoding="utf-8"))
+    return rows
 
 
 def in_readme(text: str) -> str:
     """Return README's text with its table of models made anew."""
+    rows = [f"| {family.title} | {_short(family.variants)} | {family.link} |" for family in families()]
+    return _with_table(text, ["| family | variants | paper |", "|---|---|---|", *rows])
+
+
+def in_models_readme(text: str) -> str:
+    """Return the text of models/README.md with its table of variants made anew."""
+    counted = counts()
+    rows = [
+        f"| {family.title} | `{name}` | {row['params']:,} | {row['macs']:,} | {row['image_size']} | {family.link} |"
+        for family in families()
+        for name in family.variants
+        for row in [counted[name]]
+    ]
+    return _with_table(text, ["| family | model | params | MACs | px | paper |", "|---|---|--:|--:|--:|---|", *rows])
+
+
+def _with_table(text: str, rows: list[str]) -> str:
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    rows = [f"| {family.name} | {_short(family.variants)} | {family.link} |" for family in families()]
-    table = "\n".join(["| family | variants | paper |", "|---|---|---|", *rows])
+    table = "\n".join(rows)
     return f"{before}{BEGIN}\n{table}\n\n{END}{after}"
 
 

@@ -21,7 +21,7 @@ def profile_of(
 ) -> None:
     """Print a model's counts by layer and in total.  Raises RequestError."""
     from mixbench.measure.complexity import profile
-    from mixbench.zoo.registry import load_plugin
+    from mixbench.zoo.registry import find, load_plugin
 
     if plugin:
         load_plugin(plugin)
@@ -40,6 +40,7 @@ def profile_of(
         "fft_flops": counts.fft_flops,
         "uncounted": counts.uncounted,
         "not_counted": counts.not_counted,
+        "reconstruction": find(model).reconstruction,
     }
     if as_json:
         click.echo(json.dumps(totals | {"layers": [asdict(layer) for layer in counts.layers]}, indent=1))
@@ -57,6 +58,8 @@ def profile_of(
     ]
     print_table(layers, console())
     _print_totals(totals)
+    if totals["reconstruction"]:
+        click.echo(f"{model} is a reconstruction: its paper does not define it completely")
 
 
 def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:

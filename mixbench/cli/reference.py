@@ -1,6 +1,6 @@
 """Reference of all suite keys, table columns and models, generated from what defines them.
 
-python -m mixbench.cli.reference           writes suites/{REFERENCE.md,schema.json}, reports/COLUMNS.md, README's models
+python -m mixbench.cli.reference           writes suites/{REFERENCE.md,schema.json}, reports/COLUMNS.md, READMEs
 python -m mixbench.cli.reference --check   exits with 1 if one of them is out of date
 
 The meaning of a key is the comment at the end of its line, or above it.
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mixbench.cli.models_table import in_readme
+from mixbench.cli.models_table import in_models_readme, in_readme
 from mixbench.results.summary import SUMMARY_COLUMNS, SummaryRow
 from mixbench.run.record import COLUMNS, Record
 from mixbench.suite.fields import AsList
@@ -53,6 +53,7 @@ def files() -> dict[str, str]:
         "suites/REFERENCE.md": keys(),
         "suites/schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
         "reports/COLUMNS.md": columns(),
+        "models/README.md": in_models_readme(_text("models/README.md") or ""),
     } | ({"README.md": in_readme(readme)} if readme else {})
 
 

@@ -41,14 +41,14 @@ from mixbench.system.host import timestamp
 class Session:
     """Runs a suite in its run folder.  `problems`: messages on what kept the run from finishing, besides failed trials.
 
-    Raises RequestError if the folder holds something else, or `only` matches no trial.
+    Raises RequestError if the folder holds something else, or one of `only` matches no trial.
     """
 
-    def __init__(self, suite: Suite, trials: list[Trial], cluster: str | Profile, folder: Path, only: str | None):
+    def __init__(self, suite: Suite, trials: list[Trial], cluster: str | Profile, folder: Path, only: Sequence[str]):
         self.suite, self.trials, self.cluster = suite, trials, cluster
         self.run = Run(folder)
         self.inventory = Inventory(self.run)
-        self.chosen = trials if only is None else select(trials, only)
+        self.chosen = select(trials, only) if only else trials
         self.problems: list[str] = []
         self.unwritten: dict[str, Record] = {}  # of failed trials, by trial id
         self.in_slurm: Launch | None = None

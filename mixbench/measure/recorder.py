@@ -22,6 +22,7 @@ from mixbench.system.environment import blamed
 from mixbench.system.files import write_atomically
 from mixbench.system.host import git_state, installed, nvidia_driver, timestamp, usable_cores
 from mixbench.system.memory import out_of_memory
+from mixbench.zoo.registry import find
 
 if TYPE_CHECKING:
     from mixbench.data.store import Splits
@@ -88,6 +89,8 @@ class Recorder:
             flags.append(Flag(Kind.UNCOMMITTED_CHANGES))
         if trial.precision == "tf32" and self.world.device.type == "cpu":
             flags.append(Flag(Kind.NO_TF32, "plain fp32"))
+        if find(trial.model).reconstruction:
+            flags.append(Flag(Kind.RECONSTRUCTION, "the paper does not define the model completely"))
         record.flags += [flag for flag in flags if flag not in record.flags]
         if self.world.is_main:
             self.run.write_record(record)

@@ -5,6 +5,7 @@ for MACs the convention they were counted in.
 """
 
 import csv
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
@@ -22,12 +23,15 @@ UNITS = {"params": "million", "macs": "giga", "top1": "percent"}
 NOT_OVERRIDES = ("image_size", "in_chans", "num_classes")
 """Arguments set by the dataset, with columns of their own."""
 
+BETWEEN_OVERRIDES = re.compile(r",(?![^\[]*\])")
+"""A comma that is not inside brackets."""
+
 
 def _parse_overrides(cell: Any) -> Any:
-    """Parse "kernel_size=7,patch_size=7" into a dictionary of strings.  Raises ValueError."""
+    """Parse "kernel_size=7,strides=[1,2,2,1]" into a dictionary of strings.  Raises ValueError."""
     if not isinstance(cell, str):
         return cell
-    pairs = [pair.partition("=") for pair in cell.split(",") if pair]
+    pairs = [pair.partition("=") for pair in BETWEEN_OVERRIDES.split(cell) if pair]
     if any(not (key and equals and value) for key, equals, value in pairs):
         raise ValueError(f"{cell!r} is not written key=value,key=value")
     return {key: value for key, _, value in pairs}
@@ -111,11 +115,13 @@ def find(
 
 
 def _comparable(overrides: Mapping[str, Any]) -> dict[str, Fraction | str]:
-    """Overrides without those set by the dataset; 2/3 equals "2/3", and 7 equals "7"."""
+    """Overrides without those set by the dataset; 2/3 equals "2/3", 7 equals "7", and (1, 2) equals "[1,2]"."""
     return {key: _number_or_text(value) for key, value in overrides.items() if key not in NOT_OVERRIDES}
 
 
 def _number_or_text(value: Any) -> Fraction | str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
     try:
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError):

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     DAMAGED_CHECKPOINT = "damaged checkpoint"
     GIVEN_WEIGHTS = "given weights"
     OTHER_ENVIRONMENT = "begun in another environment"
+    RECONSTRUCTION = "reconstruction"
     # not written in records: set when records are read
     UNCOUNTED = "operators not counted"
     NOT_COUNTED = "MACs not counted"

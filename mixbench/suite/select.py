@@ -1,6 +1,7 @@
 """Select the trials of a plan that match --only."""
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from operator import attrgetter
 
@@ -20,7 +21,16 @@ OUTSIDE = re.compile(r",(?![^\[\]]*\])")
 """A comma that is not inside brackets."""
 
 
-def select(trials: list[Trial], expression: str) -> list[Trial]:
+def select(trials: list[Trial], expressions: Sequence[str]) -> list[Trial]:
+    """Return the trials that match any of the expressions, in the plan's order.
+
+    Raises RequestError for an expression that no trial matches.
+    """
+    chosen = {trial.id for expression in expressions for trial in _matching(trials, expression)}
+    return [trial for trial in trials if trial.id in chosen]
+
+
+def _matching(trials: list[Trial], expression: str) -> list[Trial]:
     """Return the trials that match every `key=pattern` of a comma-separated expression.  Raises RequestError."""
     chosen = trials
     for term in COMMA.split(expression):

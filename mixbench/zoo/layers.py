@@ -205,12 +205,12 @@ class Reweight(nn.Module):
     `axes`: those of the map, over which the branches' sum is averaged: (1, 2) for B H W C, (2, 3) for B C H W.
     """
 
-    def __init__(self, dim: int, axes: tuple[int, int]) -> None:
+    def __init__(self, dim: int, axes: tuple[int, int], reduction: int = 4) -> None:
         super().__init__()
         self.axes = axes
-        self.reduce = nn.Linear(dim, dim // 4)
+        self.reduce = nn.Linear(dim, dim // reduction)
         self.act = nn.GELU()
-        self.expand = nn.Linear(dim // 4, 3 * dim)
+        self.expand = nn.Linear(dim // reduction, 3 * dim)
 
     def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         pooled = (a + b + c).mean(self.axes)  # B C

@@ -30,5 +30,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "ninformer_256_4": dict(dim=16, depth=2, hidden_dim=32),
     "mdmlp_d64_l8": dict(dim=16, depth=2),
     "ramlp_t": dict(dims=(16, 16, 32, 32), depths=(1, 1, 1, 1)),
+    "stripmlp_t_light": dict(dim=8, depths=(1, 1, 1, 1)),
+    "activemlp_xt": dict(dims=(16, 16, 24, 32), depths=(2, 2, 2, 2)),
+    "posmlp_t": dict(
+        dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), windows=(4, 4, 2, 1), maps=(4, 4, 8, 8), mlp_ratios=(4, 4, 4, 4)
+    ),
+    "ccsmixer_s16": dict(dim=16, depth=2, patch_size=4, groups=4),
+    "hypermixer_s16": dict(dim=16, depth=2, patch_size=4, token_dim=16, heads=4),
+    "kanmixer_canuto": dict(dim=16, depth=2, token_dim=8, channel_dim=24),
+    "kanmixer_cheon": dict(dim=16, depth=2, base="gelu"),
     "poolformer_s12": dict(dims=(16, 16, 24, 32), depths=(1, 1, 1, 1)),
 }

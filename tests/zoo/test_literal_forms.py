@@ -5,8 +5,10 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
@@ -230,3 +232,92 @@ def test_the_pillars_of_a_caterpillar_come_from_four_neighbours() -> None:
     before, behind = around[:, :, 1:-1, :-2], around[:, :, 1:-1, 2:]
     pillars = [layer.down(below), layer.up(above), layer.left(before), layer.right(behind)]
     assert close(layer(x), layer.merge(torch.cat(pillars, 1)))
+
+
+def test_a_strip_is_mapped_with_its_two_neighbours() -> None:
+    layer, x = part("stripmlp", "StripMap")(3, 4), torch.randn(2, 6, 4, 4)
+    expected = torch.zeros(2, 6, 4, 4)
+    for channel, row in product(range(6), range(4)):
+        own = slice(4 * (channel % 3), 4 * (channel % 3) + 4)  # channels 0 and 3 share a map
+        for tap in range(3):
+            if 0 <= row + tap - 1 < 4:
+                strip = x[:, channel, row + tap - 1]  # B W
+                expected[:, channel, row] += strip @ layer.map.weight[own, :, 0, tap].T
+        expected[:, channel, row] += layer.map.bias[own]
+    assert close(layer(x), expected)
+
+
+def test_the_position_of_strips_depends_on_column_minus_row() -> None:
+    layer, x = part("stripmlp", "StripMaps")(4, 3, groups=2).eval(), torch.randn(2, 4, 3, 3)
+    places = [torch.zeros(4, 3, 3), torch.zeros(4, 3, 3)]
+    for place, table in zip(places, (layer.position_h, layer.position_w), strict=True):
+        for row, column in product(range(3), range(3)):
+            place[:, row, column] = table[column - row + 3]
+    rows = layer.act(layer.norm(layer.merge_h(torch.cat([layer.rows(x + places[0]), x], 1)))) + places[1]
+    columns = layer.columns(rows.transpose(2, 3)).transpose(2, 3)
+    assert close(layer(x), layer.merge_w(torch.cat([x, columns], 1)))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_an_active_token_is_read_as_by_a_deformable_convolution(axis: int) -> None:
+    x, linear, offsets = torch.randn(2, 5, 4, 6), nn.Linear(6, 6), 3 * torch.randn(2, 5, 4, 6)
+    offsets[0, 0, 0, 0], offsets[0, 1, 0, 0] = 1e6, -1e6
+    both = torch.zeros(2, 12, 5, 4)
+    both[:, axis - 1 :: 2] = offsets.permute(0, 3, 1, 2)
+    expected = deform_conv2d(x.permute(0, 3, 1, 2), both, linear.weight[:, :, None, None], linear.bias)
+    assert close(linear(part("activemlp", "read")(x, offsets, axis)), expected.permute(0, 2, 3, 1))
+
+
+def test_neighbouring_channels_share_an_offset_rows_first() -> None:
+    mixer, x = part("activemlp", "ActiveMixer")(6, 4), torch.randn(2, 3, 4, 6)
+    offsets, read = torch.randn(2, 3, 4, 3), part("activemlp", "read")
+    w = read(x, offsets[..., [0, 0, 0, 0, 1, 1]], 2)
+    h = read(x, offsets[..., [1, 1, 2, 2, 2, 2]], 1)
+    parts = mixer.along_width(w), mixer.along_height(h), mixer.channels(x)
+    assert close(mixer(x, offsets), mixer.merge(mixer.reweight(*parts)))
+
+
+def test_a_window_is_mixed_by_gaussians_of_relative_positions() -> None:
+    gate, x = part("posmlp", "PositionalGate")(6, 2, 3), torch.randn(2, 4, 6, 12)
+    for parameter in gate.parameters():
+        nn.init.normal_(parameter)
+    expected = torch.zeros(2, 4, 6, 6)
+    for row, column, channel in product(range(4), range(6), range(6)):
+        top, left, m = row - row % 2, column - column % 2, channel % 3
+        window = list(product(range(top, top + 2), range(left, left + 2)))
+        inverse = gate.spreads[m] @ gate.spreads[m].T
+        away = torch.tensor([[float(j - column), float(row - i)] for i, j in window]) - gate.centers[m]
+        shares = (-0.5 * (away @ inverse * away).sum(1)).softmax(0)
+        mixed = sum(share * x[:, i, j, channel] for share, (i, j) in zip(shares, window, strict=True))
+        bias = gate.bias[0, window.index((row, column)), 0]
+        expected[:, row, column, channel] = (mixed + bias) * x[:, row, column, 6 + channel]
+    assert close(gate(x), expected)
+
+
+def test_fourier_transforms_multiply_by_a_circulant_matrix_of_each_group() -> None:
+    layer, x = part("ccsmixer", "Circulant")(7, 2), torch.randn(3, 7, 6)
+    nn.init.normal_(layer.bias)
+    expected = torch.zeros(3, 7, 6)
+    for group in range(2):
+        matrix = torch.zeros(7, 7)
+        for row, column in product(range(7), range(7)):
+            matrix[row, column] = layer.weight[group, (row - column) % 7]
+        own = slice(3 * group, 3 * group + 3)
+        expected[..., own] = torch.einsum("nm,bmc->bnc", matrix, x[..., own]) + layer.bias[group]
+    assert close(layer(x), expected)
+
+
+@pytest.mark.parametrize(("grid_size", "order"), [(5, 3), (3, 2), (4, 1)])
+def test_splines_and_their_derivatives_equal_scipys(grid_size: int, order: int) -> None:
+    layer = part("kanmixer", "KANLinear")(2, 3, grid_size, order).double()
+    x = torch.linspace(-2.9, 2.9, 59).unsqueeze(1).repeat(1, 2).requires_grad_()  # knots reach at most to ±2.2
+    splines = part("kanmixer", "b_splines")(x, layer.grid, order)  # 59 2 G+K
+    for index in range(grid_size + order):
+        knots = layer.grid[0, index : index + order + 2].numpy()
+        of_scipy = BSpline.basis_element(knots, extrapolate=False)
+        at = x[:, 0].detach().numpy()
+        assert np.allclose(splines[:, 0, index].detach(), np.nan_to_num(of_scipy(at)), rtol=1e-9, atol=1e-12)
+        (slope,) = torch.autograd.grad(splines[:, 0, index].sum(), x, retain_graph=True)
+        expected = np.nan_to_num(of_scipy.derivative()(at))
+        if order > 1:  # a piecewise linear one has no derivative at its knots
+            assert np.allclose(slope[:, 0], expected, rtol=1e-9, atol=1e-9)

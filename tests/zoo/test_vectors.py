@@ -4,6 +4,7 @@ Each file of vectors/ holds an input, weights under the authors' names, and the 
 S²-MLPv2 has no official code: its community's, with the shift that overwrites its own input repaired.
 """
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -54,31 +55,32 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # file → a variant of the fa
     "ninformer_a": ("ninformer_256_4", dict(dim=12, depth=2, hidden_dim=20, dropout=0.0)),
     "mdmlp_a": ("mdmlp_d64_l8", dict(dim=8, depth=2)),
     "ramlp_a": ("ramlp_t", dict(dims=(4, 8, 16, 32), depths=(1, 2, 1, 1))),
+    "stripmlp_a": ("stripmlp_t", dict(dim=8, depths=(2, 1, 1, 1))),
+    "activemlp_a": ("activemlp_t", dict(dims=(4, 8, 16, 20), depths=(2, 2, 4, 2))),
+    "posmlp_a": (
+        "posmlp_t", dict(dims=(8, 16, 16, 32), depths=(2, 1, 1, 1), windows=(4, 4, 2, 2), maps=(2, 4, 8, 16)),
+    ),
     "poolformer_official_a": ("poolformer_s12", dict(dims=(8, 12, 16, 24), depths=(1, 2, 1, 1))),
 }  # fmt: skip
 
 
+LAYERS: dict[str, tuple[str, str, tuple[int, ...]]] = {  # file → family's file, class, arguments
+    "kanlinear_a": ("kanmixer", "KANLinear", (5, 7)),
+    "hypermixing_c": ("hypermixer", "HyperMixing", (7, 16, 12, 4)),
+}
+
+
 def test_every_file_of_vectors_is_compared() -> None:
-    assert {path.stem for path in VECTORS.glob("*.npz")} == CASES.keys()
+    assert {path.stem for path in VECTORS.glob("*.npz")} == CASES.keys() | LAYERS.keys()
     assert sum(path.stat().st_size for path in VECTORS.iterdir()) < 6e6
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_gradients_and_statistics_equal_the_authors(case: str) -> None:
     name, arguments = CASES[case]
-    with np.load(VECTORS / f"{case}.npz") as file:
-        vectors = {key: torch.from_numpy(file[key]) for key in file.files if key != "meta"}
-        meta = json.loads(str(file["meta"]))
+    vectors, meta = loaded(case)
     model = built(name, vectors["input"].shape[-1], arguments)
-    assert sum(parameter.numel() for parameter in model.parameters()) == meta["params"]
-    weights.load(model, {key.removeprefix("w/"): value for key, value in vectors.items() if key.startswith("w/")})
-
-    images = vectors["input"].double().requires_grad_()
-    output = model.eval()(images)
-    (output * vectors["probe"]).sum().backward()
-    assert images.grad is not None
-    assert error(output, vectors["output_eval"]) < TOLERANCE
-    assert error(images.grad, vectors["grad_input_eval"]) < TOLERANCE
+    compare(model.eval(), vectors, meta)
 
     output = model.train()(vectors["input_train"].double())
     assert error(output, vectors["output_train"]) < TOLERANCE
@@ -86,6 +88,38 @@ def test_outputs_gradients_and_statistics_equal_the_authors(case: str) -> None:
     for key, value in vectors.items():
         if key.startswith("after_train/") and not key.endswith("num_batches_tracked"):
             assert error(state[our_name(model, key.removeprefix("after_train/"))], value) < TOLERANCE, key
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_layers_outputs_and_gradients_equal_the_authors(case: str) -> None:
+    family, name, arguments = LAYERS[case]
+    vectors, meta = loaded(case)
+    layer = getattr(importlib.import_module(f"mixbench.zoo.{family}"), name)(*arguments).double()
+    if (table := vectors.get("w/token_information.pe")) is not None:  # theirs is rounded to 32 bits
+        assert error(layer.positions, table[0, 1 : 1 + len(layer.positions)]) < 1e-6
+        layer.positions = table[0, 1 : 1 + len(layer.positions)].double()
+    compare(layer, vectors, meta)
+    named = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    for key, value in vectors.items():
+        if key.startswith("grad/"):
+            assert error(named[key.removeprefix("grad/")], value) < TOLERANCE, key
+
+
+def loaded(case: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with np.load(VECTORS / f"{case}.npz") as file:
+        vectors = {key: torch.from_numpy(file[key]) for key in file.files if key != "meta"}
+        return vectors, json.loads(str(file["meta"]))
+
+
+def compare(model: nn.Module, vectors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    assert sum(parameter.numel() for parameter in model.parameters()) == meta["params"]
+    weights.load(model, {key.removeprefix("w/"): value for key, value in vectors.items() if key.startswith("w/")})
+    images = vectors["input"].double().requires_grad_()
+    output = model(images)
+    (output * vectors["probe"]).sum().backward()
+    assert images.grad is not None
+    assert error(output, vectors["output_eval"]) < TOLERANCE
+    assert error(images.grad, vectors["grad_input_eval"]) < TOLERANCE
 
 
 def built(name: str, image_size: int, arguments: dict[str, Any]) -> nn.Module:
