@@ -132,9 +132,12 @@ def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_o
     # the label's logit is outdone by as many others as its rank says
     logits = -((torch.arange(classes) + (ranks - labels)[:, None]) % classes).float()
     images = Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels)
-    scores = evaluate(Known(logits), trial, images, world)
+    scores, predictions = evaluate(Known(logits), trial, images, world)
     assert scores["top1"] == pytest.approx(100 * 3 / 8) and scores["top5"] == pytest.approx(top5)
     assert scores["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+    best, log_probabilities = logits.argmax(1), logits.log_softmax(1)
+    of_label, of_best = (log_probabilities.gather(1, each[:, None])[:, 0] for each in (labels, best))
+    assert torch.equal(predictions, torch.stack([best.float(), of_best, of_label]))
 
 
 @pytest.mark.parametrize(("odd", "figure"), [(math.nan, "nan"), (math.inf, "nan"), (-math.inf, "inf")])
@@ -156,7 +159,7 @@ def test_a_class_that_a_model_rules_out_is_no_fault(tmp_path: Path, world: World
     logits = torch.zeros(4, 10)
     logits[:, 9] = -float("inf")
     images = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    assert evaluate(Known(logits), trial, images, world)["test_loss"] == pytest.approx(math.log(9))
+    assert evaluate(Known(logits), trial, images, world)[0]["test_loss"] == pytest.approx(math.log(9))
 
 
 Seen = set[tuple[Any, ...]]
