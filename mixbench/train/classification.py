@@ -43,12 +43,12 @@ def evaluate(model: Any, trial: Trial, test: Images | Subset, world: World, epoc
 
     `model` is DeepSpeed's engine, or the average of its weights, after this epoch; epoch 0 are given weights.  Rank 0's
     buffers are sent to every rank first, so that all evaluate the same model.
-    Raises TrialError where the loss of an image is not finite.
+    Raises TrialError where the loss of an image is not finite, or an image was left out, doubled or out of order.
     """
     model.eval()
     world.broadcast(model.module.buffers())  # BatchNorm's running statistics
     # a column for each image: predicted class, its log-probability, the true class's, true class among the first
-    # five, times evaluated; each rank fills in its own images
+    # five, true class + 1; each rank fills in its own images
     table = torch.zeros(5, len(test.labels), device=world.device)
     own, done, batch = table[:, world.rank :: world.size], 0, EVALUATION_BATCH[world.device.type]
     for images, labels in evaluation_batches(test, trial.data, batch, world.rank, world.size):
@@ -60,11 +60,11 @@ def evaluate(model: Any, trial: Trial, test: Images | Subset, world: World, epoc
         columns[0] = ranked[:, 0]
         columns[1:3] = logits.log_softmax(1).gather(1, classes).mT
         columns[3] = (ranked == labels[:, None]).any(1)
-        columns[4] += 1
+        columns[4] = labels + 1
         done += len(labels)
     predicted, _, log_probability, among_first, evaluated = world.sum(table)
-    if (evaluated != 1).any():
-        raise TrialError(f"{int((evaluated != 1).sum())} of {len(test.labels)} images were not evaluated just once")
+    if astray := int((evaluated != test.labels + 1).sum()):
+        raise TrialError(f"{astray} of {len(test.labels)} images were not evaluated, or not in their place")
     losses = -log_probability.double()
     if not_finite := int((~losses.isfinite()).sum()):
         when = f"after epoch {epoch} of {trial.recipe.epochs}" if epoch else "with the given weights"
