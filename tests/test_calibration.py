@@ -34,7 +34,7 @@ def of_probabilities(sure: list[float], right: list[bool]) -> Predictions:
     return Predictions(labels, np.array([not each for each in right], dtype=np.uint8), logs, logs)
 
 
-def test_an_edge_belongs_to_the_bin_below_it_and_an_empty_bin_has_no_mean() -> None:
+def test_an_empty_bin_has_no_mean_and_counts_for_nothing() -> None:
     diagram = reliability(of_probabilities([0.5, 1.0, 1.0], [True, True, False]), bins=2)
     assert diagram.images.tolist() == [1, 2]
     assert diagram.confidence == pytest.approx([0.5, 1.0]) and diagram.accuracy.tolist() == [1.0, 0.5]
