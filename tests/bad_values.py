@@ -89,6 +89,8 @@ SUITE = [
     ("compile: [true, yes]", "compile", "true is given more than once"),
     ("keep_weights: 1", "keep_weights", "true or false is wanted"),
     ("keep_weights: [true]", "keep_weights", "true or false is wanted"),
+    ("keep_predictions: 100", "keep_predictions", "true or false is wanted"),
+    ("keep_predictions: null", "keep_predictions", "true or false is wanted"),
     ("checkpoint: 10", "checkpoint", "a mapping (key: value) is wanted"),
     ("checkpoint: {minutes: -1}", "checkpoint.minutes", "at least 0"),
     ("checkpoint: {minutes: .nan}", "checkpoint.minutes", "finite"),

@@ -5,8 +5,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixbench.run.folder import Run
 from mixbench.run.parts import Complexity, Curve, Environment, Epoch, Layer
+from mixbench.run.predictions import Predictions, packed
 from mixbench.run.record import Details, Record
 from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.datasets import Dataset
@@ -140,6 +144,33 @@ def curve(top1: float, epochs: int) -> Curve:
         for epoch in range(1, epochs + 1)
     ]
     return Curve(epochs=points, best_top1_optimistic=top1 + 0.05, best_epoch=epochs - 1, test_images=10_000)
+
+
+def drawn(images: int, classes: int, right: float, seed: int = 0) -> tuple[NDArray[np.float64], Predictions]:
+    """(probabilities N K, what they predict) of a model that gets about this share of its images right."""
+    random = np.random.default_rng(seed)
+    labels = np.random.default_rng(classes).integers(classes, size=images)  # the same images, whatever the seed
+    logits = random.normal(size=(images, classes))
+    best = logits.argmax(1)
+    another = (labels + random.integers(1, classes, size=images)) % classes
+    moved = np.where(random.random(images) < right, labels, another)
+    rows = np.arange(images)
+    logits[rows, best], logits[rows, moved] = logits[rows, moved], logits[rows, best]
+    logits[rows, moved] += random.exponential(4.0, size=images)
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    smallest = np.min_scalar_type(classes - 1)
+    of_label, of_best = (np.log(chances[rows, each]).astype(np.float32) for each in (labels, moved))
+    return chances, Predictions(labels.astype(smallest), moved.astype(smallest), of_label, of_best)
+
+
+def with_predictions(run: Run, record: Record) -> Record:
+    """The same record with its predictions in the run's folder, about as many of them right as its top1 says."""
+    curve = record.details.curve
+    assert curve is not None and record.top1 is not None
+    _, found = drawn(curve.test_images, record.details.trial.data.classes, record.top1 / 100, record.seed)
+    named = run.write_predictions(record.trial_id, packed(found))
+    details = record.details.model_copy(update={"curve": curve.model_copy(update={"predictions": named})})
+    return record.model_copy(update={"details": details})
 
 
 def failed(trial: Trial, error: str, **changes: Any) -> Record:

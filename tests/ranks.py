@@ -36,11 +36,11 @@ def train(trial: Trial, world: World, test_images: int = 359) -> Trained:
     odd = Images(data.test.images[:test_images], data.test.labels[:test_images])  # no multiple of the world size
     seen: Trained = {"losses": []}
 
-    def noted(*arguments: Any) -> dict[str, float]:
+    def noted(*arguments: Any) -> Any:
         seen["trained"] = {name: value.clone() for name, value in engine.module.state_dict().items()}
-        seen["scores"] = evaluate(*arguments)
+        seen["scores"], seen["predictions"] = evaluate(*arguments)
         seen["after"] = {name: value.clone() for name, value in engine.module.state_dict().items()}
-        return seen["scores"]
+        return seen["scores"], seen["predictions"]
 
     vars(loop)["evaluate"] = noted
     try:

@@ -1,7 +1,7 @@
 """Accuracy: what is trained on and evaluated, in which mode, in which type, and how it is scored."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mixbench.measure import accuracy
 from mixbench.measure.timed_model import ImagePools, TimedModel
 from mixbench.run.parts import Curve, Epoch
 from mixbench.suite.trial import Trial
+from mixbench.train import classification
 from mixbench.train.classification import evaluate
 from mixbench.train.distributed import World
 from mixbench.train.engine import make_engine
@@ -132,9 +133,30 @@ def test_scores_are_the_mean_loss_and_the_share_of_images_whose_label_is_first_o
     # the label's logit is outdone by as many others as its rank says
     logits = -((torch.arange(classes) + (ranks - labels)[:, None]) % classes).float()
     images = Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels)
-    scores = evaluate(Known(logits), trial, images, world)
+    scores, predictions = evaluate(Known(logits), trial, images, world)
     assert scores["top1"] == pytest.approx(100 * 3 / 8) and scores["top5"] == pytest.approx(top5)
     assert scores["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+    best, log_probabilities = logits.argmax(1), logits.log_softmax(1)
+    of_label, of_best = (log_probabilities.gather(1, each[:, None])[:, 0] for each in (labels, best))
+    assert torch.equal(predictions, torch.stack([best.float(), of_best, of_label]))
+
+
+@pytest.mark.parametrize(
+    ("seen", "astray"), [(range(300), 0), (range(299), 1), ([0, 0, *range(2, 300)], 1), (range(299, -1, -1), 300)]
+)
+def test_an_image_that_is_left_out_doubled_or_out_of_order_is_an_error(
+    seen: Sequence[int], astray: int, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [trial] = plan_trials(tmp_path)
+    labels = torch.arange(300) % 10
+    images = Images(torch.zeros(300, 1, 8, 8, dtype=torch.uint8), labels)
+    batch = images.images[list(seen)].float(), labels[list(seen)]
+    monkeypatch.setattr(classification, "evaluation_batches", lambda *_: [batch])
+    if not astray:
+        assert evaluate(Known(torch.zeros(300, 10)), trial, images, world)[0]["top1"] == 10
+        return
+    with pytest.raises(TrialError, match=f"^{astray} of 300 images were not evaluated, or not in their place$"):
+        evaluate(Known(torch.zeros(300, 10)), trial, images, world)
 
 
 @pytest.mark.parametrize(("odd", "figure"), [(math.nan, "nan"), (math.inf, "nan"), (-math.inf, "inf")])
@@ -156,7 +178,7 @@ def test_a_class_that_a_model_rules_out_is_no_fault(tmp_path: Path, world: World
     logits = torch.zeros(4, 10)
     logits[:, 9] = -float("inf")
     images = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    assert evaluate(Known(logits), trial, images, world)["test_loss"] == pytest.approx(math.log(9))
+    assert evaluate(Known(logits), trial, images, world)[0]["test_loss"] == pytest.approx(math.log(9))
 
 
 Seen = set[tuple[Any, ...]]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,14 @@ def measured(world: World, digits: Splits, monkeypatch: pytest.MonkeyPatch) -> C
 
         monkeypatch.setattr(loop, "train_step", step)
         checkpoints, kept = Checkpoints(At(folder), trial, world), folder / "weights.safetensors"
-        curve = accuracy.measure(trial, digits, world, lambda *_: None, kept, checkpoints)
+        write = partial(At(folder).write_predictions, trial.id)
+        curve = accuracy.measure(trial, digits, world, lambda *_: None, kept, checkpoints, write)
         learnt = [replace(epoch, seconds=0.0) for epoch in curve.epochs]
-        return (learnt, hashlib.sha256(kept.read_bytes()).hexdigest()), [str(flag) for flag in checkpoints.flags], steps
+        return (
+            (learnt, curve.predictions, hashlib.sha256(kept.read_bytes()).hexdigest()),
+            [str(flag) for flag in checkpoints.flags],
+            steps,
+        )
 
     return measure
 

@@ -232,7 +232,10 @@ def test_who_lost_the_claim_can_no_longer_write_the_plan_or_a_record(folder: Pat
             run.write_record(fake_runs.done(trial, 90.0))
         with pytest.raises(Taken):
             run.write_plan("name: cifar\n", [trial])
+        with pytest.raises(Taken):
+            run.write_predictions(trial.id, b"late")
         assert run.record_file(trial.id).read_bytes() == before and not run.plan_file.exists()
+        assert not run.predictions_file(trial.id).exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[]", b'{"host": 1}', b"\0" * 4096])

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -19,11 +20,12 @@ from mixbench.run.commands import commands
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
+from mixbench.run.predictions import NoPredictions, packed, read_predictions
 from mixbench.run.progress import Progress
 from mixbench.suite.load import load
 from mixbench.system.checksum import with_checksums
 from mixbench.system.files import set_aside
-from tests.fake_runs import damaged, done, trial, write_run
+from tests.fake_runs import damaged, done, trial, with_predictions, write_run
 from tests.shell import Shell
 from tests.trials import write_suite
 
@@ -32,7 +34,8 @@ TRIALS = [trial("convmixer_256_8", seed) for seed in range(3)]
 
 
 def small_run(folder: Path) -> Run:
-    run = write_run(folder, TRIALS, [done(TRIALS[0], 90.0), done(TRIALS[1], 91.0)], TEXT)
+    run = write_run(folder, TRIALS, [done(TRIALS[1], 91.0)], TEXT)
+    run.write_record(with_predictions(run, done(TRIALS[0], 90.0)))
     run.write_progress(TRIALS[2].id, Progress(part="accuracy", done=3, total=25, updated_at=0.0))
     return run
 
@@ -47,6 +50,7 @@ def test_any_file_damaged_at_random_is_never_a_traceback_and_never_a_wrong_figur
     whole = small_run(tmp_path / "whole")
     names = [path.relative_to(whole.folder) for path in files(whole.folder)]
     right = {record.trial_id: record for record in collect(whole).records}
+    predicted = whole.predictions_file(TRIALS[0].id).read_bytes()
     counted = 0
     for number in range(400):
         run = Run(tmp_path / str(number))
@@ -59,6 +63,8 @@ def test_any_file_damaged_at_random_is_never_a_traceback_and_never_a_wrong_figur
             for record in found.records:
                 if record.status == "done":
                     assert record.top1 == right[record.trial_id].top1
+                with suppress(NoPredictions):
+                    assert packed(read_predictions(run, record)) == predicted
             counted += len(found.damaged)
         except RequestError as error:
             assert "plan.json" in str(error)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from mixbench.launch.cost import OPTIMIZER_STATES, RECORD_BYTES, needed_bytes
+from mixbench.launch.cost import OPTIMIZER_STATES, PREDICTION_BYTES, RECORD_BYTES, needed_bytes
 from mixbench.suite.recipe import Optimizer
 from tests.disks import freeze
 from tests.shell import Shell
@@ -17,11 +17,13 @@ FAULTY = Path(__file__).with_name("faulty.py")
 
 
 def test_what_trials_need_is_counted_to_the_byte(tmp_path: Path) -> None:
-    params = 3114  # the small MLP-Mixer's
+    params, evidence = 3114, 360 * PREDICTION_BYTES  # of the small MLP-Mixer, of the digits' test images
     [trial] = plan_trials(tmp_path)
-    assert needed_bytes([trial], 1) == (RECORD_BYTES, 2 * 4 * params * 2), "weights and SGD's momentum, twice"
+    assert needed_bytes([trial], 1) == (RECORD_BYTES + evidence, 2 * 4 * params * 2), (
+        "weights and SGD's momentum, twice"
+    )
     adamw = RECIPE | {"optimizer": {"name": "adamw"}, "ema": 0.99}
-    two = plan_trials(tmp_path, recipe=adamw, keep_weights=True, seeds=[0, 1])
+    two = plan_trials(tmp_path, recipe=adamw, keep_weights=True, keep_predictions=False, seeds=[0, 1])
     assert needed_bytes(two, 3) == (2 * RECORD_BYTES + 2 * 4 * params, 2 * 4 * params * 4 * 3)
     assert needed_bytes(plan_trials(tmp_path, measure=["complexity"]), 1) == (RECORD_BYTES, 0)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from mixbench.launch.local import launch
+from mixbench.results import mistakes
 from mixbench.run.folder import Run
+from mixbench.run.predictions import read_predictions
 from mixbench.suite.load import load
 from tests.trials import SMALL, write_suite
 
@@ -21,6 +23,7 @@ def test_a_gpu_trains_and_is_timed_with_its_peak_memory(precision: str, tmp_path
     assert [record.status for record in records] == ["done", "done"], [record.error for record in records]
     for record in records:
         assert record.peak_memory_bytes and record.infer_samples_per_sec
+        assert mistakes.top1(read_predictions(run, record)) == record.top1
         assert record.details.environment["accuracy"].driver and "cores" not in record.device
 
 

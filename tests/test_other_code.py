@@ -174,7 +174,8 @@ def test_a_plugin_edited_after_a_run_is_measured_anew_and_never_in_a_row_with_th
     assert [row[:2] for row in split] == [("2410", "1"), ("610", "1")]
     assert len({row[2] for row in split}) == 2 and all("model source " in row[2] for row in split)
     assert re.findall(r"([\d,]+) +[\d,]+\s*$", mixbench("status", out)[1], re.MULTILINE) == ["610", "2,410"]
-    assert len(list(out.glob("trials/*/record.json.other-code-1"))) == 1, "nothing is lost"
+    for name in ("record.json", "predictions.npz"):
+        assert len(list(out.glob(f"trials/*/{name}.other-code-1"))) == 1, "nothing is lost"
 
     code, said, _ = mixbench(*run)
     assert code == 0 and "1 trial to run (1 is done already" in said

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from mixbench.run.folder import Run
+from mixbench.run.predictions import read_predictions
 from mixbench.run.record import Record, read_record
 from tests.trials import SMALL, write_suite
 
@@ -32,6 +34,8 @@ MOMENTS = [  # moment, and how often it comes to pass at least in a training tha
     ("after latest", 2),
     ("before weights.safetensors", 1),
     ("after weights.safetensors", 1),
+    ("before predictions.npz", 1),
+    ("after predictions.npz", 1),
     ("before record.json", 2),
     ("after record.json", 2),
     ("clock", 1),
@@ -131,6 +135,8 @@ def outcome(folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     assert record.status == "done" and record.details.curve is not None, record.error
     facts = record.model_dump(include={"top1", "top5", "test_loss", "train_loss", "epochs", "flags", "error"})
     facts["curve"] = [replace(epoch, seconds=0.0) for epoch in record.details.curve.epochs]
+    facts["predictions"] = record.details.curve.predictions
+    read_predictions(Run(folder / "run"), record)
     return facts, hashlib.sha256((trial / "weights.safetensors").read_bytes()).hexdigest(), files
 
 
@@ -144,7 +150,7 @@ def without_death(case: Case, folder: Path, undisturbed: Undisturbed) -> Any:
         whole = folder / "-".join(map(str, key))
         assert run(command_of(case, whole), whole / "diary")[0] == 0
         undisturbed[key] = outcome(whole)
-        assert undisturbed[key][2] == ["record.json", "trial.json", "weights.safetensors"]
+        assert undisturbed[key][2] == ["predictions.npz", "record.json", "trial.json", "weights.safetensors"]
     return undisturbed[key]
 
 
@@ -178,6 +184,7 @@ REDUCED = [
     (Case("batchnorm", 1, 0, "write", 3, 0), 0),
     (Case("dropout", 1, 0, "before latest", 2, 0), 1),
     (Case("batchnorm", 1, 0, "before record.json", 1, 0), 40),
+    (Case("layernorm", 1, 0, "after predictions.npz", 1, 0), 40),
     (Case("dropout", 1, 0, "launcher", 1, 0), 0),
     (Case("layernorm", 2, 1, "step", 50, 1), 40),
     (Case("batchnorm", 1, 0, "SIGHUP", 1, 0), 0),

@@ -67,6 +67,8 @@ def test_two_processes_train_to_the_weights_of_one_without_batchnorm(
     assert largest_difference(first["trained"], alone["trained"]) < 1e-5
     assert first["losses"] == pytest.approx(alone["losses"], abs=1e-5)
     assert first["scores"] == second["scores"] == pytest.approx(alone["scores"], abs=1e-3)
+    assert torch.equal(first["predictions"], second["predictions"])
+    assert first["predictions"] == pytest.approx(alone["predictions"], abs=1e-4), "359 images, each in its place"
 
 
 def test_two_processes_in_bf16_have_the_same_weights_and_near_enough_those_of_one(
@@ -146,6 +148,7 @@ def test_at_zero_3_two_processes_evaluate_a_single_image(tmp_path: Path, world: 
     [one] = plan_trials(tmp_path, **odd)
     [two] = plan_trials(tmp_path, **odd, recipe=RECIPE | {"zero_stage": 3}, resources={"processes_per_node": 2})
     first, second = by_two(two, 1)
+    assert first["predictions"].shape == (3, 1) and torch.equal(first["predictions"], second["predictions"])
     assert first["scores"] == second["scores"] == pytest.approx(train(one, world, 1)["scores"], abs=1e-3)
 
 

@@ -74,6 +74,7 @@ def test_a_recipe_s_name_a_default_written_out_and_the_order_of_keys_change_noth
 def test_a_field_of_a_trial_that_has_a_default_changes_no_id_at_it() -> None:
     """So a new axis leaves every trial that was measured before at its id."""
     assert Trial.model_fields["keep_weights"].default is False
+    assert Trial.model_fields["keep_predictions"].default is True
     ids = [identify(**more) for more in ({}, {"keep_weights": False}, {"keep_weights": True})]
     assert ids[0] == ids[1] != ids[2]
 

@@ -25,16 +25,19 @@ def training_macs(trial: Trial, macs: int | None) -> int:
 
 RECORD_BYTES = 256 * 1024
 """For a trial's record, description, logs and its part of the report; rather too much."""
+PREDICTION_BYTES = 12
+"""For what is predicted for a test image, at most: two classes of two bytes, two probabilities of four."""
 OPTIMIZER_STATES = {"sgd": 1, "lion": 1, "adamw": 2, "lamb": 2}
 """The number of values that an optimizer keeps for each parameter."""
 
 
 def needed_bytes(trials: list[Trial], at_once: int) -> tuple[int, int]:
-    """Bytes of all records and kept weights; bytes of checkpoints: two of the largest, as one is written before the
-    other is deleted."""
+    """Bytes of all records, predictions and kept weights; bytes of checkpoints: two of the largest, as one is written
+    before the other is deleted."""
     trained = [trial for trial in trials if "accuracy" in trial.measure]
     params = _params(trained)
     kept = sum(4 * params[trial.id] for trial in trained if trial.keep_weights)
+    kept += sum(PREDICTION_BYTES * trial.data.test_images for trial in trained if trial.keep_predictions)
     saved = [trial for trial in trained if not trial.weights and (trial.checkpoint.minutes or trial.checkpoint.epochs)]
     largest = max((int(4 * params[trial.id] * _copies(trial)) for trial in saved), default=0)
     return RECORD_BYTES * len(trials) + kept, 2 * largest * at_once

@@ -117,8 +117,9 @@ def check_disk_space(trials: list[Trial], folder: Path, at_once: int) -> None:
     free = shutil.disk_usage(nearest_existing(folder)).free
     if free < needed:
         raise RequestError(
-            f"{folder}: these trials need {decimal_size(needed)} (records, checkpoints, weights that are kept), "
-            f"{decimal_size(free)} are free; delete files, or choose another folder with --out.  Nothing was started"
+            f"{folder}: these trials need {decimal_size(needed)} (records, checkpoints, predictions, weights that are "
+            f"kept), {decimal_size(free)} are free; delete files, or choose another folder with --out.  "
+            "Nothing was started"
         )
 
 

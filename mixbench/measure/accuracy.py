@@ -1,11 +1,16 @@
 """The accuracy part of a record: train by the trial's recipe, or load given weights, and evaluate."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
 
 from mixbench.data.loader import TrainLoader
 from mixbench.data.split import select_splits
 from mixbench.data.store import Splits
-from mixbench.run.parts import Curve, Epoch
+from mixbench.run.parts import Curve, Epoch, PredictionsFile
+from mixbench.run.predictions import Predictions, packed
 from mixbench.suite.trial import Trial
 from mixbench.train.checkpoint import Checkpoints
 from mixbench.train.classification import evaluate
@@ -25,10 +30,12 @@ def measure(
     report: Report,
     keep: Path | None = None,
     checkpoints: Checkpoints | None = None,
+    keep_predictions: Callable[[bytes], PredictionsFile] | None = None,
 ) -> Curve:
     """Train and evaluate, or evaluate given weights as epoch 0; collective, with the same curve on every rank.
 
-    `keep` names the file for the weights that were evaluated last.  A training resumes from its newest checkpoint.
+    `keep` names the file for the weights that were evaluated last; `keep_predictions` writes what they predict, on rank
+    0, whose curve alone names that file.  A training resumes from its newest checkpoint.
     Raises TrialError where the training diverges.
     """
     recipe = trial.recipe
@@ -40,24 +47,40 @@ def measure(
     try:
         if trial.weights:
             notes = weights_notes(trial, load_file(Path(trial.weights), engine.module))
-            scores = evaluate(engine, trial, test_images, world)
+            scores, predicted = evaluate(engine, trial, test_images, world)
             curve = [Epoch(epoch=0, lr=0.0, seconds=0.0, **scores)]
         else:
             batch, place = recipe.global_batch_size, (world.rank, world.size)
             loader = TrainLoader(train_images, trial.data, recipe.augment, batch, *place, drop_last=recipe.drop_last)
-            curve = fit(engine, average, trial, loader, test_images, world, report, checkpoints)
+            curve, predicted = fit(engine, average, trial, loader, test_images, world, report, checkpoints)
         if keep and world.is_main:
             of = origin(Path(trial.weights)) if trial.weights else origin_of(trial)
             save((average or engine).module, keep, of)
     finally:
         engine.destroy()
+    kept = None
+    if keep_predictions and world.is_main:
+        kept = keep_predictions(packed(predictions_of(predicted, test_images.labels, trial.data.classes)))
     best = max(curve, key=lambda epoch: epoch.top1)
     return Curve(
         epochs=curve,
         best_top1_optimistic=best.top1,
         best_epoch=best.epoch,
         test_images=len(test_images.labels),
+        predictions=kept,
         weights_notes=notes,
+    )
+
+
+def predictions_of(predicted: Tensor, labels: Tensor, classes: int) -> Predictions:
+    """Return what an evaluation predicted (3 N, see `evaluate`), with the true classes, as arrays on the host."""
+    classes_type = np.min_scalar_type(classes - 1)
+    best, of_best, of_label = predicted.cpu().numpy()
+    return Predictions(
+        labels=labels.cpu().numpy().astype(classes_type),
+        predicted=best.astype(classes_type),
+        predicted_log_probability=of_best,
+        label_log_probability=of_label,
     )
 
 

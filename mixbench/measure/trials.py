@@ -1,5 +1,6 @@
 """Measure what each trial still misses, part by part."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,8 +88,9 @@ def _measure_accuracy(trials: list[Trial], recorder: Recorder) -> None:
 
             recorder.progress(trial, "accuracy", 0, trial.recipe.epochs)
             kept = recorder.run.weights_file(trial.id) if trial.keep_weights else None
+            write = partial(recorder.run.write_predictions, trial.id) if trial.keep_predictions else None
             checkpoints = Checkpoints(recorder.run, trial, recorder.world)
-            curve = accuracy.measure(trial, data, recorder.world, report, kept, checkpoints)
+            curve = accuracy.measure(trial, data, recorder.world, report, kept, checkpoints, write)
             if wrong := not_finite(curve):
                 raise TrialError(f"accuracy: {wrong}")
             recorder.records[trial.id].add_accuracy(curve)

@@ -50,10 +50,12 @@ def collect(of: Run | Inventory) -> Collected:
     with reading_many():
         for trial_id in run.trial_ids():
             record, damages = _read(inventory, trial_id)
-            damaged += [_without_folder(each.text, run) for each in damages]
+            damaged += [
+                _without_folder(each.text, run) for each in damages if each.flag.kind != Kind.MISSING_PREDICTIONS
+            ]
             if record is None:
                 continue
-            of_files = [Flag(Kind.NEWER_RECORD if each.newer else Kind.DAMAGED_RECORD) for each in damages]
+            of_files = [each.flag for each in damages]
             flags = list(dict.fromkeys([*record.flags, *of_files, *_warnings(record)]))
             records.append(_with(record, flags=flags, planned=trial_id in planned))
     return Collected(_with_differences(records), damaged, sum(1 for _ in damage.aside(run)))

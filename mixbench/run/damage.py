@@ -41,7 +41,7 @@ def set_all_aside(inventory: Inventory) -> list[Path]:
         trials = run.trial_folders()
     with reading_many():
         damages = [*of_run(run), *(damage for trial_id in trials for damage in inventory.look(trial_id).damages)]
-    return [set_aside(damage.path) for damage in damages if damage.path.exists() and not damage.newer]
+    return [set_aside(damage.path) for damage in damages if damage.is_damaged and damage.path.exists()]
 
 
 def refuse_newer(inventory: Inventory, trials: Iterable[Trial]) -> None:

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     NO_ACCURACY = "no accuracy yet"
     DAMAGED_RECORD = "damaged record"
     NEWER_RECORD = "record of a newer mixbench"
+    DAMAGED_PREDICTIONS = "damaged predictions"
+    MISSING_PREDICTIONS = "missing predictions"
     SEEDS_DIFFER = "seeds measured differently"
     NOT_IN_PLAN = "not in plan"
 

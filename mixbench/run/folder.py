@@ -1,9 +1,11 @@
 """The run folder: `runs/<suite>/` with the frozen suite, the plan, and a folder for each trial.
 
-suite.yaml  plan.json  trials/<trial id>/{trial.json, record.json, progress.json, checkpoint/, weights.safetensors}
+suite.yaml  plan.json
+trials/<trial id>/{trial.json, record.json, predictions.npz, progress.json, checkpoint/, weights.safetensors}
 commands.jsonl  lock/  jobs/  results.csv  summary.csv  report.html  figures/  report.md
 """
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -15,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mixbench.errors import RequestError
 from mixbench.run.claim import Claim
+from mixbench.run.parts import PredictionsFile
 from mixbench.run.progress import Progress
 from mixbench.run.record import DamagedRecord, Record, read_record
 from mixbench.suite.trial import Trial
@@ -61,6 +64,9 @@ class Run:
 
     def weights_file(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "weights.safetensors"
+
+    def predictions_file(self, trial_id: str) -> Path:
+        return self.trial_folder(trial_id) / "predictions.npz"
 
     def checkpoints(self, trial_id: str) -> Path:
         return self.trial_folder(trial_id) / "checkpoint"
@@ -160,6 +166,13 @@ class Run:
         """Write record.json.  Raises Taken."""
         self.check_claim()
         write_atomically(self.record_file(record.trial_id), with_checksums(to_json(record)))
+
+    def write_predictions(self, trial_id: str, contents: bytes) -> PredictionsFile:
+        """Write predictions.npz, and return what the record, written later, says of it.  Raises Taken."""
+        self.check_claim()
+        path = self.predictions_file(trial_id)
+        write_atomically(path, contents)
+        return PredictionsFile(name=path.name, sha256=hashlib.sha256(contents).hexdigest())
 
     def progress(self, trial_id: str) -> Progress | None:
         """Return the progress that the trial's process last wrote; None if there is none."""

@@ -1,6 +1,7 @@
 """Inventory: reads the trials of a run folder; parses a file again only if it was written since."""
 
 import gc
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mixbench.errors import RequestError
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.progress import Progress
 from mixbench.run.record import SCHEMA_VERSION, DamagedRecord, Record
@@ -19,18 +21,23 @@ from mixbench.system import checksum
 
 T = TypeVar("T")
 NEWER = "written by a newer mixbench, and kept as it is"
+DAMAGED = Flag(Kind.DAMAGED_RECORD)
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A damaged file; `text`: one line that names it and says what is wrong.
+    """A damaged file; `text`: one line that names it and says what is wrong; `flag`: what its trial's row says.
 
-    `newer`: an intact record of a later mixbench, which is left in place.
+    Two are no damage, and left in place: an intact record of a later mixbench, and predictions that are missing.
     """
 
     path: Path
     text: str
-    newer: bool = False
+    flag: Flag = DAMAGED
+
+    @property
+    def is_damaged(self) -> bool:
+        return self.flag.kind not in (Kind.NEWER_RECORD, Kind.MISSING_PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Inventory:
         damages = [each for each in (trial, record) if isinstance(each, Damage)]
         if damages and (folder := self.run.trial_folder(trial_id)).exists() and not folder.is_dir():
             return Found(damages=(Damage(folder, f"{folder}: not a folder"),))
+        if isinstance(record, Record) and (damage := self._of_predictions(record)):
+            damages.append(damage)
         progress, path = None, self.run.progress_file(trial_id)
         if os.path.lexists(path):
             progress = self.run.progress(trial_id)
@@ -87,7 +96,7 @@ class Inventory:
     def is_newer(self, trial_id: str) -> bool:
         """Return True if a later mixbench wrote the trial's record."""
         found = self._record(trial_id)
-        return isinstance(found, Damage) and found.newer
+        return isinstance(found, Damage) and found.flag.kind == Kind.NEWER_RECORD
 
     def take(self, record: Record) -> None:
         """Add the record of a trial that has ended, just read or written by its launcher: it is not parsed again."""
@@ -120,6 +129,22 @@ class Inventory:
 
     def _record(self, trial_id: str) -> Record | Damage | None:
         return self._once(self.run.record_file(trial_id), lambda text: _parsed_record(self.run, trial_id, text))
+
+    def _of_predictions(self, record: Record) -> Damage | None:
+        """Return what is wrong with the file of predictions that a record names; None if it is as it was written."""
+        if record.details.curve is None or (named := record.details.curve.predictions) is None:
+            return None
+        path = self.run.trial_folder(record.trial_id) / named.name
+        try:
+            written = self._once(path, _sha256)
+        except OSError as error:
+            return Damage(path, f"{path} cannot be read: {error.strerror}", Flag(Kind.MISSING_PREDICTIONS))
+        if written is None and not path.exists():
+            return Damage(path, f"{path} is missing", Flag(Kind.MISSING_PREDICTIONS))
+        if written != named.sha256:
+            why = f"{path}: it does not have the checksum that its record names"
+            return Damage(path, why, Flag(Kind.DAMAGED_PREDICTIONS))
+        return None
 
     def _once(self, path: Path, parse: Callable[[bytes | None], T]) -> T:
         """Return parse(text of the file), from memory if the file is unchanged; parse(None) if there is no file.
@@ -158,8 +183,14 @@ def _parsed_record(run: Run, trial_id: str, text: bytes | None) -> Record | Dama
     try:
         return run.record(trial_id, text=text)
     except DamagedRecord as error:
-        newer = text is not None and _is_newer(text)
-        return Damage(run.record_file(trial_id), f"{error}: {NEWER}" if newer else str(error), newer)
+        path = run.record_file(trial_id)
+        if text is not None and _is_newer(text):
+            return Damage(path, f"{error}: {NEWER}", Flag(Kind.NEWER_RECORD))
+        return Damage(path, str(error))
+
+
+def _sha256(contents: bytes | None) -> str | None:
+    return None if contents is None else hashlib.sha256(contents).hexdigest()
 
 
 @contextmanager

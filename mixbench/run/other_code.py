@@ -20,6 +20,7 @@ def of_other_code(inventory: Inventory, trials: Iterable[Trial]) -> list[Trial]:
 
 
 def set_results_aside(run: Run, trial: Trial) -> list[Path]:
-    """Rename a trial's record, kept weights and checkpoints to `*.other-code-1`, and return the new paths."""
-    paths = [run.record_file(trial.id), run.weights_file(trial.id), *complete(run.checkpoints(trial.id))]
+    """Rename a trial's record, predictions, weights and checkpoints to `*.other-code-1`, and return the new paths."""
+    files = run.record_file(trial.id), run.predictions_file(trial.id), run.weights_file(trial.id)
+    paths = [*files, *complete(run.checkpoints(trial.id))]
     return [set_aside(path, "other-code") for path in paths if path.exists()]

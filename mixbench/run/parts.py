@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -101,11 +101,22 @@ class Epoch:
     seconds: float
 
 
+class PredictionsFile(Frozen):
+    """The file, beside the record, with what was predicted for each test image (see `predictions.py`)."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]+\.npz$")]
+    sha256: str
+
+
 class Curve(Frozen):
-    """All evaluated epochs.  The best one is chosen on the test set, thus optimistic: it is stored, not reported."""
+    """All evaluated epochs.  The best one is chosen on the test set, thus optimistic: it is stored, not reported.
+
+    `predictions`: of the last epoch, for all `test_images`; None where they were not kept, as in older records.
+    """
 
     epochs: list[Epoch]
     best_top1_optimistic: float
     best_epoch: int
     test_images: int
+    predictions: PredictionsFile | None = None
     weights_notes: list[str] = []  # of given weights: what was adapted to load them, what could not be compared

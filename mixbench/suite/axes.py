@@ -97,7 +97,7 @@ NO_IDENTITY = frozenset(
         "id", "digest",  # made of the axes
         "suite", "label", "family", "recipe.name",  # names
         "data",  # except its contents: follows from the dataset's name, the image size and the weights
-        "measure", "throughput", "keep_weights", "checkpoint",  # how it is measured and saved
+        "measure", "throughput", "keep_weights", "keep_predictions", "checkpoint",  # how it is measured and saved
         "plugins", "model_code",  # where and how its model is defined
     }
 )  # fmt: skip

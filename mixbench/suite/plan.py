@@ -240,7 +240,8 @@ def _trials(suite: Suite, cells: list[Cell]) -> Iterator[Trial]:
     An id has 8 digits of the digest; if another trial has the same 8, the later one's has 16.
     """
     shared = dict(suite=suite.name, measure=suite.measure, throughput=suite.throughput, plugins=suite.plugins)
-    shared |= dict(keep_weights=suite.keep_weights, checkpoint=suite.checkpoint)
+    shared |= dict(keep_weights=suite.keep_weights, keep_predictions=suite.keep_predictions)
+    shared |= dict(checkpoint=suite.checkpoint)
     swept = [axis for axis in AXES if axis.key and axis.key[0] not in ENTRIES]
     points = product(suite.resources, *(listed(suite, axis) for axis in swept))
     planned: dict[str, str] = {}  # the digest by the id

@@ -97,6 +97,8 @@ class Suite(Strict):
     # Python files that register models, relative to this file
     plugins: Annotated[tuple[PathText, ...], AsList, Field(strict=False), Distinct] = ()
     keep_weights: bool = False  # keep the trained weights, as safetensors in the trial's folder
+    # keep the class and probability predicted for each test image, in the trial's folder: 5 to 8 bytes an image
+    keep_predictions: bool = True
     checkpoint: Checkpointing = Checkpointing()  # when checkpoints of a training are written
 
     _text: str = PrivateAttr(default="")

@@ -86,6 +86,7 @@ class Trial(BaseModel):
     plugins: tuple[str, ...] = ()
     weights: str = ""
     keep_weights: bool = False
+    keep_predictions: bool = True
     checkpoint: Checkpointing = Checkpointing()
     digest: str = ""
     model_code: str = ""

@@ -35,38 +35,45 @@ def training_loss(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Any, trial: Trial, test: Images | Subset, world: World, epoch: int = 0) -> Scores:
-    """The scores over the whole split, each image once at any world size; collective.
+def evaluate(model: Any, trial: Trial, test: Images | Subset, world: World, epoch: int = 0) -> tuple[Scores, Tensor]:
+    """The scores over the whole split, each image once at any world size, and what was predicted; collective.
+
+    The predictions (3 N, float32, on the device; the same on every rank) are in the split's order: each image's
+    predicted class, the log-probability of that class, and that of the true class.
 
     `model` is DeepSpeed's engine, or the average of its weights, after this epoch; epoch 0 are given weights.  Rank 0's
     buffers are sent to every rank first, so that all evaluate the same model.
-    Raises TrialError where the loss of an image is not finite.
+    Raises TrialError where the loss of an image is not finite, or an image was left out, doubled or out of order.
     """
     model.eval()
     world.broadcast(model.module.buffers())  # BatchNorm's running statistics
-    # loss, top-1, top-5, images, images whose loss is not finite
-    sums = torch.zeros(5, dtype=torch.float64, device=world.device)
-    batch = EVALUATION_BATCH[world.device.type]
+    # a column for each image: predicted class, its log-probability, the true class's, true class among the first
+    # five, true class + 1; each rank fills in its own images
+    table = torch.zeros(5, len(test.labels), device=world.device)
+    own, done, batch = table[:, world.rank :: world.size], 0, EVALUATION_BATCH[world.device.type]
     for images, labels in evaluation_batches(test, trial.data, batch, world.rank, world.size):
         with autocast(trial, world):  # the engine does so by itself, an average does not
             logits = logits_of(model(as_input(images, trial)), images, trial)[: len(labels)]
-        losses = F.cross_entropy(logits, labels, reduction="none").double()
-        ranked = logits.topk(min(TOP, logits.shape[1]), dim=1).indices == labels[:, None]
-        sums[0] += losses.sum()
-        sums[1] += ranked[:, 0].sum()
-        sums[2] += ranked.sum()
-        sums[3] += len(labels)
-        sums[4] += (~losses.isfinite()).sum()
-    loss, top1, top5, images_seen, not_finite = world.sum(sums).tolist()
-    if images_seen != len(test.labels):
-        raise TrialError(f"{images_seen:.0f} images were evaluated, not {len(test.labels)}")
-    if not_finite:
+        ranked = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
+        classes = torch.stack([ranked[:, 0], labels], dim=1)
+        columns = own[:, done : done + len(labels)]
+        columns[0] = ranked[:, 0]
+        columns[1:3] = logits.log_softmax(1).gather(1, classes).mT
+        columns[3] = (ranked == labels[:, None]).any(1)
+        columns[4] = labels + 1
+        done += len(labels)
+    predicted, _, log_probability, among_first, evaluated = world.sum(table)
+    if astray := int((evaluated != test.labels + 1).sum()):
+        raise TrialError(f"{astray} of {len(test.labels)} images were not evaluated, or not in their place")
+    losses = -log_probability.double()
+    if not_finite := int((~losses.isfinite()).sum()):
         when = f"after epoch {epoch} of {trial.recipe.epochs}" if epoch else "with the given weights"
-        bad = f"{not_finite:.0f} of {images_seen:.0f} images have no finite one"
-        raise TrialError(f"the test loss is {loss} {when}: {bad}")
-    share = 100 / images_seen
-    return Scores(
-        test_loss=loss / images_seen,
-        top1=share * top1,
-        top5=share * top5 if trial.data.classes > TOP else None,
+        bad = f"{not_finite} of {len(losses)} images have no finite one"
+        raise TrialError(f"the test loss is {losses.mean().item()} {when}: {bad}")
+    share = 100 / len(losses)
+    scores = Scores(
+        test_loss=losses.mean().item(),
+        top1=share * int((predicted == test.labels).sum()),
+        top5=share * int(among_first.sum()) if trial.data.classes > TOP else None,
     )
+    return scores, table[:3]

@@ -38,9 +38,10 @@ def fit(
     world: World,
     report: Report,
     checkpoints: Checkpoints | None = None,
-) -> list[Epoch]:
-    """Train by the trial's recipe, from its newest checkpoint on, and return the learning curve; collective.
+) -> tuple[list[Epoch], Tensor]:
+    """Train by the trial's recipe, from its newest checkpoint on; collective.
 
+    Returns the learning curve, and the predictions of the last epoch (see `evaluate`).
     `average` follows the weights from step to step, and is evaluated in their place.  The seconds of the curve are
     those of training alone, without evaluating and saving.  No step waits for the device: losses stay there until the
     epoch ends or a checkpoint is due.
@@ -89,7 +90,7 @@ def fit(
         samples_per_sec = (epoch - evaluated) * loader.images(pieces) / position.seconds
 
         if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
-            scores = evaluate(average or engine, trial, test, world, epoch)
+            scores, predictions = evaluate(average or engine, trial, test, world, epoch)
             point = Epoch(epoch=epoch, lr=last_lr, train_loss=train_loss, seconds=position.seconds, **scores)
             position.curve.append(point)
             position.seconds = 0.0
@@ -98,7 +99,7 @@ def fit(
 
         if checkpoints and checkpoints.times.due_after_epoch(epoch):
             checkpoints.save(engine, average, position, epoch * steps_per_epoch)
-    return position.curve
+    return position.curve, predictions  # no checkpoint is saved after the last epoch: it was evaluated here
 
 
 def train_step(engine: Any, trial: Trial, images: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:

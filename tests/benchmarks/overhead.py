@@ -86,7 +86,7 @@ def measured(trial: Trial, data: store.Splits, world: World, run: Run, rounds: i
     checkpoints, evaluating, saving = Checkpoints(run, trial, world), list[float](), list[float]()
     vars(loop)["evaluate"] = timed(evaluate, evaluating)
     vars(checkpoints)["save"] = timed(checkpoints.save, saving)
-    curve = loop.fit(engine, None, trial, loader, test, world, lambda *_: None, checkpoints)
+    curve, _ = loop.fit(engine, None, trial, loader, test, world, lambda *_: None, checkpoints)
     times = [list(each) for each in zip([point.seconds for point in curve], evaluating, saving, strict=False)]
     return times[1:], kept_for_backward(engine, trial, loader)  # the first warms up
 

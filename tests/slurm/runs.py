@@ -190,6 +190,7 @@ class Training:
         assert record.status == "done" and record.details.curve is not None, record.error + self.logs()
         facts = record.model_dump(include={"top1", "top5", "test_loss", "train_loss", "epochs", "flags", "error"})
         facts["curve"] = [replace(epoch, seconds=0.0) for epoch in record.details.curve.epochs]
+        facts["predictions"] = record.details.curve.predictions
         folder = self.run.trial_folder(self.trial_id)
         weights = hashlib.sha256(self.run.weights_file(self.trial_id).read_bytes()).hexdigest()
         return facts, weights, sorted(path.name for path in folder.rglob("*"))

@@ -31,7 +31,7 @@ def undisturbed(testbed: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dic
         training = Training.of(testbed, tmp_path_factory.mktemp("whole") / str(stage), stage)
         training.again()
         found[stage] = training.outcome()
-        assert found[stage][2] == ["record.json", "trial.json", "weights.safetensors"]
+        assert found[stage][2] == ["predictions.npz", "record.json", "trial.json", "weights.safetensors"]
     return found
 
 

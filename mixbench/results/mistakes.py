@@ -1,0 +1,62 @@
+"""Which images a model gets wrong, by the predictions of one trial, and which ones two models get wrong together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbench.run.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two models on the same images, in numbers of images; `same`: those of which both predict the same class."""
+
+    both_right: int
+    only_a: int
+    only_b: int
+    both_wrong: int
+    same: int
+
+    @property
+    def images(self) -> int:
+        return self.both_right + self.only_a + self.only_b + self.both_wrong
+
+    @property
+    def same_share(self) -> float:
+        """The share of the images of which both predict the same class, from 0 to 1."""
+        return self.same / self.images
+
+
+def top1(predictions: Predictions) -> float:
+    """Return the percentage of images that are right: to the last bit that of the record."""
+    return 100 / len(predictions.labels) * int(predictions.right.sum())
+
+
+def confusion_matrix(predictions: Predictions, classes: int) -> NDArray[np.int64]:
+    """Return the numbers of images: a row for each true class, a column for each predicted one.   K K"""
+    pairs = predictions.labels.astype(np.int64) * classes + predictions.predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def top1_by_class(predictions: Predictions, classes: int) -> NDArray[np.float64]:
+    """Return the percentage of each true class's images that are right; NaN for a class without images.   K"""
+    images = np.bincount(predictions.labels, minlength=classes)
+    right = np.bincount(predictions.labels[predictions.right], minlength=classes)
+    return 100 * np.divide(right, images, out=np.full(classes, np.nan), where=images > 0)
+
+
+def overlap(a: Predictions, b: Predictions) -> Overlap:
+    """Count the images that both models, only one, or neither gets right.
+
+    Raises ValueError if the two were not evaluated on the same images: their true classes differ.
+    """
+    if not np.array_equal(a.labels, b.labels):
+        raise ValueError("two models can be compared image by image only on the same images, in the same order")
+    return Overlap(
+        both_right=int((a.right & b.right).sum()),
+        only_a=int((a.right & ~b.right).sum()),
+        only_b=int((~a.right & b.right).sum()),
+        both_wrong=int((~a.right & ~b.right).sum()),
+        same=int((a.predicted == b.predicted).sum()),
+    )
