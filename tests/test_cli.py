@@ -140,7 +140,7 @@ def test_a_reconstruction_says_so_where_it_is_listed_counted_and_measured(mixben
     assert "reconstruction" not in mixbench("profile", "splitmixer_i_256_8")[1]
     both = write_suite(suite.parent, models=["kanmixer_cheon", "mixer_nano4"], seeds=[0], measure=["complexity"])
     assert mixbench("run", both, "--out", suite.parent / "run")[0] == 0
-    rows = list(csv.DictReader((suite.parent / "run" / "results.csv").open()))
+    rows = list(csv.DictReader((suite.parent / "run" / "results.csv").read_text().splitlines()))
     assert [("reconstruction: the paper" in row["flags"], row["model"]) for row in rows] == [
         (True, "kanmixer_cheon"),
         (False, "mixer_nano4"),
