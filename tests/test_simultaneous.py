@@ -208,6 +208,17 @@ def test_perfect_models_have_the_interval_of_two_images(images: int) -> None:
     assert same.half_width >= both.half_width
 
 
+def test_fewer_pairs_have_narrower_intervals() -> None:
+    models = predictions(0.95, 0.9, 0.91, 0.93)
+    some = verdicts(models, [("b", "a"), ("c", "d")])
+    assert list(some.pairs) == [("a", "b"), ("c", "d")]
+    one, every = some.of("a", "b").half_width, verdicts(models).of("a", "b").half_width
+    assert one is not None and every is not None and 0.7 * every < one < every
+    scores: dict[str, Any] = {"old": [80.0, 80.1, 80.3], "older": [79.0, 79.4, 79.1]}
+    assert verdicts(scores, [("old", "older")]) == verdicts(scores)
+    assert list(verdicts(models | scores, [("a", "old")]).pairs) == [("a", "old")]
+
+
 def test_predictions_of_other_images_are_refused() -> None:
     with pytest.raises(ValueError, match="not of the same images"):
         verdicts(predictions(0.9) | {"z": predictions(0.9, images=100)["a"]})

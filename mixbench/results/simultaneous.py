@@ -18,9 +18,9 @@ They leave out the sampling of images, so they speak of these test images.
 Pure, and deterministic: drawn from a seeded generator.  scipy is imported in the functions that use it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Literal
 
 import numpy as np
@@ -99,8 +99,11 @@ class Verdicts:
         return found if found is not None else self.pairs[second, first].turned
 
 
-def verdicts(models: Mapping[str, Scores]) -> Verdicts:
+def verdicts(models: Mapping[str, Scores], only: Collection[tuple[str, str]] | None = None) -> Verdicts:
     """Compare every pair of the models, in their order, all of which were tested on the same images.
+
+    `only`: these pairs, in any order, if no other is ever shown: fewer have narrower intervals, but for those by seeds,
+    which always hold over all pairs.
 
     Models that all have predictions, or none, are one family of tests.  If only some have them, the pairs of these are
     tested by images, the others by seeds, each family at half the error rate (Bonferroni).  Raises ValueError if
@@ -111,30 +114,36 @@ def verdicts(models: Mapping[str, Scores]) -> Verdicts:
     if len({scores.shape[1] for scores in predicted.values()}) > 1:
         raise ValueError("the models' predictions are not of the same images")
     means = {name: float(some.mean()) for name, some in values.items() if len(some)}
-    by_image = set(combinations(predicted, 2))
+    wanted = None if only is None else {frozenset(pair) for pair in only}
+    pairs = [pair for pair in combinations(models, 2) if wanted is None or frozenset(pair) in wanted]
+    by_image = set(combinations(predicted, 2)).intersection(pairs)
     several = [name for name, some in values.items() if len(some) > 1]
-    by_seed = set(combinations(several, 2)) - by_image
+    by_seed = set(combinations(several, 2)).intersection(pairs) - by_image
     alpha = ALPHA / 2 if by_image and by_seed else ALPHA
     found = {}
     if by_image:
-        widths = by_images(list(predicted.values()), alpha)
+        tested = np.array([[pair in by_image for pair in product([one], predicted)] for one in predicted])
+        widths = by_images(list(predicted.values()), alpha, tested)
         for (i, one), (j, other) in combinations(enumerate(predicted), 2):
-            singles = [name for name in (one, other) if len(values[name]) == 1]
-            found[one, other] = _by_images(one, other, means[one] - means[other], float(widths[i, j]), singles)
+            if (one, other) in by_image:
+                singles = [name for name in (one, other) if len(values[name]) == 1]
+                found[one, other] = _by_images(one, other, means[one] - means[other], float(widths[i, j]), singles)
     if by_seed:
         narrow, wide = by_seeds([values[name] for name in several], alpha)
         for (i, one), (j, other) in combinations(enumerate(several), 2):
             if (one, other) in by_seed:
                 value = means[one] - means[other]
                 found[one, other] = _by_seeds(one, other, value, float(narrow[i, j]), float(wide[i, j]))
-    pairs = list(combinations(models, 2))
     return Verdicts({pair: found[pair] if pair in found else _untested(*pair, values) for pair in pairs})
 
 
-def by_images(models: Sequence[NDArray[np.bool_]], alpha: float = ALPHA) -> Floats:
+def by_images(
+    models: Sequence[NDArray[np.bool_]], alpha: float = ALPHA, tested: NDArray[np.bool_] | None = None
+) -> Floats:
     """Return the half-width, in points, of each pair's simultaneous interval, models × models.
 
-    `models`: correctness, seeds × images, each of as many images.  The critical value is the quantile of the largest of
+    `models`: correctness, seeds × images, each of as many images.  `tested`: the pairs [i, j], i < j, over which the
+    intervals are simultaneous, by default all.  The critical value is the quantile of the largest of
     all pairs' errors, drawn with their correlations and with the uncertainty of the variances; errors are compared by
     Wallace's (1959) normal score of a t, so that a model of few seeds does not widen the others' intervals.
     """
@@ -156,7 +165,8 @@ def by_images(models: Sequence[NDArray[np.bool_]], alpha: float = ALPHA) -> Floa
     np.fill_diagonal(variance, 1)
     known = (between**2 / degrees)[:, None] + between**2 / degrees
     pair_degrees = np.divide(variance**2, known, out=np.full_like(known, 1e6), where=known > 1e-6 * variance**2)
-    critical = _critical(errors, variance, pair_degrees, 1 - alpha)
+    tested = np.ones_like(variance, dtype=bool) if tested is None else tested
+    critical = _critical(errors, variance, pair_degrees, tested, 1 - alpha)
     return 100 * critical * np.maximum(np.sqrt(variance), LEAST_IMAGES / images)
 
 
@@ -183,14 +193,16 @@ def _moderated(ratios: Floats, degrees: NDArray[np.int_], rng: np.random.Generat
     return np.maximum(factors, 1), degrees + 1 / (share / weight).sum()
 
 
-def _critical(errors: Floats, variance: Floats, degrees: Floats, level: float) -> Floats:
+def _critical(errors: Floats, variance: Floats, degrees: Floats, tested: NDArray[np.bool_], level: float) -> Floats:
     """Return each pair's critical value, in its standard errors, so that `level` of the draws exceed none of them."""
     wallace = ((8 * degrees + 1) / (8 * degrees + 3)) ** 2 * degrees
-    errors, over, least = errors.astype(np.float32), (1 / (variance * degrees)).astype(np.float32), len(errors) - 1
     largest = np.zeros(errors.shape[1], dtype=np.float32)
-    for i in range(least):
-        scores = np.log1p((errors[i + 1 :] - errors[i]) ** 2 * over[i + 1 :, i, None])
-        np.maximum(largest, (scores * wallace[i + 1 :, i, None].astype(np.float32)).max(axis=0), out=largest)
+    errors, over, factor = (each.astype(np.float32) for each in (errors, 1 / (variance * degrees), wallace))
+    for i, row in enumerate(tested):
+        others = i + 1 + np.flatnonzero(row[i + 1 :])
+        if len(others):
+            scores = np.log1p((errors[others] - errors[i]) ** 2 * over[i, others, None]) * factor[i, others, None]
+            np.maximum(largest, scores.max(axis=0), out=largest)
     return np.sqrt(degrees * np.expm1(np.quantile(largest.astype(np.float64), level) / wallace))
 
 

@@ -1,14 +1,15 @@
 """How often verdicts on models err, and how often they see a real lead: simulated, beside the rates aimed at.
 
-Run with: nice -n 19 python -m tests.benchmarks.simulate_verdicts [REPETITIONS] > tests/benchmarks/simulate_verdicts.md
-400 repetitions a cell take half an hour on one core; the table there is of this command.
+Run with: nice -n 19 python -m tests.benchmarks.simulate_verdicts > tests/benchmarks/simulate_verdicts.md
+1,000 repetitions a cell, 400 at 10,000 images, take half an hour on one core; the tables there are of this command.
 
 What is estimated: the difference of two models' expected accuracies over the population of images and of seeds.  All
 models of a cell have the same one but the first, which leads by 3.3 spreads (a spread: the standard deviation of
 accuracy over seeds on given images; of unequal ones the geometric mean, which the leader has too).  False: a run in
 which any pair of equals is said to differ, or the leader to be worse.  Coverage: runs in which all pairs' intervals
 hold the true difference.  Power: the share of the leader's pairs in which it is said to be better.  Ceiling: the power
-of the same intervals if all variances were known, which no honest test exceeds.
+if all variances were known, errors being normal; a rate exceeds it at 360 images, where a larger lead has by chance the
+smaller variance.
 
 With predictions (`Predictions`): an image is right if a threshold exceeds its difficulty for the model plus noise of
 the seed, all normal.  The seed also shifts its threshold: a common effect, its standard deviation given in units of the
@@ -176,10 +177,11 @@ def with_predictions(repetitions: int) -> None:
             if len(common) > 1 and (unequal or models > 9):
                 continue
             cell = Predictions(models, seeds, images, unequal, np.resize(common, models).astype(float))
-            found, _ = rates(cell, repetitions)
+            times = repetitions if images == 360 else repetitions * 2 // 5
+            found, _ = rates(cell, times)
             shares = [found.false, found.covered, found.power]
             facts = [models, images, seeds, "ninefold" if unequal else "equal", name]
-            facts += [f"{value / repetitions:.3f}" for value in shares] + [f"{cell.ceiling(repetitions):.3f}"]
+            facts += [f"{value / times:.3f}" for value in shares] + [f"{cell.ceiling(times):.3f}"]
             print(f"| {' | '.join(map(str, facts))} |", flush=True)
 
 
@@ -193,10 +195,12 @@ def without_predictions(repetitions: int) -> None:
         print(f"| {' | '.join(map(str, facts))} |", flush=True)
 
 
-def main(repetitions: int = 400) -> None:
+def main(repetitions: int = 1_000) -> None:
     print("`python -m tests.benchmarks.simulate_verdicts`; what the columns mean stands in its docstring.")
-    error = 100 * (0.05 * 0.95 / repetitions) ** 0.5
-    print(f"{repetitions} repetitions a cell: the standard error of a rate of 5 % is {error:.1f} %.")
+    some = repetitions * 2 // 5
+    errors = [100 * (0.05 * 0.95 / times) ** 0.5 for times in (repetitions, some)]
+    print(f"{repetitions} repetitions a cell, {some} at 10,000 images: the standard error of a rate of 5 % is")
+    print(f"{errors[0]:.1f} and {errors[1]:.1f} points.")
     print("\nWithout predictions:\n")
     without_predictions(repetitions)
     print("\nWith predictions:\n")
