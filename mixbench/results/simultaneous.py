@@ -1,7 +1,7 @@
 """Verdicts on every pair of a data set's models: simultaneous 95 % intervals, by each image's predictions or by seeds.
 
-With predictions: for models a and b with n seeds each, and the mean correctness x of an image over the seeds, the
-variance of the difference of means is
+With predictions the difference is that of expected accuracies over the population of images and of seeds.  For models a
+and b with n seeds each, and the mean correctness x of an image over the seeds, the variance of its estimate is
 
     Var_i(x_a - x_b) / N  +  t_a² / n_a  +  t_b² / n_b
 
@@ -10,7 +10,8 @@ Bouthillier 2021, arXiv:2103.03098) and the flips of single images between seeds
 images, such as an unlucky initialization: a seed's variance less that of independent flips, f² = Σ p (1 - p) / N²
 (Jordan 2023, arXiv:2304.01910).  A few seeds' own variance is moderated towards c f²: f² times a factor that all
 models share (Smyth 2004, doi:10.2202/1544-6115.1027).  c and the weight of it are not fixed, but averaged over how well
-they predict all models' spreads.  Never below f²: a model of equal seeds is not without variance.
+they predict all models' spreads.  Never below f²: a model of equal seeds is not without variance.  Effects of a seed on
+all models alike, which would narrow the intervals, are not looked for.
 
 Without predictions: Tukey–Kramer, one variance for all models, or Games–Howell, a variance each (`seed_intervals.py`).
 They leave out the sampling of images, so they speak of these test images.
