@@ -38,11 +38,11 @@ def said(of: Findings) -> dict[str, str]:
 def test_a_difference_larger_than_the_seeds_spread_is_said_to_be_one(tmp_path: Path) -> None:
     points = said(found(tmp_path, {"good": [95.0, 95.1, 95.2], "bad": [90.0, 90.15, 90.1], "near": [95.1, 94.9, 95.2]}))
     assert points["Best accuracy"] == (
-        "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds). Not distinguishable from near by these seeds."
+        "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds). Not distinguishable from near."
     )
     assert points["Real differences"] == (
-        "Of 3 pairs among these 3, 2 differ significantly (t-tests over seeds at 5 %, Holm-corrected): "
-        "good over bad; near over bad. The difference of the other 1 is not significant."
+        "Of 3 pairs among these 3, 2 differ significantly (95 % intervals by seeds, simultaneous over all pairs of "
+        "rows): good over bad; near over bad. The difference of the other 1 is not significant."
     )
 
 
@@ -55,7 +55,9 @@ def test_the_same_means_with_more_spread_are_no_difference(tmp_path: Path) -> No
 def test_single_seeds_are_not_tested(tmp_path: Path) -> None:
     of = found(tmp_path, {"good": [95.0], "bad": [90.0]})
     assert said(of)["Real differences"].startswith("1 pair cannot be tested")
-    assert [pair.verdict for pair in of.pairs] == ["a single seed and a single seed"]
+    [pair] = of.pairs
+    assert pair.verdict.words == "not testable: a single seed of good and bad, and no predictions to compare by images"
+    assert "Not testable, for want of predictions or seeds, against bad." in said(of)["Best accuracy"]
 
 
 def test_only_the_most_accurate_are_paired(tmp_path: Path) -> None:

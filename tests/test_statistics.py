@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +12,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from mixbench.results.comparisons import compared, comparisons
+from mixbench.results import statistics
 from mixbench.results.statistics import Interval, decimals, difference, holm, interval, plus_minus, supported
-from mixbench.results.summary import Group, groups
-from tests.fake_runs import RECIPE, done, trial
 
 ACCURACY = st.integers(0, 10_000).map(lambda hundredths: hundredths / 100)  # as 10,000 test images give it
 ANY = st.floats(-1e12, 1e12) | st.floats(-1e-3, 1e-3) | ACCURACY
@@ -156,42 +153,11 @@ def test_one_common_seed_is_not_enough_to_pair() -> None:
     assert difference(twice, [(0, 90.5), (1, 92.0)]).kind == "welch", "a seed that stands twice cannot be paired"
 
 
-# -- rows of a summary
+def test_the_quantiles_that_need_no_scipy_are_scipys() -> None:
+    from scipy.special import stdtrit
 
-
-def rows(**accuracies: list[float]) -> list[Group]:
-    return groups([
-        done(trial(model, seed), top1) for model, values in accuracies.items() for seed, top1 in enumerate(values)
-    ])  # fmt: skip
-
-
-def test_pairs_of_rows_are_tested_on_common_seeds_and_corrected_together() -> None:
-    found = comparisons(rows(a=[90.0, 91.0, 92.0], b=[89.0, 90.1, 90.9], c=[90.2, 90.9, 92.1], d=[90.0]))
-    pairs = [(each.first.row.model + each.second.row.model, each.significant) for each in found]
-    assert pairs == [("ab", True), ("ac", False), ("ad", None), ("bc", True), ("bd", None), ("cd", None)]
-    assert [each.p_holm for each in found] == holm([each.difference.p for each in found])
-    assert found[0].difference.text == "+1.00 ± 0.25"
-    assert found[2].difference.note == "not comparable: 3 seeds and a single seed"
-
-
-def test_a_baseline_is_compared_with_each_other_row_and_corrected_for_those_alone() -> None:
-    a, b, c = rows(a=[90.0, 91.0, 92.0], b=[89.0, 90.1, 90.9], c=[90.2, 90.9, 92.1])
-    found = compared((each, b) for each in (a, c))
-    assert [(each.first, each.second) for each in found] == [(a, b), (c, b)]
-    assert [each.p_holm for each in found] == holm([each.difference.p for each in found])
-
-
-def test_rows_tested_on_other_images_are_no_pair() -> None:
-    held_out = RECIPE.model_copy(update={"split": "val"})
-    trials = [trial("a"), trial("a", dataset="cifar100"), trial("a", recipe=held_out, id="val")]
-    assert comparisons(groups([done(each, 90.0) for each in trials])) == []
-
-
-def test_a_failed_trial_takes_no_part_in_a_comparison() -> None:
-    one, other = rows(a=[90.0, 91.0, 92.0], b=[89.0, 90.1, 90.9])
-    other.records[2].status = "failed"
-    (found,) = comparisons([one, replace(other)])
-    assert found.difference.n == 2
+    assert list(statistics._T) == [float(stdtrit(degrees, 1 - statistics.ALPHA / 2)) for degrees in range(1, 31)]
+    assert [round(statistics._quantile(degrees), 3) for degrees in (2, 2.5, 30, 31)] == [4.303, 3.575, 2.042, 2.04]
 
 
 # -- digits

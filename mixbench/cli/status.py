@@ -1,9 +1,7 @@
 """`mixbench status`: print the progress of a run.  Imports neither torch nor pandas."""
 
 import json
-import math
 from dataclasses import replace
-from statistics import mean, stdev
 from typing import Any
 
 import click
@@ -16,6 +14,7 @@ from mixbench.results.collect import Collected, collect
 from mixbench.results.flag_counts import by_kind
 from mixbench.results.metrics import IN_ALL, QUALITY, Metric
 from mixbench.results.rows import columns, rows_of, settings_by_trial
+from mixbench.results.statistics import interval
 from mixbench.run.claim import holder
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
@@ -105,7 +104,7 @@ def print_summary(records: list[Record], to: Console) -> None:
         done = [record for record in group if record.status == "done"]
         mark = " *" if any(record.flags for record in group) else ""
         row: dict[str, Any] = {"model": f"{group[0].label}{mark}", "dataset": group[0].dataset} | settings
-        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ± sd": _quality(done)}
+        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ± 95 %": _quality(done)}
         row |= {metric.brief: metric.summed_up(group) for metric in IN_ALL if metric.over_seeds == "first"}
         if to.width >= WIDE:
             row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
@@ -119,10 +118,10 @@ def print_summary(records: list[Record], to: Console) -> None:
 
 def _quality(records: list[Record]) -> str:
     known = [value for record in records if (value := QUALITY.of(record)) is not None]
-    values = [value for value in known if math.isfinite(value)] or known[:1]
-    if len(values) > 1:
-        return f"{mean(values):.{QUALITY.decimals}f} ± {stdev(values):.{QUALITY.decimals}f}"
-    return f"{values[0]:.{QUALITY.decimals}f} (1 seed)" if values else ""
+    found = interval(known)
+    if found.mean is None:
+        return QUALITY.shown(known[0]) if known else ""
+    return QUALITY.shown(found.mean, found.half_width) + (" (1 seed)" if found.n == 1 else "")
 
 
 def _speed(records: list[Record], metric: Metric) -> int | None:

@@ -8,15 +8,24 @@ from mixbench.report import numbers
 from mixbench.report.row_names import by_images, names, seeds
 from mixbench.report.tradeoffs import at_a_price, brief, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
-from mixbench.results.comparisons import Comparison, comparisons
+from mixbench.results.comparisons import Comparison, Comparisons
 from mixbench.results.metrics import PRICES, QUALITY, Metric
+from mixbench.results.simultaneous import Verdict
 from mixbench.results.statistics import supported
 from mixbench.results.summary import Group
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
-MOST_COMPARED = 10  # rows: a table of their 45 pairs is readable, and Holm's correction for 45 tests not too strict
+MOST_COMPARED = 10  # rows: a table of their 45 pairs is readable
 MOST_NAMED = 8  # rows in one sentence
+
+
+RIVALS = {
+    "not distinguishable": "Not distinguishable from",
+    "undecided": "Undecided, five seeds would tell, against",
+    "not testable": "Not testable, for want of predictions or seeds, against",
+}
+"""Beginnings of sentences on the rows that the best one is not significantly better than, by the verdict's outcome."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +41,11 @@ Sentence = list[str | Ref]
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of the table of tested pairs."""
+    """A row of the table of compared pairs."""
 
     first: Ref
     second: Ref
-    comparison: Comparison
-
-    @property
-    def verdict(self) -> str:
-        difference = self.comparison.difference
-        if self.comparison.significant is None:
-            return difference.note.removeprefix("not comparable: ") or "not comparable"
-        return "significant" if self.comparison.significant else "not significant"
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,14 @@ def findings(tables: Tables) -> list[Findings]:
         refs = {group.key: Ref(numbers.middle(name, 60), group.key) for group, name in named}
         ranked = sorted((group for group in groups if group.row.quality is not None), key=_best_first)
         if ranked:
-            found.append(_of_images(images, groups, ranked, refs))
+            found.append(_of_images(images, groups, ranked, refs, tables.comparisons))
     return found
 
 
-def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict[str, Ref]) -> Findings:
-    tested = comparisons(ranked[:MOST_COMPARED])
+def _of_images(
+    images: str, groups: list[Group], ranked: list[Group], refs: dict[str, Ref], compared: Comparisons
+) -> Findings:
+    tested = compared.pairs(ranked[:MOST_COMPARED])
     points = [("Best accuracy", _best(ranked, tested, refs))]
     if len(ranked) > 1:
         points.append(("Real differences", _differences(ranked, tested, refs)))
@@ -81,7 +85,7 @@ def _of_images(images: str, groups: list[Group], ranked: list[Group], refs: dict
                 ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
-    pairs = [Pair(refs[each.first.key], refs[each.second.key], each) for each in tested]
+    pairs = [Pair(refs[each.first.key], refs[each.second.key], each.verdict) for each in tested]
     return Findings(images, points, pairs)
 
 
@@ -104,9 +108,13 @@ def _best(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -
     extreme = "highest" if QUALITY.more_is_better else "lowest"
     reached = f"{verb}{numbers.quality(row)} {QUALITY.unit}, the {extreme} mean {QUALITY.name} ({seeds(row)})."
     sentence = [*_listed(best, refs), reached]
-    rivals = [other for each in tested if (other := _other(each, best[0])) and each.significant is False]
-    if rivals:
-        sentence += [" Not distinguishable from ", *_listed(rivals, refs), " by these seeds."]
+    rivals: dict[str, list[Group]] = {}
+    for each in tested:
+        if (other := _other(each, best[0])) and other not in best:
+            rivals.setdefault(each.verdict.outcome, []).append(other)
+    for outcome, words in RIVALS.items():
+        if outcome in rivals:
+            sentence += [f" {words} ", *_listed(rivals[outcome], refs), "."]
     return sentence
 
 
@@ -115,16 +123,19 @@ def _other(comparison: Comparison, group: Group) -> Group | None:
 
 
 def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    """The number of significantly different pairs and their names; how many are not significant or not tested."""
+    """The number of significantly different pairs and their names; how many are not, undecided or not testable."""
     real = [each for each in tested if each.significant]
     unsure = [each for each in tested if each.significant is False]
-    untested = len(tested) - len(real) - len(unsure)
+    undecided = sum(each.verdict.outcome == "undecided" for each in tested)
+    untested = len(tested) - len(real) - len(unsure) - undecided
     whom = f"the {MOST_COMPARED} most accurate" if len(ranked) > MOST_COMPARED else f"these {len(ranked)}"
     sentence: Sentence = []
     if real or unsure:
+        by = " or ".join(dict.fromkeys(each.verdict.basis for each in [*real, *unsure]))
         sentence.append(
             f"Of {plural(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
-            f"{'differ' if len(real) > 1 else 'differs'} significantly (t-tests over seeds at 5 %, Holm-corrected)"
+            f"{'differ' if len(real) > 1 else 'differs'} significantly (95 % intervals by {by}, simultaneous over all "
+            "pairs of rows)"
         )
         for index, each in enumerate(real[:MOST_NAMED]):
             sentence += ["; " if index else ": ", refs[each.first.key], " over ", refs[each.second.key]]
@@ -135,8 +146,10 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, 
                 if real
                 else " More seeds may tell them apart; these do not."
             )
+    if undecided:
+        sentence.append(f"{' ' if sentence else ''}{plural(undecided, 'pair')} undecided: run five seeds.")
     if untested:
-        why = "each has a single seed, or seeds without any spread"
+        why = "single seeds, or seeds without any spread, and no predictions of each image"
         sentence.append(f"{' ' if sentence else ''}{plural(untested, 'pair')} cannot be tested: {why}.")
     return sentence
 

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import permutations
 from typing import Literal
 
 from mixbench.report import numbers
 from mixbench.report.citations import Papers, papers
 from mixbench.report.row_names import by_images, settings
 from mixbench.report.step_times import Kind, steps
-from mixbench.results.comparisons import compared
+from mixbench.results.comparisons import Comparisons
 from mixbench.results.flag_counts import common
 from mixbench.results.metrics import INFERENCE, MACS, PARAMS, PRICES, QUALITY, TRAINING, Metric
 from mixbench.results.summary import Group, SummaryRow
@@ -100,7 +101,7 @@ def board(tables: Tables) -> Board:
     lines = []
     together = by_images(tables.groups)
     for groups in together.values():
-        versus = _versus(groups)
+        versus = _versus(groups, tables.comparisons)
         lines += sorted(
             (
                 Line(
@@ -127,20 +128,19 @@ def board(tables: Tables) -> Board:
     )
 
 
-def _versus(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
-    """Return the texts of quality differences, by the row's and the baseline's key: interval and significance included.
+def _versus(groups: Sequence[Group], compared: Comparisons) -> dict[str, dict[str, str]]:
+    """Return the texts of quality differences, by the row's and the baseline's key: interval and verdict included.
 
-    p-values are corrected over the rows of each baseline.  Empty above MOST_BASELINES rows: pairs grow quadratically.
+    Empty above MOST_BASELINES rows: pairs grow quadratically.
     """
     found: dict[str, dict[str, str]] = {}
+    ranked = [group for group in groups if group.row.quality is not None]
     if len(groups) > MOST_BASELINES:
         return found
-    for base in groups:
-        for each in compared((group, base) for group in groups if group is not base):
-            if each.difference.value is not None:
-                verdict = {True: "", False: " n.s.", None: " untested"}[each.significant]
-                text = numbers.signs(each.difference.text) + verdict
-                found.setdefault(each.first.key, {})[base.key] = text
+    for group, base in permutations(ranked, 2):
+        verdict = compared.of(group, base).verdict
+        text = numbers.against(verdict.value, verdict.half_width, verdict.outcome)
+        found.setdefault(group.key, {})[base.key] = text
     return found
 
 

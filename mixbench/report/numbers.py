@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mixbench.results.metrics import QUALITY, Quantity
-from mixbench.results.statistics import DECIMALS, supported
+from mixbench.results.statistics import DECIMALS, plus_minus, supported
 from mixbench.system.words import binary_size, significant
 
 if TYPE_CHECKING:
@@ -83,6 +83,23 @@ def apart(row: "SummaryRow") -> str:
     return DASH if row.top1_delta is None else signs(supported(row.top1_delta, row.quality_ci95, sign="+"))
 
 
+UNCERTAIN = {"not distinguishable": " n.s.", "undecided": " undecided", "not testable": " untested"}
+"""Text after a difference, by its verdict's outcome."""
+
+
+def against(value: float | None, half_width: float | None, outcome: str) -> str:
+    """Format a difference of two rows' qualities with its interval and verdict: "−0.81 ± 0.40", "+0.1 ± 0.4 n.s."."""
+    if value is None:
+        return DASH
+    return signs(plus_minus(value, half_width, sign="+")) + UNCERTAIN.get(outcome, "")
+
+
+def to_best(row: "SummaryRow") -> str:
+    """Format a row's difference to the most accurate one on its images, "best" for that one."""
+    outcome = row.top1_verdict.partition(":")[0]
+    return outcome if outcome == "best" else against(row.top1_to_best, row.top1_to_best_ci95, outcome)
+
+
 def signed(value: float | None, digits: int = 2) -> str:
     """Format a difference with its sign, unless it rounds to 0."""
     if value is None or not math.isfinite(value):
@@ -119,12 +136,6 @@ def span_tick(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:,.3g} {unit}"
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
-
-
-def p_value(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def rate_tick(value: float) -> str:

@@ -14,6 +14,7 @@ from mixbench.system.words import plural
 
 NOTE = (
     f"{QUALITY.title}: after the last epoch, the mean over n seeds ± half its 95 % t-interval; a single seed has none. "
+    "To the best: ± half its 95 % interval, simultaneous over all pairs; n.s.: not distinguishable. "
     f"{MACS.title}: multiply-accumulates of one image. {INFERENCE.unit.capitalize()}: medians."
 )
 LONGEST_FLAG = 200  # characters of all flags of a kind; results.csv has those of each trial in full
@@ -55,6 +56,7 @@ def _known(row: SummaryRow, metric: Metric) -> bool:
 COLUMNS = [
     Column(QUALITY.heading, numbers.quality, lambda row: row.quality is not None),
     Column("n", lambda row: str(row.n_seeds), lambda row: row.quality is not None),
+    Column("To the best (points)", numbers.to_best, lambda row: row.top1_to_best is not None),
     Column(
         f"Published ({QUALITY.unit})",
         lambda row: numbers.percent(row.top1_published),

@@ -1,49 +1,93 @@
-"""Pairwise tests of the rows of a summary, over their seeds."""
+"""The verdict on each pair of a summary's rows that were tested on the same images, computed once for all views."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from mixbench.results.metrics import QUALITY
+from mixbench.results.simultaneous import Scores, Verdict, Verdicts, verdicts
+from mixbench.run.record import Record
+
 if TYPE_CHECKING:
     from mixbench.results.summary import Group
-from mixbench.results.metrics import QUALITY
-from mixbench.results.statistics import Difference, difference, holm, is_significant
+    from mixbench.run.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two rows of a summary.  `p_holm` is corrected for all pairs compared together with this one."""
+    """Two rows of a summary, and the verdict on first - second."""
 
     first: "Group"
     second: "Group"
-    difference: Difference
-    p_holm: float | None
+    verdict: Verdict
 
     @property
     def significant(self) -> bool | None:
-        """True if significant at 5 % over all pairs together; None if the two are not comparable."""
-        return is_significant(self.p_holm)
+        """Whether the two differ, at 5 % over all pairs of rows on these images; None if undecided or not testable."""
+        return self.verdict.significant
 
 
-def comparisons(groups: Sequence["Group"]) -> list[Comparison]:
-    """Compare the quality of every pair of rows that were tested on the same images."""
-    return compared(combinations(groups, 2))
+class Comparisons:
+    """All rows of a summary compared, each pair on the same images.
 
-
-def compared(pairs: Iterable[tuple["Group", "Group"]]) -> list[Comparison]:
-    """Compare the quality of these pairs, leaving out those that were not tested on the same images.
-
-    Holm's correction is over all the pairs returned: pass only those that are shown together.
+    `predictions` returns a trial's, or None.  A row is compared by them if all of its trials have them, and of the same
+    images in the same order as the other rows'; else by its seeds.
     """
-    comparable = [(one, other) for one, other in pairs if one.row.images == other.row.images]
-    samples = {group.key: _quality(group) for pair in comparable for group in pair}
-    found = [difference(samples[one.key], samples[other.key]) for one, other in comparable]
-    corrected = holm([each.p for each in found])
-    return [Comparison(*pair, each, p) for pair, each, p in zip(comparable, found, corrected, strict=True)]
+
+    def __init__(self, groups: Sequence["Group"], predictions: Callable[[Record], "Predictions | None"]) -> None:
+        self._names = {group.key: group.name for group in groups}
+        if len(set(self._names.values())) < len(groups):
+            self._names = {group.key: f"{group.name} ({group.key})" for group in groups}
+        together: dict[str, list[Group]] = {}
+        for group in groups:
+            if group.row.quality is not None:
+                together.setdefault(group.row.images, []).append(group)
+        self._found = {
+            images: verdicts(dict(zip(self._listed(some), _scores(some, predictions), strict=True)))
+            for images, some in together.items()
+        }
+
+    def of(self, one: "Group", other: "Group") -> Comparison:
+        """Compare two rows that have an accuracy on the same images."""
+        found: Verdicts = self._found[one.row.images]
+        return Comparison(one, other, found.of(*self._listed([one, other])))
+
+    def pairs(self, groups: Iterable["Group"]) -> list[Comparison]:
+        """Compare every pair of some rows that have an accuracy on the same images."""
+        return [self.of(*pair) for pair in combinations(groups, 2)]
+
+    def _listed(self, groups: Iterable["Group"]) -> list[str]:
+        return [self._names[group.key] for group in groups]
 
 
-def _quality(group: "Group") -> list[tuple[int, float]]:
-    """(seed, quality) of each trial that is done."""
-    found = ((record.seed, QUALITY.of(record)) for record in group.records if record.status == "done")
-    return [(seed, value) for seed, value in found if value is not None]
+def mark_best(groups: Sequence["Group"], compared: Comparisons) -> None:
+    """Write into each row how far it is from the most accurate one on its images, and the verdict on that."""
+    best: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda group: QUALITY.cost(group.row.quality)):
+        if group.row.quality is None:
+            continue
+        first = best.setdefault(group.row.images, group)
+        if first is group:
+            group.row.top1_verdict = "best"
+        else:
+            verdict = compared.of(group, first).verdict
+            group.row.top1_to_best, group.row.top1_to_best_ci95 = verdict.value, verdict.half_width
+            group.row.top1_verdict = verdict.words
+
+
+def _scores(groups: Sequence["Group"], predictions: Callable[[Record], "Predictions | None"]) -> list[Scores]:
+    import numpy as np
+
+    labels, found = None, list[Scores]()
+    for group in groups:
+        done = [record for record in group.records if record.status == "done" and QUALITY.of(record) is not None]
+        kept = [predictions(record) for record in done]
+        right = []
+        for each in kept:
+            if each is not None:
+                labels = each.labels if labels is None else labels
+                if np.array_equal(labels, each.labels):
+                    right.append(each.right)
+        found.append(np.stack(right) if len(right) == len(done) else [QUALITY.of(record) for record in done])
+    return found

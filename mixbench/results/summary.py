@@ -78,6 +78,9 @@ class SummaryRow(BaseModel):
     timed_steps: int | None = None  # the sum over the seeds
     infer_joules_per_image: float | None = None  # energy, by the GPU's own counter: the median over the seeds
     settings: str = ""  # the settings in which it differs from other rows of its label and dataset, if there are any
+    top1_to_best: float | None = None  # points: top1_mean - the highest one on the same images
+    top1_to_best_ci95: float | None = None  # half of its 95 % interval, simultaneous over all pairs on these images
+    top1_verdict: str = ""  # best, or whether it can be told from the best one, and by what that is judged
 
     @property
     def images(self) -> str:
@@ -113,6 +116,11 @@ class Group:
     row: SummaryRow
     records: list[Record]
     agreements: list["Agreement"]
+
+    @property
+    def name(self) -> str:
+        """Its label, and the settings in which it differs from other rows of its label and dataset."""
+        return ", ".join(filter(None, [self.row.label, self.row.settings]))
 
     @property
     def published(self) -> list["PublishedFigure"]:

@@ -1,6 +1,6 @@
 """Build tables from run folders: results (a row per trial), summary (a row per model and dataset, over its seeds).
 
-Imports neither torch nor submitit; pandas and scipy only inside functions, so that counting trials stays fast.
+Imports neither torch nor submitit; pandas and scipy only inside functions.
 """
 
 import os
@@ -13,12 +13,14 @@ from pydantic import BaseModel
 
 from mixbench.errors import RequestError
 from mixbench.results.collect import collect
+from mixbench.results.comparisons import Comparisons, mark_best
 from mixbench.results.flag_counts import shown
 from mixbench.results.summary import SUMMARY_COLUMNS, Group, SummaryRow, groups
 from mixbench.run.commands import Command, commands
 from mixbench.run.flags import written
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
+from mixbench.run.predictions import NoPredictions, Predictions, read_predictions
 from mixbench.run.record import COLUMNS, Record, Status
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Tables:
     results: "DataFrame"
     summary: "DataFrame"
     groups: list[Group]
+    comparisons: Comparisons
     records: list[Record]
     damaged: list[str]
     set_aside: int
@@ -71,7 +74,9 @@ def tables(*of: Run | Inventory) -> Tables:
         for (name, each), run in zip(found.items(), runs, strict=True)
     ]
     one = len(runs) == 1
-    rows = groups(marked)
+    rows, by_name = groups(marked), dict(zip(found, runs, strict=True))
+    compared = Comparisons(rows, lambda record: _predictions(by_name[record.run], record))
+    mark_best(rows, compared)
     return Tables(
         sources=sources,
         suite=", ".join(dict.fromkeys(source.suite for source in sources)),
@@ -79,6 +84,7 @@ def tables(*of: Run | Inventory) -> Tables:
         results=_frame([_cells(record) for record in marked], Record, COLUMNS),
         summary=_frame([group.row.model_dump() for group in rows], SummaryRow, SUMMARY_COLUMNS),
         groups=rows,
+        comparisons=compared,
         records=marked,
         damaged=[text if one else f"{name}: {text}" for name, each in found.items() for text in each.damaged],
         set_aside=sum(each.set_aside for each in found.values()),
@@ -109,6 +115,13 @@ def _names(runs: Sequence[Run]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
+
+
+def _predictions(run: Run, record: Record) -> Predictions | None:
+    try:
+        return read_predictions(run, record)
+    except NoPredictions:
+        return None
 
 
 def _text(run: Run) -> str:

@@ -63,7 +63,7 @@ def _environment() -> Environment:
     for function in (
         numbers.text, numbers.short, numbers.ends, numbers.exact, numbers.fixed, numbers.signed, numbers.count,
         numbers.rate,
-        numbers.size, numbers.duration, numbers.moment, numbers.signs, numbers.p_value,
+        numbers.size, numbers.duration, numbers.moment, numbers.signs,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     script = (folder / "report.js").read_text(encoding="utf-8")
