@@ -14,6 +14,13 @@ smaller variance.
 With predictions (`Predictions`): an image is right if a threshold exceeds its difficulty for the model plus noise of
 the seed, all normal.  The seed also shifts its threshold: a common effect, its standard deviation given in units of the
 flips'.  Without (`Accuracies`): normal accuracies of each seed, and the population is that of seeds alone.
+
+Aimed at, and met in every cell but those of effects "by turns": with predictions false ≤ 6.5 % (8 % at two seeds),
+coverage ≥ 93.5 %; without them false ≤ 7.5 % from five seeds on, and nowhere less power than paired t-tests with
+Holm's correction.  A power of .6 at 9 × 3 and of .9 at 9 × 5, spreads equal, is met where a common effect is as large
+as the flips, and missed at smaller ones: at 9 × 5 the images' own sampling leaves a ceiling below it, at 9 × 3 one just
+above it, and a common effect that is not there has to be ruled out.  By turns, models' effects differ as no two or
+three seeds can tell: false up to 11 % at two, 9.5 % at three, 7.5 % at five.
 """
 
 import sys
