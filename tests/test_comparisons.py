@@ -1,17 +1,23 @@
 """Rows of a summary compared: by predictions where all trials have them, of the same images; else by seeds."""
 
+import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
+from mixbench.cli.status import print_summary
 from mixbench.report.findings import findings
+from mixbench.report.formats.markdown import markdown
 from mixbench.report.leaderboard import board
 from mixbench.results.comparisons import Comparisons, mark_best
 from mixbench.results.metrics import QUALITY
 from mixbench.results.summary import Group, groups
 from mixbench.results.tables import tables
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.predictions import Predictions
 from mixbench.run.record import Record
 from tests.fake_runs import RECIPE, done, trial, write_run
@@ -126,3 +132,26 @@ def test_the_verdict_on_a_pair_is_the_same_in_all_views(tmp_path: Path) -> None:
             of_best[name].value,
             of_best[name].half_width,
         )
+
+
+def test_a_speed_that_a_flag_casts_doubt_on_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    busy = [Flag(Kind.BUSY_NEIGHBOURS, "others kept 1.2 of 2 cores busy")]
+    trials = [trial(name) for name in ("convmixer_256_8", "splitmixer_i_256_8")]
+    records = [done(trials[0], 91.0, flags=busy), done(trials[1], 90.0)]
+    of = tables(write_run(tmp_path, trials, records))
+    lines = {line.row.model: line for line in board(of).lines}
+    speed = next(column for column in board(of).columns if column.name == "throughput")
+    assert speed.cell(lines["convmixer_256_8"]).shown == "≈ 812"
+    assert speed.cell(lines["splitmixer_i_256_8"]).shown == "1,430"
+    text = markdown(of)
+    assert re.findall(r"\| +(≈ )?([\d,]+) \| +(≈ )?\d+ \| +\d? +\|$", text, re.M) == [
+        ("≈ ", "812", "≈ "),
+        ("", "1,430", ""),
+    ]
+    assert "≈: a speed" in text
+    [found] = findings(of)
+    sentence = next(words for title, words in found.points if "inference" in title)
+    assert any("(≈ 812 images/s" in part for part in sentence if isinstance(part, str))
+    printed = io.StringIO()
+    print_summary(records, Console(file=printed, width=140))
+    assert printed.getvalue().count("≈ 812") == printed.getvalue().count("≈ 2") == 1

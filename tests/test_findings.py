@@ -38,7 +38,7 @@ def said(of: Findings) -> dict[str, str]:
 def test_a_difference_larger_than_the_seeds_spread_is_said_to_be_one(tmp_path: Path) -> None:
     points = said(found(tmp_path, {"good": [95.0, 95.1, 95.2], "bad": [90.0, 90.15, 90.1], "near": [95.1, 94.9, 95.2]}))
     assert points["Best accuracy"] == (
-        "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds). Not distinguishable from near."
+        "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds, 10,000 images). Not distinguishable from near."
     )
     assert points["Real differences"] == (
         "Of 3 pairs among these 3, 2 differ significantly (95 % intervals by seeds, simultaneous over all pairs of "

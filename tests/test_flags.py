@@ -85,7 +85,8 @@ def test_latex_marks_the_rows_and_says_in_the_caption_what_was_wrong(run: Run) -
         ("Model", "Flags"), ("calm", ""), ("once", "1"), ("twice", "1, 2, 3"),
     ]  # fmt: skip
     [caption] = [line for line in text.splitlines() if line.startswith(r"\caption")]
-    assert f"medians. Flags: (1) {DIRTY} (2 trials); (2) busy neighbours (2 trials): others" in caption
+    assert f"casts doubt): (1) {DIRTY} (2 trials); (2) busy neighbours (2 trials): others" in caption
+    assert r"Flags ($\approx$: a speed" in caption
     assert caption.endswith(r"{[}x{]}(y:z) \textbackslash{}input\{z\} \& 100 \%.}")
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from mixbench.errors import described
 from mixbench.launch.job import current_trials
 from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
-from mixbench.run.flags import Kind
+from mixbench.run.flags import Kind, has_unsure_speed
 from mixbench.run.folder import Run
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
@@ -122,7 +122,7 @@ def _facts(record: Record) -> Text:
     if (quality := QUALITY.of(record)) is not None:
         facts.append(f"{QUALITY.name} {quality:.{QUALITY.decimals}f} {QUALITY.unit}".strip())
     if (speed := INFERENCE.of(record)) is not None:
-        facts.append(f"{speed:,.0f} {INFERENCE.unit}")
+        facts.append(f"{'≈ ' * has_unsure_speed(record.flags)}{speed:,.0f} {INFERENCE.unit}")
     if (params := PARAMS.of(record)) is not None:
         facts.append(f"{params:,} {PARAMS.brief}")
     return Text(", ".join(facts))

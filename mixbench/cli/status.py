@@ -16,6 +16,7 @@ from mixbench.results.metrics import IN_ALL, QUALITY, Metric
 from mixbench.results.rows import columns, rows_of, settings_by_trial
 from mixbench.results.statistics import interval
 from mixbench.run.claim import holder
+from mixbench.run.flags import has_unsure_speed
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
 from mixbench.run.progress import describe
@@ -124,6 +125,9 @@ def _quality(records: list[Record]) -> str:
     return QUALITY.shown(found.mean, found.half_width) + (" (1 seed)" if found.n == 1 else "")
 
 
-def _speed(records: list[Record], metric: Metric) -> int | None:
+def _speed(records: list[Record], metric: Metric) -> int | str | None:
     value = metric.summed_up(records)
-    return None if value is None else round(value)
+    if value is None:
+        return None
+    unsure = has_unsure_speed(flag for record in records for flag in record.flags)
+    return f"≈ {round(value):,}" if unsure else round(value)

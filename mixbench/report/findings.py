@@ -106,7 +106,9 @@ def _best(ranked: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -
     row = best[0].row
     verb = " reaches " if len(best) == 1 else " reach "
     extreme = "highest" if QUALITY.more_is_better else "lowest"
-    reached = f"{verb}{numbers.quality(row)} {QUALITY.unit}, the {extreme} mean {QUALITY.name} ({seeds(row)})."
+    curve = next((record.details.curve for record in best[0].records if record.details.curve), None)
+    of = f"{seeds(row)}, {numbers.exact(curve.test_images)} images" if curve else seeds(row)
+    reached = f"{verb}{numbers.quality(row)} {QUALITY.unit}, the {extreme} mean {QUALITY.name} ({of})."
     sentence = [*_listed(best, refs), reached]
     rivals: dict[str, list[Group]] = {}
     for each in tested:
@@ -160,10 +162,11 @@ def _efficient(best: list[Group], price: Metric, tested: list[Comparison], refs:
     for index, group in enumerate(shown):
         value = group.value(price)
         assert value is not None
+        paid = numbers.roughly(brief(price, value), price.quantity == "rate" and group.row.speed_is_unsure)
         sentence += [
             ", " if index else "",
             refs[group.key],
-            f" ({brief(price, value)}, {numbers.quality(group.row)} {QUALITY.unit})",
+            f" ({paid}, {numbers.quality(group.row)} {QUALITY.unit})",
         ]
     left_out = len(best) - len(shown)
     rest = f", and {left_out} between the last two" if left_out else ""

@@ -212,7 +212,8 @@ def _price(line: Line, metric: Metric) -> Cell:
 def _speed(line: Line, metric: Metric, kind: Kind) -> Cell:
     cell = _price(line, metric)
     texts = [cell.hover and f"{cell.hover} {metric.unit}", steps(kind, line.row, line.group.records)]
-    return replace(cell, hover="; ".join(filter(None, texts)))
+    shown = numbers.roughly(cell.shown, line.row.speed_is_unsure)
+    return replace(cell, shown=shown, hover="; ".join(filter(None, texts)))
 
 
 CELLS: dict[str, Callable[[Line], Cell]] = {

@@ -150,6 +150,11 @@ def rate(value: float | None) -> str:
     return significant(value) if value < 100 else f"{value:,.0f}"
 
 
+def roughly(text: str, unsure: bool) -> str:
+    """Mark the text of a speed that a flag says may be wrong: "≈ 1,430"."""
+    return f"≈ {text}" if unsure and text != DASH else text
+
+
 def size(value: int | None) -> str:
     """Format bytes in binary units: 1.50 GiB."""
     return DASH if value is None else binary_size(value)

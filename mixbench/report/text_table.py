@@ -17,6 +17,7 @@ NOTE = (
     "To the best: ± half its 95 % interval, simultaneous over all pairs; n.s.: not distinguishable. "
     f"{MACS.title}: multiply-accumulates of one image. {INFERENCE.unit.capitalize()}: medians."
 )
+FLAGS = "Flags (≈: a speed on which one casts doubt)"
 LONGEST_FLAG = 200  # characters of all flags of a kind; results.csv has those of each trial in full
 
 
@@ -46,7 +47,8 @@ class Board:
 
 
 def _cell(row: SummaryRow, metric: Metric) -> str:
-    return numbers.FORMATS[metric.quantity].cell(getattr(row, metric.column))
+    text = numbers.FORMATS[metric.quantity].cell(getattr(row, metric.column))
+    return numbers.roughly(text, metric.quantity == "rate" and row.speed_is_unsure)
 
 
 def _known(row: SummaryRow, metric: Metric) -> bool:

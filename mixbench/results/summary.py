@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from mixbench.results.metrics import METRICS, QUALITY, Metric
 from mixbench.results.rows import device, distinctions, keys, rows_of
 from mixbench.results.statistics import Interval, interval
-from mixbench.run.flags import written
+from mixbench.run.flags import Flag, has_unsure_speed, written
 from mixbench.run.record import Record
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class SummaryRow(BaseModel):
     def images(self) -> str:
         """The images it was tested on, in words: accuracies on different images are not compared."""
         return self.dataset if self.split == "test" else f"{self.dataset} (validation split)"
+
+    @property
+    def speed_is_unsure(self) -> bool:
+        """Whether any trial has a flag by which its speeds may be wrong."""
+        return has_unsure_speed(Flag.read(text) for text in self.flags.split(";"))
 
     @property
     def quality(self) -> float | None:

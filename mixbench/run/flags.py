@@ -39,6 +39,8 @@ class Kind(StrEnum):
     NOT_IN_PLAN = "not in plan"
 
 
+OF_SPEED = {Kind.SPEED_STILL_MOVED, Kind.BUSY_NEIGHBOURS, Kind.THROTTLED_GPU, Kind.THROTTLED_CPU}
+"""Kinds by which a trial's speeds may be wrong: tables mark these ≈."""
 BEFORE_DETAIL: dict[str, str] = {Kind.DAMAGED_CHECKPOINT: "checkpoint ", Kind.OTHER_ENVIRONMENT: "begun with "}
 """Text before the detail for these kinds; for all others it is the kind and a colon."""
 
@@ -64,6 +66,10 @@ class Flag:
                 kind, detail = other, text.removeprefix(before)
         flag = cls(kind, detail)
         return flag if str(flag) == text else cls(text)
+
+
+def has_unsure_speed(flags: Iterable[Flag]) -> bool:
+    return any(flag.kind in OF_SPEED for flag in flags)
 
 
 def written(flags: Iterable[Flag]) -> str:

@@ -3,7 +3,7 @@
 import re
 
 from mixbench.report import numbers
-from mixbench.report.text_table import NOTE, Board, boards
+from mixbench.report.text_table import FLAGS, NOTE, Board, boards
 from mixbench.results.tables import Tables
 
 _SPECIAL = {
@@ -17,6 +17,7 @@ _SPECIAL = {
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
     "±": r"$\pm$",
+    "≈": r"$\approx$",
     "−": "$-$",
     "–": "--",
     "·": r"$\cdot$",
@@ -45,7 +46,7 @@ def escape(text: str) -> str:
 def _table(board: Board) -> str:
     caption = [board.images, NOTE.removesuffix(".")]
     if board.flags:
-        caption.append("Flags: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
+        caption.append(f"{FLAGS}: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
     rows = [" & ".join(map(escape, row)) + r" \\" for row in (board.headings, *board.rows)]
     return "\n".join(
         [

@@ -3,7 +3,7 @@
 import re
 
 from mixbench.report import numbers, overview
-from mixbench.report.text_table import NOTE, boards
+from mixbench.report.text_table import FLAGS, NOTE, boards
 from mixbench.results.tables import Tables
 from mixbench.system.words import plural
 
@@ -26,7 +26,7 @@ def markdown(tables: Tables) -> str:
             heading, *rows = board.published
             parts += ["Ours beside the published, counted as the source counts:", _table(heading, rows)]
         flags = "\n".join(f"{number}. {escape(flag)}" for number, flag in enumerate(board.flags, 1))
-        parts += ["Flags, each trial's own in results.csv:", flags] * bool(flags)
+        parts += [f"{FLAGS}, each trial's own in results.csv:", flags] * bool(flags)
     parts += [NOTE] * bool(tables.groups) + _failures(tables)
     return "\n\n".join(parts) + "\n"
 
