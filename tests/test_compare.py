@@ -17,7 +17,7 @@ from mixbench.results.thresholds import parse
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.trial import Throughput, Trial
-from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, write_run
+from tests.fake_runs import ENVIRONMENT, RECIPE, done, failed, trial, with_predictions, write_run
 
 Make = Callable[..., Run]
 
@@ -106,6 +106,30 @@ def test_holms_correction_is_over_the_rows_of_a_metric(tmp_path: Path) -> None:
     cells = side_by_side(a, b).cells
     p = [cell.changes[0].difference.p for cell in cells]
     assert p[0] != p[1] and [cell.changes[0].p_holm for cell in cells] == holm(p)
+
+
+def test_accuracies_are_compared_by_images_where_both_runs_kept_their_predictions(tmp_path: Path) -> None:
+    """Of two seeds a t-test has one degree of freedom; of 10,000 images there are thousands."""
+    trials = [trial(seed=seed) for seed in range(2)]
+
+    def made(name: str, *top1: float, but: int | None = None) -> Run:
+        run = write_run(tmp_path / name, trials, [])
+        for each, value in zip(trials, top1, strict=True):
+            record = done(each, value)
+            run.write_record(record if each.seed == but else with_predictions(run, record))
+        return run
+
+    a, b = made("a", 80.0, 80.3), made("b", 90.1, 90.0)
+    top1 = change(side_by_side(a, b), "top1")
+    assert top1.verdict is not None and (top1.verdict.outcome, top1.verdict.basis) == ("better", "images and seeds")
+    assert top1.significant is True and 0.1 < top1.half_width < 2.5
+    printed = compare(a, b).output
+    assert "significant, by images and seeds" in printed and "by images: by each image's predictions" in printed
+    (cell,) = json.loads(compare(a, b, "--json").output)["cells"]
+    assert cell["top1"]["verdict"]["half_width"] == top1.half_width and cell["top1"]["significant"] is True
+    same = change(side_by_side(a, a), "top1")
+    assert (same.verdict.value, same.significant) == (0.0, False) and same.half_width > 0
+    assert change(side_by_side(a, made("c", 90.1, 90.0, but=1)), "top1").verdict is None
 
 
 def test_the_json_holds_all_of_it(make: Make) -> None:

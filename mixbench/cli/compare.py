@@ -1,7 +1,7 @@
 """`mixbench compare`: print two runs side by side, by trial and over seeds, and how they differ.  Imports no torch."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -93,20 +93,27 @@ def _print_cells(found: SideBySide, to: Console) -> None:
     else:
         print_table(rows, to)
         click.echo(
-            "change: B - A, ± half its 95 % interval; p: t-test over seeds, Holm-corrected over the rows of a metric"
+            "change: B - A, ± half its 95 % interval; p: t-test over seeds, Holm-corrected over the rows of a metric;\n"
+            "by images: by each image's predictions in both runs, the interval simultaneous over these rows"
         )
 
 
 def _change_row(change: Change) -> dict[str, Any]:
     metric, tested = change.metric, change.difference
     verdict = {True: "significant", False: "not significant", None: "not comparable"}[change.significant]
+    if change.verdict:
+        verdict, tested = f"{verdict}, by {change.verdict.basis}", replace(tested, note="")
     return {
         "metric": metric.brief,
         "n": change.a.n,
         "A": metric.shown(change.a.mean, change.a.half_width),
         "B": metric.shown(change.b.mean, change.b.half_width),
         "change": change.text,
-        "p": "" if change.p_holm is None else "<0.001" if change.p_holm < 0.001 else f"{change.p_holm:.3f}",
+        "p": ""
+        if change.verdict or change.p_holm is None
+        else "<0.001"
+        if change.p_holm < 0.001
+        else f"{change.p_holm:.3f}",
         "verdict": tested.note.removeprefix("not comparable: ") or verdict,
     }
 
@@ -146,6 +153,14 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
             "change": tested.pop("value"),
             "change_percent": change.relative,
             "test": tested | {"effect_name": change.difference.effect_name, "p_holm": change.p_holm},
+            "verdict": None
+            if change.verdict is None
+            else {
+                "half_width": change.verdict.half_width,
+                "outcome": change.verdict.outcome,
+                "basis": change.verdict.basis,
+                "note": change.verdict.note,
+            },
             "significant": change.significant,
             "lost": [pair.a.trial_id for pair in change.lost],
         }

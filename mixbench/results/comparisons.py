@@ -44,7 +44,9 @@ class Comparisons:
             if group.row.quality is not None:
                 together.setdefault(group.row.images, []).append(group)
         self._found = {
-            images: verdicts(dict(zip(self._listed(some), _scores(some, predictions), strict=True)))
+            images: verdicts(
+                dict(zip(self._listed(some), scores(_trials(group, predictions) for group in some), strict=True))
+            )
             for images, some in together.items()
         }
 
@@ -76,18 +78,32 @@ def mark_best(groups: Sequence["Group"], compared: Comparisons) -> None:
             group.row.top1_verdict = verdict.words
 
 
-def _scores(groups: Sequence["Group"], predictions: Callable[[Record], "Predictions | None"]) -> list[Scores]:
+def scores(models: Iterable[Sequence[tuple[float, "Predictions | None"]]]) -> list[Scores]:
+    """Return by what each model is compared, from its trials' quality and predictions.
+
+    Those of which images are right, if all of its trials have them, of the same images as the models before; else the
+    qualities.
+    """
     import numpy as np
 
     labels, found = None, list[Scores]()
-    for group in groups:
-        done = [record for record in group.records if record.status == "done" and QUALITY.of(record) is not None]
-        kept = [predictions(record) for record in done]
+    for trials in models:
         right = []
-        for each in kept:
+        for _, each in trials:
             if each is not None:
                 labels = each.labels if labels is None else labels
                 if np.array_equal(labels, each.labels):
                     right.append(each.right)
-        found.append(np.stack(right) if len(right) == len(done) else [QUALITY.of(record) for record in done])
+        whole = len(right) == len(trials) > 0
+        found.append(np.stack(right) if whole else [quality for quality, _ in trials])
     return found
+
+
+def _trials(
+    group: "Group", predictions: Callable[[Record], "Predictions | None"]
+) -> list[tuple[float, "Predictions | None"]]:
+    return [
+        (quality, predictions(record))
+        for record in group.records
+        if record.status == "done" and (quality := QUALITY.of(record)) is not None
+    ]

@@ -5,17 +5,20 @@ Pure except for reading the runs' records; scipy is imported in the functions th
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from mixbench.errors import RequestError, cut, printable
 from mixbench.results.collect import Collected, collect
+from mixbench.results.comparisons import scores
 from mixbench.results.differences import plan_differences
 from mixbench.results.environments import DEVICE, OF_ENVIRONMENT, SOURCE, conditions, split
-from mixbench.results.metrics import COMPARED, Metric
+from mixbench.results.metrics import COMPARED, QUALITY, Metric
 from mixbench.results.rows import distinctions, rows_of
+from mixbench.results.simultaneous import Verdict, verdicts
 from mixbench.results.statistics import Difference, Interval, difference, holm, interval, is_significant, plus_minus
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
+from mixbench.run.predictions import Predictions, predictions_if_kept
 from mixbench.run.record import Record
 from mixbench.suite.axes import are_unequal
 
@@ -58,7 +61,8 @@ class Pair:
 class Change:
     """A metric's change b - a, over the seeds with a value in both runs; `lost`: the trials with a value only in a.
 
-    `p_holm`: the p-value with Holm's correction over all cells of the metric.
+    `p_holm`: the p-value with Holm's correction over all cells of the metric.  `verdict`: in place of a test over
+    seeds, by each image's predictions, where both runs kept those of the same images.
     """
 
     metric: Metric
@@ -67,6 +71,12 @@ class Change:
     difference: Difference
     lost: list[Pair]
     p_holm: float | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the change's 95 % interval; None without one."""
+        return self.verdict.half_width if self.verdict else self.difference.half_width
 
     @property
     def relative(self) -> float | None:
@@ -76,7 +86,7 @@ class Change:
     @property
     def text(self) -> str:
         """ "+0.18 ± 0.10", "-81 ± 9 (-5.7 ± 0.6 %)" """
-        return self._formatted(self.difference.half_width)
+        return self._formatted(self.half_width)
 
     @property
     def to_all_digits(self) -> str:
@@ -93,7 +103,7 @@ class Change:
 
     @property
     def significant(self) -> bool | None:
-        return is_significant(self.p_holm)
+        return self.verdict.significant if self.verdict else is_significant(self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,7 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
         )
     return SideBySide(
         pairs=pairs,
-        cells=_cells(pairs),
+        cells=_judged_by_images(_cells(pairs), a, b),
         dropped=[record for trial_id, record in ours.items() if trial_id not in theirs],
         only_b=[trial_id for trial_id in theirs if trial_id not in ours],
         differences=differences,
@@ -192,6 +202,43 @@ def _cells(pairs: list[Pair]) -> list[Cell]:
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
     return [Cell(members, changes, *name) for members, name, *changes in zip(grouped, names, *columns, strict=True)]
+
+
+def _judged_by_images(cells: list[Cell], a: Run, b: Run) -> list[Cell]:
+    """Judge the quality by each image's predictions, where both runs kept those of a cell's trials."""
+    together: dict[tuple[str, str], list[int]] = {}
+    for index, cell in enumerate(cells):
+        trial = cell.pairs[0].a.details.trial
+        together.setdefault((trial.dataset, trial.recipe.split), []).append(index)
+    judged = dict[int, Verdict]()
+    for indices in together.values():
+        found = scores(_trials(cells[index], *side) for index in indices for side in (("a", a), ("b", b)))
+        kept = {
+            index: both
+            for index, *both in zip(indices, found[::2], found[1::2], strict=True)
+            if not any(isinstance(each, list) for each in both)
+        }
+        models = {
+            f"{side} {index}": each for index, both in kept.items() for side, each in zip("AB", both, strict=True)
+        }
+        verdict = verdicts(models, only=[(f"B {index}", f"A {index}") for index in kept])
+        judged |= {index: verdict.of(f"B {index}", f"A {index}") for index in kept}
+    return [
+        replace(cell, changes=[
+            replace(each, verdict=judged.get(index)) if each.metric is QUALITY else each for each in cell.changes
+        ])
+        for index, cell in enumerate(cells)
+    ]  # fmt: skip
+
+
+def _trials(cell: Cell, side: Literal["a", "b"], run: Run) -> list[tuple[float, Predictions | None]]:
+    """The quality and the predictions in one run of the trials that have a quality in both."""
+    found = []
+    for pair in cell.pairs:
+        values = dict(zip("ab", pair.values(QUALITY), strict=True))
+        if None not in values.values() and (quality := values[side]) is not None:
+            found.append((quality, predictions_if_kept(run, getattr(pair, side))))
+    return found
 
 
 def _change(pairs: list[Pair], metric: Metric) -> Change:

@@ -20,7 +20,7 @@ from mixbench.run.commands import Command, commands
 from mixbench.run.flags import written
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
-from mixbench.run.predictions import NoPredictions, Predictions, read_predictions
+from mixbench.run.predictions import predictions_if_kept
 from mixbench.run.record import COLUMNS, Record, Status
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def tables(*of: Run | Inventory) -> Tables:
     ]
     one = len(runs) == 1
     rows, by_name = groups(marked), dict(zip(found, runs, strict=True))
-    compared = Comparisons(rows, lambda record: _predictions(by_name[record.run], record))
+    compared = Comparisons(rows, lambda record: predictions_if_kept(by_name[record.run], record))
     mark_best(rows, compared)
     return Tables(
         sources=sources,
@@ -115,13 +115,6 @@ def _names(runs: Sequence[Run]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _predictions(run: Run, record: Record) -> Predictions | None:
-    try:
-        return read_predictions(run, record)
-    except NoPredictions:
-        return None
 
 
 def _text(run: Run) -> str:

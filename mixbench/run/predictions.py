@@ -89,6 +89,14 @@ def read_predictions(run: Run, record: Record) -> Predictions:
     return found
 
 
+def predictions_if_kept(run: Run, record: Record) -> Predictions | None:
+    """Return the predictions that a record names; None if they cannot be had."""
+    try:
+        return read_predictions(run, record)
+    except NoPredictions:
+        return None
+
+
 def _unpacked(contents: bytes) -> Predictions:
     with np.load(io.BytesIO(contents), allow_pickle=False) as file:
         labels, predicted, of_predicted = (file[name] for name in ("labels", "predicted", "predicted_log_probability"))
