@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mixbench.report import numbers
-from mixbench.report.row_names import by_images, names, seeds
+from mixbench.report.row_names import by_images, seeds
 from mixbench.report.tradeoffs import at_a_price, brief, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.results.comparisons import Comparison, Comparisons
@@ -26,11 +26,17 @@ RIVALS = {
     "not testable": "Not testable, for want of predictions or seeds, against",
 }
 """Beginnings of sentences on the rows that the best one is not significantly better than, by the verdict's outcome."""
+BASES = {
+    "images and seeds": "images and seeds",
+    "images": "images of these single networks, not of the models",
+    "seeds": "seeds",
+}
+"""What intervals count, in words, by the verdict's basis."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A link to a row of the leaderboard: its name among the rows of its dataset, and its key."""
+    """A link to a row of the leaderboard: its name, and its key."""
 
     name: str
     key: str
@@ -61,8 +67,7 @@ def findings(tables: Tables) -> list[Findings]:
     """Findings for each dataset that has an accuracy, in the suite's order."""
     found = []
     for images, groups in by_images(tables.groups).items():
-        named = zip(groups, names(groups), strict=True)
-        refs = {group.key: Ref(numbers.middle(name, 60), group.key) for group, name in named}
+        refs = {group.key: Ref(numbers.middle(group.name, 60), group.key) for group in groups}
         ranked = sorted((group for group in groups if group.row.quality is not None), key=_best_first)
         if ranked:
             found.append(_of_images(images, groups, ranked, refs, tables.comparisons))
@@ -133,7 +138,7 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, 
     whom = f"the {MOST_COMPARED} most accurate" if len(ranked) > MOST_COMPARED else f"these {len(ranked)}"
     sentence: Sentence = []
     if real or unsure:
-        by = " or ".join(dict.fromkeys(each.verdict.basis for each in [*real, *unsure]))
+        by = " or ".join(dict.fromkeys(BASES[each.verdict.basis] for each in [*real, *unsure]))
         sentence.append(
             f"Of {plural(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
             f"{'differ' if len(real) > 1 else 'differs'} significantly (95 % intervals by {by}, simultaneous over all "
