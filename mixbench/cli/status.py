@@ -119,10 +119,11 @@ def print_summary(records: list[Record], to: Console) -> None:
 
 def _quality(records: list[Record]) -> str:
     known = [value for record in records if (value := QUALITY.of(record)) is not None]
+    if not known:
+        return ""
     found = interval(known)
-    if found.mean is None:
-        return QUALITY.shown(known[0]) if known else ""
-    return QUALITY.shown(found.mean, found.half_width) + (" (1 seed)" if found.n == 1 else "")
+    value = known[0] if found.mean is None else found.mean  # NaN if all are
+    return QUALITY.shown(value, found.half_width) + (" (1 seed)" if found.n < 2 else "")
 
 
 def _speed(records: list[Record], metric: Metric) -> int | str | None:
