@@ -137,6 +137,7 @@ def test_a_link_within_the_page_keeps_the_view_in_the_address(page: Page, contex
     assert 0 <= page.locator("#figures").evaluate("section => section.getBoundingClientRect().top") < 10
     page.locator("nav").get_by_role("link", name="Leaderboard").click()
     page.locator("#board").get_by_role("link", name="splitmixer_v_256_8").click()
+    expect(page).to_have_url(re.compile(r"#model-\d+\?text=split$"))
     page.reload()
     assert len(names(page)) == 5 and page.locator("details.model[open]").count() == 1
     page.get_by_label("Find").fill("")
