@@ -14,6 +14,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     divides,
     drop_paths,
+    map_side,
     same_length,
     shift,
 )
@@ -85,8 +86,8 @@ class Caterpillar(nn.Module):
         at_least_one(mlp_ratio=mlp_ratio, image_size=image_size, in_chans=in_chans, num_classes=num_classes)
         layers, side, width = list[nn.Module](), image_size, in_chans
         for dim, stride, rates in zip(dims, strides, drop_paths(drop_path, depths), strict=True):
-            side = divides("stride", stride, "the side of the map", side)
-            divides("the 4 pillars,", 4, "dims", dim)
+            side = map_side(side, stride)
+            divides("four pillars:", 4, "dims", dim)
             layers.append(nn.Conv2d(width, dim, stride, stride, bias=False))
             layers += [CaterpillarBlock(dim, side, mlp_ratio, rate) for rate in rates]
             width = dim

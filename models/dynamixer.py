@@ -16,6 +16,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     divides,
     drop_paths,
+    map_side,
     pyramid,
     same_length,
 )
@@ -72,7 +73,7 @@ class DynaMixer(nn.Module):
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
         sides = [divides("patch_size", patch_size, "image_size", image_size)]
         for dim, count, stride in zip(dims, heads, (1, *strides), strict=True):
-            sides.append(divides("stride", stride, "the side of the map", sides[-1]))
+            sides.append(map_side(sides[-1], stride))
             divides("heads", count, "dims", dim)
         self.stem = ConvNHWC(in_chans, dims[0], patch_size, stride=patch_size)
         self.stages = pyramid(

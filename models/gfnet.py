@@ -14,6 +14,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     divides,
     drop_paths,
+    map_side,
     same_length,
 )
 from mixbench.zoo.registry import register_model
@@ -69,7 +70,7 @@ class GFNet(nn.Module):
         embeddings, stages = list[nn.Module](), list[nn.Module]()
         for dim, rates in zip(dims, drop_paths(drop_path, depths), strict=True):
             stride = 2 if stages else patch_size
-            side = divides("stride", stride, "the side of the map", side)
+            side = map_side(side, 2) if stages else divides("patch_size", patch_size, "image_size", image_size)
             embeddings.append(ConvNHWC(width, dim, stride, stride=stride))
             stages.append(nn.Sequential(*[FilterBlock(dim, side, mlp_ratio, layer_scale, rate) for rate in rates]))
             width = dim

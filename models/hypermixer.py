@@ -77,7 +77,7 @@ class HyperMixing(nn.Module):
     def __init__(self, tokens: int, dim: int, token_dim: int, heads: int) -> None:
         super().__init__()
         head_dim, hidden = divides("heads", heads, "dim", dim), divides("heads", heads, "token_dim", token_dim)
-        divides("2", 2, "dim", dim)
+        divides("pairs of sine and cosine:", 2, "dim", dim)
         self.first, self.second = (TokenMaps(heads, head_dim, hidden) for _ in range(2))
         self.act = nn.GELU()
         self.norm = nn.LayerNorm(dim)
@@ -109,7 +109,7 @@ class TokenMaps(nn.Module):
 
 def positions(tokens: int, dim: int) -> Tensor:  # N C
     """Sines and cosines of the positions 1, 2, …, N; as in the authors' code, exponents are twice those customary."""
-    place = torch.arange(1, tokens + 1).unsqueeze(1)
-    even = torch.arange(0, dim, 2)
+    place = torch.arange(1, tokens + 1, dtype=torch.float64).unsqueeze(1)
+    even = torch.arange(0, dim, 2, dtype=torch.float64)
     sines, cosines = (place / 10000 ** (2 * channel / dim) for channel in (even, even + 1))
-    return torch.stack([sines.sin(), cosines.cos()], 2).flatten(1)
+    return torch.stack([sines.sin(), cosines.cos()], 2).flatten(1).float()

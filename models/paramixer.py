@@ -47,6 +47,7 @@ class ParaMixer(nn.Module):
 
     `serial`: the token MLP before the channel MLP, as in MLP-Mixer, in place of both on the same input.  `maps`: the
     second map of an MLP is another one (two), the first one transposed (tied), or the sum of both (tied and free).
+    `hidden_ratio` widens both MLPs; each block is applied `iterations` times.
     """
 
     published_names = (
@@ -63,35 +64,42 @@ class ParaMixer(nn.Module):
         patch_size: int,
         serial: bool = False,
         maps: Maps = "two",
+        hidden_ratio: int = 1,
+        iterations: int = 1,
         drop_path: float = 0.0,
         image_size: int = 224,
         in_chans: int = 3,
         num_classes: int = 1000,
     ) -> None:
         super().__init__()
-        at_least_one(dim=dim // 2, depth=depth, patch_size=patch_size)
+        at_least_one(depth=depth, patch_size=patch_size, hidden_ratio=hidden_ratio, iterations=iterations)
+        if dim < 2:
+            raise ValueError(f"dim is {dim}, it must be at least 2")
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
         tokens = divides("patch_size", patch_size, "image_size", image_size) ** 2
         block = SerialBlock if serial else ParallelBlock
         self.stem = PatchTokens(in_chans, dim, patch_size)
-        self.blocks = nn.Sequential(*[block(tokens, dim, maps, drop_path) for _ in range(depth)])
+        self.iterations = iterations
+        self.blocks = nn.ModuleList(block(tokens, dim, maps, hidden_ratio, drop_path) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, num_classes)
         self.apply(xavier_mlp)
 
     def forward(self, x: Tensor) -> Tensor:  # B 3 image image
         x = self.stem(x)  # B N C
-        x = self.blocks(x)  # B N C
+        for block in self.blocks:
+            for _ in range(self.iterations):
+                x = block(x)  # B N C
         return self.head(self.norm(x).mean(1))  # B classes
 
 
 class SerialBlock(nn.Module):
-    def __init__(self, tokens: int, dim: int, maps: Maps, drop_path: float) -> None:
+    def __init__(self, tokens: int, dim: int, maps: Maps, hidden_ratio: int, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm((tokens, dim), eps=1e-6)
-        self.token_mlp = HopfieldMLP(tokens, dim // 2, maps)
+        self.token_mlp = HopfieldMLP(tokens, dim // 2 * hidden_ratio, maps)
         self.norm2 = nn.LayerNorm((tokens, dim), eps=1e-6)
-        self.channel_mlp = HopfieldMLP(dim, 4 * dim, maps)
+        self.channel_mlp = HopfieldMLP(dim, 4 * dim * hidden_ratio, maps)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:  # B N C
@@ -100,11 +108,11 @@ class SerialBlock(nn.Module):
 
 
 class ParallelBlock(nn.Module):
-    def __init__(self, tokens: int, dim: int, maps: Maps, drop_path: float) -> None:
+    def __init__(self, tokens: int, dim: int, maps: Maps, hidden_ratio: int, drop_path: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm((tokens, dim), eps=1e-6)
-        self.token_mlp = HopfieldMLP(tokens, dim // 2, maps)
-        self.channel_mlp = HopfieldMLP(dim, 4 * dim, maps)
+        self.token_mlp = HopfieldMLP(tokens, dim // 2 * hidden_ratio, maps)
+        self.channel_mlp = HopfieldMLP(dim, 4 * dim * hidden_ratio, maps)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:  # B N C

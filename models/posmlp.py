@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from mixbench.zoo.initialization import truncated_linear
+from mixbench.zoo.initialization import truncated
 from mixbench.zoo.layers import ConvNHWC, DropPath, at_least_one, divides, drop_paths, same_length
 from mixbench.zoo.registry import register_model
 
@@ -28,7 +28,7 @@ IMAGENET = dict(image_size=224, num_classes=1000)
 class PosMLP(nn.Module):
     """A number for each stage: `windows`, their sides; `maps` of a window's tokens, which channels share in turn.
 
-    The authors' code holds T alone: S's width is the one whose parameters are the paper's 37 million, B's was found so.
+    S's width is the one whose parameters are the paper's 37 million.  B's width and depths are inferred likewise.
     """
 
     published_names = (
@@ -64,7 +64,7 @@ class PosMLP(nn.Module):
         super().__init__()
         same_length(dims=dims, depths=depths, windows=windows, maps=maps, mlp_ratios=mlp_ratios)
         at_least_one(image_size=image_size, in_chans=in_chans, num_classes=num_classes)
-        half = divides("2", 2, "dims", dims[0])
+        half = divides("halves:", 2, "dims", dims[0])
         for width, dim in pairwise(dims):
             divides("a stage's dims", width, "the next's", dim)
         self.stem = nn.Sequential(
@@ -87,7 +87,7 @@ class PosMLP(nn.Module):
             self.stages.append(nn.Sequential(*[PosBlock(*block, rate) for rate in rates]))
         self.norm = nn.LayerNorm(dims[-1], 1e-6)
         self.head = nn.Linear(dims[-1], num_classes)
-        self.apply(truncated_linear)
+        self.apply(truncated)
 
     def forward(self, x: Tensor) -> Tensor:  # B 3 image image
         x = self.stem(x).permute(0, 2, 3, 1)  # B H W C
@@ -101,7 +101,7 @@ class PosBlock(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int, window: int, maps: int, drop_path: float) -> None:
         super().__init__()
-        half = divides("2", 2, "mlp_ratio · dim", hidden_dim)
+        half = divides("halves:", 2, "mlp_ratios · dims", hidden_dim)
         self.norm = nn.LayerNorm(dim, 1e-6)
         self.expand = nn.Linear(dim, hidden_dim)
         self.act = nn.GELU()

@@ -70,7 +70,9 @@ class StripMLP(nn.Module):
         dims = [dim * 2**stage for stage in range(4)]
         sides = [image_size // patch_size // 2**stage for stage in range(4)]
         if not sides[-1]:
-            raise ValueError(f"image_size {image_size}: no map is left in stage 4 of 4, it must be {8 * patch_size}")
+            raise ValueError(
+                f"image_size {image_size}: no map is left in stage 4 of 4, it must be at least {8 * patch_size}"
+            )
         self.stem = nn.Conv2d(in_chans, dim, patch_size, patch_size, bias=False)
         self.stages = nn.ModuleList(
             nn.Sequential(*[StripBlock(width, side, mlp_ratio, drop_path) for _ in range(depth)])
@@ -110,7 +112,7 @@ class StripMixing(nn.Module):
 
     def __init__(self, dim: int, side: int) -> None:
         super().__init__()
-        half = divides("halves", 2, "the channels", dim)
+        half = divides("halves:", 2, "the channels of a stage", dim)
         self.local = nn.Sequential(
             nn.BatchNorm2d(dim), nn.GELU(), nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
         )
@@ -135,7 +137,7 @@ class StripMaps(nn.Module):
         maps = dim // groups
         if not maps:
             raise ValueError(f"{2 * dim} channels are too few: half of them are to be {groups} groups at least")
-        divides("the maps of a strip", maps, "half of the channels", dim)
+        divides("dim: a stage's maps of strips,", maps, "half of the stage's channels", dim)
         self.rows, self.columns = StripMap(maps, side), StripMap(maps, side)
         self.position_h, self.position_w = (nn.Parameter(torch.empty(2 * side + 1, dim)) for _ in range(2))
         self.merge_h, self.merge_w = (nn.Conv2d(2 * dim, dim, 1, bias=False) for _ in range(2))

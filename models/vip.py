@@ -15,6 +15,7 @@ from mixbench.zoo.layers import (
     at_least_one,
     divides,
     drop_paths,
+    map_side,
     pyramid,
     same_length,
 )
@@ -73,7 +74,7 @@ class VisionPermutator(nn.Module):
         side = divides("patch_size", patch_size, "image_size", image_size)
         self.stem = ConvNHWC(in_chans, dims[0], patch_size, stride=patch_size)
         for dim, parts, stride in zip(dims, segments, (1, *strides), strict=True):
-            side = divides("stride", stride, "the side of the map", side)
+            side = map_side(side, stride)
             if parts != side:
                 raise ValueError(f"segments {parts}: a map of {side} × {side} needs {side} segments")
             divides("segments", parts, "dims", dim)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -50,8 +51,7 @@ def same_length(**lists: tuple[int, ...]) -> None:
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
         stages = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"each list is to have a number for each stage; they have: {stages}")
-    for name, values in lists.items():
-        at_least_one(**{name: min(values)})
+    at_least_one(**{name: min(values) for name, values in lists.items()})
 
 
 class Residual(nn.Module):
@@ -77,9 +77,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        kept = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * kept / keep
+        kept = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1 - self.rate)
+        return x * kept / (1 - self.rate)
 
 
 class PatchTokens(nn.Module):
@@ -215,17 +214,14 @@ class Reweight(nn.Module):
     def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         pooled = (a + b + c).mean(self.axes)  # B C
         weights = self.expand(self.act(self.reduce(pooled))).unflatten(1, (-1, 3)).softmax(2)  # B C 3
-        first, second = self.axes
-        of_a, of_b, of_c = weights.unsqueeze(first).unsqueeze(second).unbind(-1)
+        of_a, of_b, of_c = weights.unsqueeze(self.axes[0]).unsqueeze(self.axes[1]).unbind(-1)
         return a * of_a + b * of_b + c * of_c
 
 
 def shift(x: Tensor, by: int, axis: int) -> Tensor:
     """Move a tensor by `by` positions along an axis: position p gets the value of p − by, or 0 outside."""
-    size = x.shape[axis]
-    moved = min(abs(by), size)
-    shape = list(x.shape)
-    shape[axis] = moved
+    size, shape = x.shape[axis], list(x.shape)
+    shape[axis] = moved = min(abs(by), size)
     kept, zeros = x.narrow(axis, max(0, -by) if moved < size else 0, size - moved), x.new_zeros(shape)
     return torch.cat([zeros, kept] if by > 0 else [kept, zeros], axis)
 
@@ -240,10 +236,14 @@ def map_sides(image_size: int, patch_size: int, strides: Sequence[int]) -> list[
     """Sides of each stage's map after a stem of 7 × 7 pixels, padded by 2.  Raises ValueError for a smaller image."""
     if image_size < 3:
         raise ValueError(f"image_size is {image_size}, the stem needs at least 3 pixels")
-    sides = [(image_size - 3) // patch_size + 1]
-    for stride in strides:
-        sides.append((sides[-1] - 1) // stride + 1)
-    return sides
+    return list(accumulate(strides, lambda side, by: (side - 1) // by + 1, initial=(image_size - 3) // patch_size + 1))
+
+
+def map_side(side: int, stride: int) -> int:
+    """Side of a map after a convolution of this kernel and stride.  Raises ValueError if the map is smaller."""
+    if stride > side:
+        raise ValueError(f"image_size is too small: a map of {side} × {side} is left for a stride of {stride}")
+    return side // stride
 
 
 def pyramid(

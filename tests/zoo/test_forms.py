@@ -64,17 +64,22 @@ def test_it_compiles_without_a_graph_break(name: str) -> None:
         ("spach_conv_ms_s", dict(stages=("conv*2", "pool*3")), "'pool*3' is not a number of blocks"),
         ("spach_trans_ms_s", dict(heads=7), "heads 7 does not divide dim 96"),
         ("msmlp_t", dict(dim=16), "16 channels in parts for 5 shifts"),
-        ("gfnet_h_ti", dict(image_size=36), "stride 2 does not divide the side of the map 9"),
+        ("gfnet_h_ti", dict(image_size=16), "image_size is too small: a map of 1 × 1 is left for a stride of 2"),
         ("asmlp_t", dict(shift_size=4), "shift_size is 4, it must be odd"),
         ("poolformer_s12", dict(depths=(2, 2)), "depths 2"),
         ("csmixer_t", dict(image_size=96), "group_size 7 does not divide the side of the map 24"),
-        ("caterpillar_mi_p1", dict(image_size=36), "stride 2 does not divide the side of the map 9"),
+        ("caterpillar_mi_p1", dict(image_size=7), "image_size is too small: a map of 1 × 1 is left for a stride of 2"),
         ("dynamixer_s", dict(heads=(8, 16, 16, 7)), "heads 7 does not divide dims 384"),
+        ("asymmixer_s16", dict(dim=1), "dim is 1, it must be at least 2"),
         ("mdmlp_d64_l8", dict(overlap=4), "overlap is 4, it must be below patch_size"),
         ("ninformer_256_4", dict(dropout=1.0), "dropout is 1.0, it must be at least 0 and below 1"),
-        ("stripmlp_t", dict(image_size=24), "image_size 24: no map is left in stage 4 of 4, it must be 32"),
+        ("stripmlp_t", dict(image_size=24), "image_size 24: no map is left in stage 4 of 4, it must be at least 32"),
         ("stripmlp_t", dict(dim=6), "6 channels are too few"),
-        ("stripmlp_t", dict(dim=14), "does not divide half of the channels 14"),
+        (
+            "stripmlp_t",
+            dict(dim=14),
+            "dim: a stage's maps of strips, 3 does not divide half of the stage's channels 14",
+        ),
         ("activemlp_t", dict(depths=(1, 3, 10, 3)), "depths 1, 3, 10, 3: each stage needs at least 2 blocks"),
         ("activemlp_t", dict(shares=(2, 4, 3, 8)), "shares 3 does not divide twice the channels 640"),
         ("posmlp_t", dict(image_size=256), "windows 14 does not divide the side of the map 64"),
@@ -90,6 +95,45 @@ def test_it_compiles_without_a_graph_break(name: str) -> None:
 def test_what_a_family_cannot_take_is_refused_in_words(name: str, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RequestError, match=f"{name}: .*{complaint.replace('*', '[*]')}"):
         create_model(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sides"),
+    [
+        ("caterpillar_mi_p1", dict(image_size=28), (28, 14, 7, 3)),
+        ("dynamixer_s", dict(image_size=35), (5, 2, 2, 2)),
+        ("gfnet_h_ti", dict(image_size=112), (28, 14, 7, 3)),
+        ("vip_s7", dict(image_size=35, segments=(5, 2, 2, 2), dims=(30, 32, 32, 32)), (5, 2, 2, 2)),
+        ("stripmlp_t", dict(image_size=72), (18, 9, 4, 2)),
+    ],
+)
+def test_what_is_left_of_an_odd_map_by_a_stride_is_dropped_as_the_authors_do(
+    name: str, arguments: dict[str, Any], sides: tuple[int, ...]
+) -> None:
+    """A convolution whose kernel is its stride leaves out the last row and column."""
+    with torch.device("meta"):
+        model = create_model(name, **arguments)
+        seen: list[int] = []
+        for block in model.modules():
+            if type(block).__name__.endswith(("Block",)):
+                block.register_forward_hook(lambda _, inputs, output: seen.append(min(output.shape[1:])))
+        model(torch.empty(1, 3, arguments["image_size"], arguments["image_size"]))
+    assert set(sides) <= set(seen)
+
+
+@pytest.mark.parametrize("options", [dict(hidden_ratio=2), dict(iterations=3)])
+def test_a_paramixer_is_widened_and_its_blocks_are_applied_again(options: dict[str, int]) -> None:
+    base, other = small("asymmixer_s16"), small("asymmixer_s16", **options)
+    x, blocks = torch.randn(2, 64, 16), list(other.blocks)
+    if "iterations" in options:
+        other.load_state_dict(base.state_dict())
+        expected = x
+        for block in base.blocks:
+            expected = block(block(block(expected)))
+        other.stem, other.norm, other.head = nn.Identity(), nn.Identity(), nn.Identity()
+        assert torch.allclose(other(x), expected.mean(1), atol=1e-6)
+    else:
+        assert blocks[0].token_mlp.first.weight.shape == (16, 64) and blocks[0].channel_mlp.first.out_features == 128
 
 
 @pytest.mark.slow
