@@ -48,7 +48,10 @@ def test_the_example_model_is_registered_trained_and_reported(tmp_path: Path, mo
     record = run.record(*run.planned())
     assert record is not None and (record.status, record.params) == ("done", 650)
     assert (run.folder / "report.html").is_file()
-    for words, shown in ((["list", "models", "linear_28"], "linear_28"), (["profile", "linear_28"], "7,850")):
+    for words, shown in (
+        (["list", "models", "linear_28", "params<8k", "macs>7k"], "7,850  7,840"),
+        (["profile", "linear_28"], "7,850"),
+    ):
         result = CliRunner().invoke(cli, [*words, "--plugin", "linear.py"], catch_exceptions=False)
         assert result.exit_code == 0 and shown in result.output, result.output
 

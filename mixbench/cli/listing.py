@@ -5,7 +5,7 @@ import csv
 import json
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.metadata import entry_points
@@ -116,7 +116,7 @@ def _models(plugin: Path | None) -> list[dict[str, Any]]:
     found = [{"name": name} | facts for name, facts in counted.items()]
     found.sort(key=lambda row: (_year(row["paper"]) or 9999, row["paper"], row["family"]))
     if plugin or _has_models_besides(counted):
-        found += [row for row in _registered(plugin) if row["name"] not in counted]
+        found += _others(plugin, counted)
     published = _published_top1()
     for row in found:
         row["year"] = _year(row["paper"])
@@ -159,8 +159,9 @@ def _has_models_besides(counted: dict[str, Any]) -> bool:
     return False
 
 
-def _registered(plugin: Path | None) -> list[dict[str, Any]]:
-    """All models in the registry, not counted.  What cannot be imported is told on stderr, except a plugin."""
+def _others(plugin: Path | None, counted: Collection[str]) -> list[dict[str, Any]]:
+    """The models in the registry that are not counted yet.  What cannot be imported is told on stderr, but a plugin."""
+    from mixbench.measure.complexity import sizes
     from mixbench.zoo.registry import find, list_models, load_plugin
 
     try:
@@ -172,8 +173,8 @@ def _registered(plugin: Path | None) -> list[dict[str, Any]]:
         load_plugin(plugin)
         names = list_models()
     facts = []
-    for name in names:
-        entry = find(name)
+    for name in (name for name in names if name not in counted):
+        entry, (params, macs) = find(name), sizes(name)
         facts.append(
             {
                 "name": name,
@@ -181,8 +182,8 @@ def _registered(plugin: Path | None) -> list[dict[str, Any]]:
                 "paper": entry.paper,
                 "image_size": entry.arguments["image_size"],
                 "num_classes": entry.arguments["num_classes"],
-                "params": None,
-                "macs": None,
+                "params": params,
+                "macs": macs,
                 "reconstruction": entry.reconstruction,
             }
         )

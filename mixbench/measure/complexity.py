@@ -64,6 +64,17 @@ def macs_of(trial: Trial) -> int | None:
         return None
 
 
+def sizes(name: str) -> tuple[int | None, int | None]:
+    """Parameters and MACs of a registered model at its native size; None for what cannot be counted."""
+    arguments, params = registry.find(name).arguments, None
+    try:
+        model = _without_weights(name, {})
+        params = sum(parameter.numel() for parameter in model.parameters())
+        return params, count(model, arguments["image_size"], arguments["in_chans"], ptflops=False).macs
+    except Exception:  # a plugin's model may raise anything
+        return params, None
+
+
 def params_of(trial: Trial) -> int:
     """Number of parameters of a trial's model, without running it."""
     return sum(parameter.numel() for parameter in _without_weights(trial.model, trial.arguments).parameters())

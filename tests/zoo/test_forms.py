@@ -115,25 +115,26 @@ def test_what_is_left_of_an_odd_map_by_a_stride_is_dropped_as_the_authors_do(
         model = create_model(name, **arguments)
         seen: list[int] = []
         for block in model.modules():
-            if type(block).__name__.endswith(("Block",)):
+            if type(block).__name__.endswith("Block"):
                 block.register_forward_hook(lambda _, inputs, output: seen.append(min(output.shape[1:])))
         model(torch.empty(1, 3, arguments["image_size"], arguments["image_size"]))
     assert set(sides) <= set(seen)
 
 
-@pytest.mark.parametrize("options", [dict(hidden_ratio=2), dict(iterations=3)])
-def test_a_paramixer_is_widened_and_its_blocks_are_applied_again(options: dict[str, int]) -> None:
-    base, other = small("asymmixer_s16"), small("asymmixer_s16", **options)
-    x, blocks = torch.randn(2, 64, 16), list(other.blocks)
-    if "iterations" in options:
-        other.load_state_dict(base.state_dict())
-        expected = x
-        for block in base.blocks:
-            expected = block(block(block(expected)))
-        other.stem, other.norm, other.head = nn.Identity(), nn.Identity(), nn.Identity()
-        assert torch.allclose(other(x), expected.mean(1), atol=1e-6)
-    else:
-        assert blocks[0].token_mlp.first.weight.shape == (16, 64) and blocks[0].channel_mlp.first.out_features == 128
+def test_a_paramixers_blocks_are_applied_again_with_the_same_weights() -> None:
+    once, thrice = small("asymmixer_s16").double(), small("asymmixer_s16", iterations=3).double()
+    thrice.load_state_dict(once.state_dict())
+    parts: Any = once
+    x = parts.stem(images := torch.randn(2, 3, 32, 32, dtype=torch.float64))
+    for block in parts.blocks:
+        x = block(block(block(x)))
+    assert torch.allclose(thrice(images), parts.head(parts.norm(x).mean(1)), rtol=1e-9)
+
+
+def test_a_paramixers_hidden_ratio_widens_both_mlps() -> None:
+    wide: Any = small("asymmixer_s16", hidden_ratio=2)
+    assert wide.blocks[0].token_mlp.first.weight.shape == (16, 64)
+    assert wide.blocks[0].channel_mlp.first.weight.shape == (128, 16)
 
 
 @pytest.mark.slow
