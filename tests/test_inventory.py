@@ -13,6 +13,7 @@ import pytest
 
 from mixbench.cli import main as cli
 from mixbench.cli.run import Session
+from mixbench.launch.outcome import final_record
 from mixbench.results.collect import collect
 from mixbench.run import damage, folder
 from mixbench.run.claim import Claim, claimed
@@ -170,3 +171,17 @@ def test_a_file_that_cannot_be_read_this_time_is_named_and_read_the_next_time(ru
     path.unlink()
     path.write_bytes(text)
     assert inventory.is_done(trials[0])
+
+
+def test_a_record_that_is_finished_between_two_looks_is_never_taken_for_a_pending_one(tmp_path: Path) -> None:
+    one = fake_runs.trial()
+    run = fake_runs.write_run(tmp_path / "run", [one], [fake_runs.done(one, 90.0, status="pending")])
+
+    class Late(Inventory):
+        def record(self, trial_id: str) -> Record | None:
+            found = super().record(trial_id)
+            run.write_record(fake_runs.done(one, 90.0))  # by the trial's process, right after this look
+            return found
+
+    found = [final_record(Late(run), one) for _ in range(2)]
+    assert [each and each.status for each in found] == [None, "done"]

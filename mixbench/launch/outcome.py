@@ -24,8 +24,10 @@ class Outcome:
 
 def final_record(inventory: Inventory, trial: Trial) -> Record | None:
     """The trial's record if it has ended: it failed, or everything that was asked for is there."""
+    if inventory.is_done(trial):
+        return inventory.record(trial.id)
     record = inventory.record(trial.id)
-    return record if record is not None and (record.status == "failed" or inventory.is_done(trial)) else None
+    return record if record is not None and record.status == "failed" else None
 
 
 @dataclass
