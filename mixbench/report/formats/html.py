@@ -1,9 +1,10 @@
-"""Tables as one HTML page: no network access, one small script of our own, all text from users escaped."""
+"""Tables as one HTML page: no network access, one script of our own, all text from users escaped."""
 
 import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -15,6 +16,7 @@ from mixbench.report.figures.drawing import Drawing
 from mixbench.report.findings import findings
 from mixbench.report.leaderboard import MOST_BASELINES, board
 from mixbench.report.models import anchors, models
+from mixbench.report.page_data import page_data
 from mixbench.report.row_names import looks
 from mixbench.results.metrics import OF_TRIALS, QUALITY
 from mixbench.results.tables import Tables
@@ -30,22 +32,24 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     """The whole page, with the given drawings, or with all figures drawn here."""
     drawings = figures(tables) if drawings is None else drawings
     failures = [record for record in tables.records if record.status == "failed"]
+    found, look, places = board(tables), looks(tables.records), anchors(tables)
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
         failures=failures,
         failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in enumerate(failures, start=1)},
         findings=findings(tables),
-        board=board(tables),
+        board=found,
+        data=page_data(found, places, look),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
         models=models(tables),
         quality=QUALITY,
         trial_metrics=OF_TRIALS,
-        anchors=anchors(tables),
+        anchors=places,
         places=overview.environments(tables.records),
         origins=overview.origins(tables),
-        looks=looks(tables.records),
+        looks=look,
         most_baselines=MOST_BASELINES,
     )  # fmt: skip
 
@@ -66,7 +70,7 @@ def _environment() -> Environment:
         numbers.size, numbers.duration, numbers.moment, numbers.signs,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
-    script = (folder / "report.js").read_text(encoding="utf-8")
+    script = _script(folder / "script")
     environment.globals.update(
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -82,6 +86,14 @@ def _environment() -> Environment:
     # Values printed without a filter may come from users too: remove control characters.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment
+
+
+def _script(folder: Path) -> str:
+    """Return the page's script, from the files of the folder: libraries first, start.js last."""
+    files = sorted(
+        folder.glob("*.js"), key=lambda file: (file.stem == "start", not file.stem.endswith(".min"), file.name)
+    )
+    return '"use strict";\n' + "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _name(value: str) -> Markup:

@@ -1,15 +1,7 @@
-"use strict";
-// The page's only script.  It sorts and filters the leaderboard, sets it against a baseline, copies what is shown,
-// keeps the view in the URL's fragment (#figures?sort=-top1: a place in the page and the view), and ties the figures'
-// marks to the rows.  Without it the page is whole.
+// The leaderboard: sorted, filtered, set against a baseline, copied; the view is kept in the URL's fragment.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const FIRST = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
-const MOST_PRINTED = 200; // folded parts
-const table = document.getElementById("board");
-const controls = document.getElementById("controls");
-if (table) leaderboard(table, controls);
-figures(document.getElementById("tip"));
 
 function leaderboard(table, controls) {
   const body = table.tBodies[0];
@@ -77,6 +69,7 @@ function leaderboard(table, controls) {
     more.hidden = count <= most;
     more.textContent = `Show all ${count.toLocaleString("en")} rows`;
     shown.textContent = count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`;
+    set("shown", order.filter(({ row }) => !row.hidden).map(({ row }) => row.dataset.row));
   }
 
   function chosenColumns() {
@@ -233,147 +226,4 @@ function leaderboard(table, controls) {
   controls.hidden = false;
   filterRows();
   restore();
-}
-
-// The place in the page that the URL's fragment names, and the leaderboard's view, if it holds one.
-function address() {
-  const [place, ...view] = location.hash.slice(1).split("?");
-  try {
-    return [decodeURIComponent(place), view.length ? view.join("?") : undefined];
-  } catch {
-    return ["", undefined]; // a link that was cut short
-  }
-}
-
-// A mark that is pointed at or has the focus says its name, and lights its row; a row lights its marks.
-function figures(tip) {
-  const together = new Map();
-  for (const element of document.querySelectorAll("[data-row]")) {
-    const key = element.dataset.row;
-    together.set(key, [...(together.get(key) ?? []), element]);
-    const title = element instanceof SVGElement ? element.querySelector("title") : null;
-    if (title) {
-      element.setAttribute("aria-label", title.textContent);
-      title.remove(); // the browser's own tip would come second
-    }
-  }
-  let lit = "";
-  let mark = null; // what the tip speaks of
-  let tapped = null;
-
-  function light(element) {
-    const key = element?.dataset.row ?? "";
-    if (key !== lit) {
-      for (const each of together.get(lit) ?? []) each.classList.remove("lit");
-      for (const each of together.get(key) ?? []) each.classList.add("lit");
-      document.body.classList.toggle("lighting", key !== "");
-      lit = key;
-    }
-    say(element instanceof SVGElement ? element : null);
-  }
-
-  function say(element) {
-    mark = element;
-    tip.hidden = !mark;
-    tip.textContent = mark?.getAttribute("aria-label") ?? mark?.title ?? "";
-    if (mark) place();
-  }
-
-  function place() {
-    const box = mark.getBoundingClientRect();
-    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
-    tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${box.top > tip.offsetHeight + 12 ? box.top - tip.offsetHeight - 8 : box.bottom + 8}px`;
-  }
-
-  for (const kind of ["pointerover", "focusin"]) {
-    document.addEventListener(kind, (event) => light(event.target.closest?.("[data-row]")));
-  }
-  document.addEventListener("scroll", () => { if (mark) place(); }, { passive: true });
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") light(null); });
-  // What a cell says when it is pointed at, it says to a keyboard and a finger too.
-  document.addEventListener("focusin", (event) => { if (event.target.matches("td[title]")) say(event.target); });
-  // A mark leads to its row, or to the model where the row is filtered out; a finger reads its name first.
-  document.addEventListener("click", (event) => {
-    const touched = event.pointerType === "touch";
-    const cell = event.target.closest?.("td[title]");
-    if (touched && cell) return say(cell);
-    const link = event.target.closest?.("a[data-row]");
-    const row = link && document.getElementById(`row-${link.dataset.row}`);
-    if (!row) return;
-    event.preventDefault();
-    if (touched && link instanceof SVGElement && tapped !== link) {
-      tapped = link;
-      return light(link);
-    }
-    if (row.hidden) return void (location.hash = row.querySelector("a").hash);
-    row.classList.remove("later");
-    row.scrollIntoView({ block: "center" });
-    row.querySelector("a").focus({ preventScroll: true });
-  });
-  // A link into a folded model unfolds it.
-  const unfold = () => {
-    const target = document.getElementById(address()[0]);
-    if (target instanceof HTMLDetailsElement) target.open = true;
-  };
-  window.addEventListener("hashchange", unfold);
-  // Paper cannot be unfolded.  Of very many models only those that are open are printed.
-  const folded = [...document.querySelectorAll("main details:not(.menu)")];
-  let opened = [];
-  window.addEventListener("beforeprint", () => {
-    opened = folded.length <= MOST_PRINTED ? folded.filter((each) => !each.open) : [];
-    for (const each of opened) each.open = true;
-  });
-  window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
-  unfold();
-}
-
-function plain(element) {
-  return element.textContent.replace(/\s+/g, " ").trim();
-}
-
-function decimals(text) {
-  return text.match(/^\d+\.?(\d*)/)?.[1].length ?? 0;
-}
-
-function signed(number, digits) {
-  const text = Math.abs(number).toFixed(digits);
-  return Number(text) === 0 ? text : (number < 0 ? "−" : "+") + text;
-}
-
-function significant(number) {
-  return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
-}
-
-// A spreadsheet would run text that begins like a formula (mixbench/report/formats/csv.py); numbers stay numbers.
-function csv(lines, numeric) {
-  const formula = /^(?:[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−])/;
-  const cell = (text, at) => {
-    const number = numeric[at] && text !== "" && !Number.isNaN(Number(text));
-    const safe = !number && formula.test(text) ? `'${text}` : String(text);
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
-  return lines.map((line) => line.map(cell).join(",") + "\n").join("");
-}
-
-// As mixbench/report/formats/markdown.py: no markup, no HTML, no entity, no link.
-function markdown([head, ...lines], numeric) {
-  const escape = (cell) => cell.replace(/[\\`*[\]<>|~&$@]/g, "\\$&")
-    .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\_").replace(/(?<=:)\/(?=\/)|(?<=www)\./gi, "\\$&");
-  const row = (cells) => `| ${cells.map(escape).join(" | ")} |\n`;
-  return row(head) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + lines.map(row).join("");
-}
-
-// As mixbench/report/formats/latex.py.
-function latex([head, ...lines], numeric) {
-  const special = {
-    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "×": "$\\times$",
-    "−": "$-$", "–": "--", "◆": "$\\diamond$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-    "\"": "\\textquotedbl{}", "`": "\\textasciigrave{}", "'": "\\textquotesingle{}", "·": "$\\cdot$", "…": "\\dots{}",
-    "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?", "-": "-{}",
-  };
-  const escape = (cell) => cell.replace(/-(?=-)|[\\~^±×−–◆<>|"`'·…[\]*\ufffd&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
-  const row = (cells) => `${cells.map(escape).join(" & ")} \\\\\n`;
-  const columns = numeric.map((right) => (right ? "r" : "l")).join("");
-  return `\\begin{tabular}{${columns}}\n\\toprule\n${row(head)}\\midrule\n${lines.map(row).join("")}\\bottomrule\n\\end{tabular}\n`;
 }
