@@ -94,7 +94,7 @@ def _curve(record: Record) -> dict[str, Any]:
         spent += epoch.seconds
         seconds.append(spent)
     keep = slice((len(epochs) - 1) % step, None, step)
-    columns = {
+    columns: dict[str, list[Any]] = {
         "epoch": [epoch.epoch for epoch in epochs],
         "seconds": seconds,
         QUALITY.key: [QUALITY.of(epoch) for epoch in epochs],
