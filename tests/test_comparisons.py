@@ -112,17 +112,12 @@ def test_a_failed_trial_takes_no_part_in_a_comparison() -> None:
 
 
 def test_the_verdict_on_a_pair_is_the_same_in_all_views(tmp_path: Path) -> None:
-    """Findings, the board's differences to a chosen row and summary.csv say the same of each pair."""
+    """Findings and summary.csv say the same of each pair; the board: tests/browser/test_leaderboard.py."""
     top1 = {name: [value + 0.3 * seed for seed in range(3)] for name, value in dict(a=90.0, b=89.3, c=85.0).items()}
     trials = {(name, seed): trial(name, seed) for name, values in top1.items() for seed in range(len(values))}
     records = [done(each, top1[name][seed]) for (name, seed), each in trials.items()]
     of = tables(write_run(tmp_path, list(trials.values()), records))
     [found] = findings(of)
-    versus = {line.row.model: line.versus for line in board(of).lines}
-    keys = {group.row.model: group.key for group in of.groups}
-    for pair in found.pairs:
-        marked = {"not distinguishable": " n.s.", "undecided": " undecided"}.get(pair.verdict.outcome, "")
-        assert versus[pair.first.name][keys[pair.second.name]] == pair.verdict.text.replace("-", "−") + marked
     of_best = {pair.second.name: pair.verdict.turned for pair in found.pairs if pair.first.name == "a"}
     table = of.summary.set_index("model")
     assert table.top1_verdict["a"] == "best"
@@ -149,9 +144,6 @@ def test_a_speed_that_a_flag_casts_doubt_on_is_marked_wherever_it_stands(tmp_pat
         ("", "1,430", ""),
     ]
     assert "≈: a speed" in text
-    [found] = findings(of)
-    sentence = next(words for title, words in found.points if "inference" in title)
-    assert any("(≈ 812 images/s" in part for part in sentence if isinstance(part, str))
     printed = io.StringIO()
     print_summary(records, Console(file=printed, width=140))
     assert printed.getvalue().count("≈ 812") == printed.getvalue().count("≈ 2") == 1

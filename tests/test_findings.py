@@ -16,6 +16,7 @@ from mixbench.report.tradeoffs import front
 from mixbench.results.metrics import PRICES
 from mixbench.results.summary import groups
 from mixbench.results.tables import tables
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.parts import Layer
 from tests.fake_runs import RECIPE, done, trial, write_run
 
@@ -41,8 +42,8 @@ def test_a_difference_larger_than_the_seeds_spread_is_said_to_be_one(tmp_path: P
         "good reaches 95.10 ± 0.25 %, the highest mean top-1 (3 seeds, 10,000 images). Not distinguishable from near."
     )
     assert points["Real differences"] == (
-        "Of 3 pairs among these 3, 2 differ significantly (95 % intervals by seeds, simultaneous over all pairs of "
-        "rows): good over bad; near over bad. The difference of the other 1 is not significant."
+        "Of 3 pairs among these 3, 2 differ significantly (95 % intervals, simultaneous over all pairs of rows, by "
+        "seeds): good over bad; near over bad. The difference of the other 1 is not significant."
     )
 
 
@@ -67,32 +68,41 @@ def test_only_the_most_accurate_are_paired(tmp_path: Path) -> None:
     assert "among the 10 most accurate" in said(of)["Real differences"]
 
 
-def test_a_price_names_who_is_not_beaten_at_it(tmp_path: Path) -> None:
+def chosen(of: Findings) -> dict[str, tuple[str, str, str | None]]:
+    """By budget: the row picked, its value, the next one."""
+    return {each.budget: (each.pick.name, each.paid, each.next and each.next.name) for each in of.choices}
+
+
+def test_the_best_within_each_budget_and_its_lead_over_the_next(tmp_path: Path) -> None:
     top1 = {
-        "convmixer_256_8": [94.0],
-        "splitmixer_i_256_8": [93.0],
-        "splitmixer_v_256_8": [92.0],
-        "resmlp_s12_4": [94.0],
+        "convmixer_256_8": [94.0, 94.1, 94.2],
+        "splitmixer_i_256_8": [93.0, 93.1, 93.3],
+        "splitmixer_v_256_8": [90.0, 90.2, 90.1],
+        "resmlp_s12_4": [94.3, 94.2, 94.4],
     }
-    points = said(found(tmp_path, top1))
-    assert points["Best for parameters"] == (
-        "splitmixer_i_256_8 (275,834, 93.00 %), convmixer_256_8 (594,186, 94.00 %): "
-        "no other row's mean is as high at as low a price. "
-        "These seeds cannot tell whether the more expensive of these are more accurate."
-    )
-    assert points["Best for inference throughput"].startswith("splitmixer_i_256_8 (1,430 images/s, 93.00 %), conv")
+    params = {"convmixer_256_8": 594_186, "splitmixer_i_256_8": 275_834, "splitmixer_v_256_8": 180_000}
+    trials = [(trial(name, seed), value) for name, values in top1.items() for seed, value in enumerate(values)]
+    records = [done(each, value, params=params.get(each.model, 1_200_000)) for each, value in trials]
+    [of] = findings(tables(write_run(tmp_path, [each for each, _ in trials], records)))
+    found = chosen(of)
+    assert found["none"] == ("resmlp_s12_4", "", "convmixer_256_8")
+    assert {budget: each for budget, each in found.items() if budget.startswith("parameters")} == {
+        "parameters ≤ 200 k": ("splitmixer_v_256_8", "180,000", None),
+        "parameters ≤ 500 k": ("splitmixer_i_256_8", "275,834", "splitmixer_v_256_8"),
+        "parameters ≤ 1 M": ("convmixer_256_8", "594,186", "splitmixer_i_256_8"),
+    }
+    verdicts = {each.budget: each.verdict and each.verdict.outcome for each in of.choices}
+    assert verdicts["parameters ≤ 500 k"] == "better" and verdicts["none"] == "not distinguishable"
+    assert verdicts["parameters ≤ 200 k"] is None
 
 
-def test_a_price_says_which_step_is_more_than_the_seeds_spread_and_has_no_idle_digits(tmp_path: Path) -> None:
-    near = said(found(tmp_path / "near", {"convmixer_256_8": [13.0, 11.0], "splitmixer_i_256_8": [9.8, 12.1]}))
-    assert near["Best for parameters"] == (
-        "splitmixer_i_256_8 (275,834, 11 ± 15 %), convmixer_256_8 (594,186, 12 ± 13 %): "
-        "no other row's mean is as high at as low a price. "
-        "By these seeds none of them is significantly more accurate than the next cheaper one."
-    )
-    top1 = {"convmixer_256_8": [94.0, 94.1, 94.2], "splitmixer_i_256_8": [90.0, 90.2, 90.1]}
-    far = said(found(tmp_path / "far", top1 | {"splitmixer_ii_256_8": [90.0, 90.1, 90.1]}))
-    assert far["Best for parameters"].endswith("more accurate than the next cheaper one: convmixer_256_8.")
+def test_a_budget_says_that_a_speed_is_flagged(tmp_path: Path) -> None:
+    busy = [Flag(Kind.BUSY_NEIGHBOURS, "others kept 1.2 of 2 cores busy")]
+    trials = [trial(name) for name in ("convmixer_256_8", "splitmixer_i_256_8")]
+    records = [done(trials[0], 91.0), done(trials[1], 90.0, flags=busy)]
+    [of] = findings(tables(write_run(tmp_path, trials, records)))
+    budget = "inference throughput ≥ 1,000 images/s"
+    assert chosen(of)[budget] == ("splitmixer_i_256_8", "≈ 1,430 images/s", None)
 
 
 def test_a_validation_split_is_a_ranking_of_its_own(tmp_path: Path) -> None:
@@ -115,11 +125,9 @@ def test_speeds_of_several_devices_are_not_set_against_each_other(tmp_path: Path
     trials = [trial(name) for name in ("splitmixer_i_256_8", "convmixer_256_8", "mixer_s_4", "resmlp_s12_4")]
     records = [done(each, 90.0 + i, device="H100" if i < 2 else "EPYC") for i, each in enumerate(trials)]
     (of,) = findings(tables(write_run(tmp_path, trials, records)))
-    titles = [title for title in said(of) if "throughput" in title]
-    assert titles == [f"Best for {kind} throughput on {device}" for kind in ("inference", "training")
-                      for device in ("EPYC", "H100")]  # fmt: skip
-    assert "splitmixer_i" not in said(of)["Best for inference throughput on EPYC"]
-    assert "Best for parameters" in said(of)
+    speeds = [each for each in chosen(of) if "throughput" in each]
+    assert speeds and all(each.endswith((" on H100", " on EPYC")) for each in speeds)
+    assert "splitmixer_i_256_8" not in {pick for each, (pick, *_) in chosen(of).items() if each.endswith("EPYC")}
 
 
 def test_a_deviation_from_the_paper_is_pointed_out_and_agreement_is_counted(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""Findings of a report as sentences, computed from its rows: best models, significant differences, trade-offs."""
+"""Findings of a report, computed from its rows: the best model and differences in sentences, the best by budget."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from mixbench.report import numbers
+from mixbench.report.budgets import budgets
 from mixbench.report.row_names import by_images, seeds
-from mixbench.report.tradeoffs import at_a_price, brief, front
 from mixbench.results.agreement import TOP1_TOLERANCE, Agreement
 from mixbench.results.comparisons import Comparison, Comparisons
-from mixbench.results.metrics import PRICES, QUALITY, Metric
+from mixbench.results.metrics import QUALITY
 from mixbench.results.simultaneous import Verdict
 from mixbench.results.statistics import supported
 from mixbench.results.summary import Group
@@ -27,11 +27,11 @@ RIVALS = {
 }
 """Beginnings of sentences on the rows that the best one is not significantly better than, by the verdict's outcome."""
 BASES = {
-    "images and seeds": "images and seeds",
-    "images": "images of these single networks, not of the models",
-    "seeds": "seeds",
+    "images and seeds": "by images and seeds",
+    "images": "by images: these networks, not the models, differ or not",
+    "seeds": "by seeds",
 }
-"""What intervals count, in words, by the verdict's basis."""
+"""The basis of verdicts in words."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,23 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A row of the table of budgets.  `next`: the second most accurate inside, with the verdict on the two."""
+
+    budget: str
+    pick: Ref
+    quality: str
+    paid: str
+    next: Ref | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
 class Findings:
-    """Findings about the rows tested on the same images: titles with their sentences, and the tested pairs."""
+    """Findings about the rows tested on the same images: the best by budget, titles with sentences, tested pairs."""
 
     images: str
+    choices: list[Choice]
     points: list[tuple[str, Sentence]]
     pairs: list[Pair]
 
@@ -81,25 +94,21 @@ def _of_images(
     points = [("Best accuracy", _best(ranked, tested, refs))]
     if len(ranked) > 1:
         points.append(("Real differences", _differences(ranked, tested, refs)))
-        for price in PRICES:
-            if price.where == "all":
-                points += [
-                    (f"Best for {price.name}{where}", _efficient(front(some, price), price, tested, refs))
-                    for where, some in _by_device(ranked, price)
-                    if sum(group.value(price) is not None for group in some) > 1
-                ]
     if papers := _against_papers(groups, refs):
         points.append(("Against the papers", papers))
     pairs = [Pair(refs[each.first.key], refs[each.second.key], each.verdict) for each in tested]
-    return Findings(images, points, pairs)
-
-
-def _by_device(groups: list[Group], price: Metric) -> list[tuple[str, list[Group]]]:
-    """Split rows by device if the price depends on it and there are several; with words that name the device."""
-    devices = list(dict.fromkeys(group.row.device for group in groups)) if price.of_device else []
-    if len(devices) < 2:
-        return [("", groups)]
-    return [(f" on {device}", [group for group in groups if group.row.device == device]) for device in devices]
+    choices = [
+        Choice(
+            budget=each.words,
+            pick=refs[each.pick.key],
+            quality=numbers.quality(each.pick.row),
+            paid=each.paid,
+            next=refs[each.to_next.second.key] if each.to_next else None,
+            verdict=each.to_next.verdict if each.to_next else None,
+        )
+        for each in budgets(ranked, compared)
+    ]
+    return Findings(images, choices, points, pairs)
 
 
 def _best_first(group: Group) -> float:
@@ -138,11 +147,12 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, 
     whom = f"the {MOST_COMPARED} most accurate" if len(ranked) > MOST_COMPARED else f"these {len(ranked)}"
     sentence: Sentence = []
     if real or unsure:
-        by = " or ".join(dict.fromkeys(BASES[each.verdict.basis] for each in [*real, *unsure]))
+        bases = Counter(BASES[each.verdict.basis] for each in [*real, *unsure])
+        by = next(iter(bases)) if len(bases) == 1 else ", ".join(f"{n} {words}" for words, n in bases.items())
         sentence.append(
             f"Of {plural(len(real) + len(unsure), 'pair')} among {whom}, {len(real) or 'none'} "
-            f"{'differ' if len(real) > 1 else 'differs'} significantly (95 % intervals by {by}, simultaneous over all "
-            "pairs of rows)"
+            f"{'differ' if len(real) > 1 else 'differs'} significantly (95 % intervals, simultaneous over all pairs of "
+            f"rows, {by})"
         )
         for index, each in enumerate(real[:MOST_NAMED]):
             sentence += ["; " if index else ": ", refs[each.first.key], " over ", refs[each.second.key]]
@@ -159,44 +169,6 @@ def _differences(ranked: list[Group], tested: list[Comparison], refs: dict[str, 
         why = "single seeds, or seeds without any spread, and no predictions of each image"
         sentence.append(f"{' ' if sentence else ''}{plural(untested, 'pair')} cannot be tested: {why}.")
     return sentence
-
-
-def _efficient(best: list[Group], price: Metric, tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    sentence: Sentence = []
-    shown = best if len(best) <= MOST_NAMED else [*best[: MOST_NAMED - 1], best[-1]]
-    for index, group in enumerate(shown):
-        value = group.value(price)
-        assert value is not None
-        paid = numbers.roughly(brief(price, value), price.quantity == "rate" and group.row.speed_is_unsure)
-        sentence += [
-            ", " if index else "",
-            refs[group.key],
-            f" ({paid}, {numbers.quality(group.row)} {QUALITY.unit})",
-        ]
-    left_out = len(best) - len(shown)
-    rest = f", and {left_out} between the last two" if left_out else ""
-    return [*sentence, f"{rest}: no other row's mean is as high {at_a_price(price)}.", *_steps(best, tested, refs)]
-
-
-def _steps(best: list[Group], tested: list[Comparison], refs: dict[str, Ref]) -> Sentence:
-    """Name the rows of a front that are significantly more accurate than the next cheaper one, by the tested pairs."""
-    verdicts = {frozenset((each.first.key, each.second.key)): each for each in tested}
-    pairs = [frozenset((one.key, other.key)) for one, other in pairwise(sorted(best, key=_best_first))]
-    steps = [verdicts[pair] for pair in pairs if pair in verdicts]
-    real = [each for each in steps if each.significant]
-    if not steps:
-        return []
-    if not any(each.significant is not None for each in steps):
-        return [" These seeds cannot tell whether the more expensive of these are more accurate."]
-    if not real:
-        return [" By these seeds none of them is significantly more accurate than the next cheaper one."]
-    if len(real) == len(steps) > 1:
-        return [" Each is significantly more accurate than the next cheaper one."]
-    return [
-        " Significantly more accurate than the next cheaper one: ",
-        *_listed([each.first for each in real], refs),
-        ".",
-    ]
 
 
 def _against_papers(groups: list[Group], refs: dict[str, Ref]) -> Sentence:

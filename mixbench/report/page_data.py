@@ -8,9 +8,12 @@ from typing import Any
 from markupsafe import Markup
 
 from mixbench.report import numbers
-from mixbench.report.leaderboard import Board, Line
+from mixbench.report.leaderboard import Board
+from mixbench.report.leaderboard_columns import Line
+from mixbench.report.pair_verdicts import pair_verdicts
 from mixbench.report.row_names import Look
 from mixbench.report.tradeoffs import brief
+from mixbench.results.comparisons import Comparisons
 from mixbench.results.metrics import PRICES, QUALITY, Metric
 from mixbench.run.record import Record
 from mixbench.suite.axes import AXES
@@ -20,13 +23,16 @@ SHOWN = [QUALITY, *PRICES]
 DIGITS = 6  # significant ones of a curve's values
 
 
-def page_data(board: Board, anchors: Mapping[str, str], look: Mapping[str, Look]) -> Markup:
-    """Return a JSON object, safe inside a script element: `metrics` and `rows`, in the board's order.
+def page_data(board: Board, compared: Comparisons, anchors: Mapping[str, str], look: Mapping[str, Look]) -> Markup:
+    """Return a JSON object, safe inside a script element: `metrics`, `verdicts` by images, `rows` as on the board.
 
     A row's values are those of its summary, not finite ones left out; its curves have a list of values for each seed.
     """
     facts = {
         "metrics": [_metric(metric) for metric in SHOWN],
+        "verdicts": {
+            images: pair_verdicts([line.group for line in lines], compared) for images, lines in board.by_images.items()
+        },
         "rows": [
             _row(line) | {"anchor": anchors[line.key], "look": vars(look[line.row.family])} for line in board.lines
         ],
@@ -57,6 +63,7 @@ def _row(line: Line) -> dict[str, Any]:
         "name": numbers.short(line.name, 200),
         "label": numbers.short(row.label, 100),
         "family": row.family,
+        "recipe": row.recipe,
         "images": row.images,
         "device": row.device,
         "arguments": {name: numbers.short(value, 80) for name, value in sorted(trial.arguments.items())},

@@ -7,10 +7,6 @@ from mixbench.results.metrics import QUALITY, Metric
 from mixbench.results.summary import Group
 
 
-def at_a_price(price: Metric) -> str:
-    return "at as high a speed" if price.more_is_better else "at as low a price"
-
-
 def brief(price: Metric, value: float) -> str:
     """A value as in a table's cell, with its unit if it has one."""
     return " ".join(filter(None, [numbers.FORMATS[price.quantity].cell(value), price.unit]))

@@ -181,6 +181,7 @@ COMPARED = [metric for metric in _IN_ORDER_OF_RESULTS if metric.compared]
 OF_TRIALS = [metric for metric in _IN_ORDER_OF_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
 """The metrics that differ between the trials of one row."""
 _BY_COLUMN = {metric.column: metric for metric in METRICS}
-PARAMS, MACS, INFERENCE, TRAINING = (
-    _BY_COLUMN[column] for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec")
+PARAMS, MACS, INFERENCE, TRAINING, MEMORY = (
+    _BY_COLUMN[column]
+    for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec", "peak_memory_bytes")
 )

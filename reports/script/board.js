@@ -1,27 +1,35 @@
-// The leaderboard: sorted, filtered, set against a baseline, copied; the view is kept in the URL's fragment.
+// The leaderboard: sorted within each data set, filtered, set against a baseline, copied.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const FIRST = 200; // rows on the screen at first: a browser takes its time to lay out a thousand
+const ON_A_PHONE = ["top1", "params", "throughput"];
 
 function leaderboard(table, controls) {
-  const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
-  const standard = heads.filter((head) => !head.hidden).map((head) => head.dataset.column);
-  const rows = [...body.rows].map((row) => {
-    const cells = [...row.cells];
-    const shown = cells.map((cell) => [...cell.childNodes]);
-    const values = cells.map((cell, at) => value(cell, heads[at].dataset.kind));
-    return { row, cells, shown, values, text: row.textContent.toLowerCase(), relative: [] };
-  });
+  const phone = matchMedia("(max-width: 40rem)").matches;
+  const standard = heads.map((head) => head.dataset.column)
+    .filter((name, at) => !heads[at].hidden && (!phone || name === "name" || ON_A_PHONE.includes(name)));
+  const groups = [...table.tBodies].map((body) => ({ body, head: body.querySelector("tr.images"), rows: [], order: [] }));
+  for (const group of groups) {
+    group.rows = [...group.body.querySelectorAll("tr[data-row]")].map((row) => {
+      const cells = [...row.cells];
+      const shown = cells.map((cell) => [...cell.childNodes]);
+      const values = cells.map((cell, at) => value(cell, heads[at].dataset.kind));
+      const key = row.dataset.row;
+      return { row, key, cells, shown, values, text: row.textContent.toLowerCase(), relative: [], facts: rowData.get(key) };
+    });
+    group.order = group.rows;
+  }
+  const rows = groups.flatMap((group) => group.rows);
   const shown = document.getElementById("shown");
   const fields = controls.elements; // controls.dataset would be its data-* where there is no such field
+  const fits = rowFilter(controls, fields);
   let sort = { column: "", ascending: true };
-  let order = rows;
   let most = FIRST;
   const more = document.createElement("button");
   more.type = "button";
   more.className = "more";
-  table.parentElement.after(more);
+  table.closest(".full").after(more);
   more.addEventListener("click", () => {
     most = Infinity;
     filterRows();
@@ -35,18 +43,19 @@ function leaderboard(table, controls) {
   // What is best comes first, what is missing last, whichever way the rest is sorted.
   function sortRows() {
     const at = heads.findIndex((head) => head.dataset.column === sort.column);
-    order = rows;
-    if (at >= 0) {
-      const sign = sort.ascending ? 1 : -1;
-      const missing = (value) => value === null || value === "" || Number.isNaN(value);
-      order = [...rows].sort((a, b) => {
+    const sign = sort.ascending ? 1 : -1;
+    const missing = (value) => value === null || value === "" || Number.isNaN(value);
+    for (const group of groups) {
+      group.order = group.rows;
+      if (at < 0) continue;
+      group.order = [...group.rows].sort((a, b) => {
         const [x, y] = [a.values[at], b.values[at]];
         if (missing(x) || missing(y)) return missing(x) - missing(y);
         return sign * (typeof x === "string" ? collator.compare(x, y) : x - y);
       });
     }
     filterRows(Math.min(most, FIRST));
-    body.replaceChildren(...order.map((line) => line.row));
+    for (const { body, head, order } of groups) body.replaceChildren(...(head ? [head] : []), ...order.map((line) => line.row));
     if (most > FIRST) requestAnimationFrame(() => setTimeout(filterRows)); // the rest once the first are on the screen
     heads.forEach((head, index) => {
       if (index === at) head.setAttribute("aria-sort", sort.ascending ? "ascending" : "descending");
@@ -55,21 +64,21 @@ function leaderboard(table, controls) {
   }
 
   function filterRows(limit = most) {
-    const words = fields.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const family = fields.family?.value;
-    const dataset = fields.dataset?.value;
+    const { fit, problem } = fits();
     let count = 0;
-    for (const { row, text } of order) {
-      const fits = (!family || row.dataset.family === family) && (!dataset || row.dataset.dataset === dataset)
-        && words.every((word) => text.includes(word));
-      row.hidden = !fits;
-      count += fits;
-      row.classList.toggle("later", fits && count > limit);
+    for (const { head, order } of groups) {
+      const before = count;
+      for (const line of order) {
+        line.row.hidden = !fit(line);
+        count += !line.row.hidden;
+        line.row.classList.toggle("later", !line.row.hidden && count > limit);
+      }
+      if (head) head.hidden = count === before;
     }
     more.hidden = count <= most;
     more.textContent = `Show all ${count.toLocaleString("en")} rows`;
-    shown.textContent = count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`;
-    set("shown", order.filter(({ row }) => !row.hidden).map(({ row }) => row.dataset.row));
+    shown.textContent = problem || (count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`);
+    set("shown", groups.flatMap(({ order }) => order.filter(({ row }) => !row.hidden).map(({ key }) => key)));
   }
 
   function chosenColumns() {
@@ -84,11 +93,12 @@ function leaderboard(table, controls) {
       head.hidden = hidden;
       for (const { cells } of rows) cells[at].hidden = hidden;
     });
+    fitBox(table.parentElement);
   }
 
   // Accuracy by difference, prices by ratio; rows of another dataset cannot be compared.
   function compare() {
-    const base = rows.find(({ row }) => row.dataset.row === fields.base.value);
+    const base = rows.find(({ key }) => key === fields.base.value);
     document.getElementById("versus").hidden = !base;
     for (const line of rows) {
       line.row.classList.toggle("baseline", line === base);
@@ -110,21 +120,17 @@ function leaderboard(table, controls) {
 
   function against(line, base, at, kind) {
     const [ours, theirs] = [line.values[at], base.values[at]];
-    if (line.row.dataset.dataset !== base.row.dataset.dataset || ours === null || theirs === null) {
-      return { value: "", text: "–" };
-    }
-    if (kind === "points") {
-      const tested = JSON.parse(line.row.dataset.versus ?? "{}")[base.row.dataset.row];
-      const digits = Math.min(...[line, base].map((each) => decimals(plain(each.shown[at][0]))));
-      return { value: ours - theirs, text: tested ?? signed(ours - theirs, digits) };
-    }
-    return theirs ? { value: ours / theirs, text: `× ${significant(ours / theirs)}` } : { value: "", text: "–" };
+    if (line.facts.images !== base.facts.images || ours === null || theirs === null) return { value: "", text: "–" };
+    if (kind === "points") return { value: ours - theirs, text: verdict(line.facts, base.facts).text };
+    const unsure = data.metrics.some(({ key, quantity }) => key === heads[at].dataset.column && quantity === "rate")
+      && (line.facts.unsure || base.facts.unsure);
+    return theirs ? { value: ours / theirs, text: `${unsure ? "≈ " : ""}× ${significant(ours / theirs)}` } : { value: "", text: "–" };
   }
 
   // The rows and columns that are shown, as texts; for CSV the numbers behind them.
   function cellsShown(exact) {
     const columns = heads.flatMap((head, at) => (head.hidden ? [] : [at]));
-    const base = rows.find(({ row }) => row.dataset.row === fields.base.value);
+    const base = rows.find(({ key }) => key === fields.base.value);
     const title = (at) => {
       const { column, kind } = heads[at].dataset;
       if (!exact) return heads[at].dataset.title;
@@ -135,7 +141,7 @@ function leaderboard(table, controls) {
       if (exact) return line.relative[at] ?? (line.cells[at].dataset.text ?? line.cells[at].dataset.v ?? "");
       return line.cells[at].dataset.text ?? plain(line.cells[at]);
     };
-    const lines = order.filter(({ row }) => !row.hidden);
+    const lines = groups.flatMap(({ order }) => order).filter(({ row }) => !row.hidden);
     return {
       numeric: columns.map((at) => heads[at].dataset.kind !== "text"),
       lines: [columns.map(title), ...lines.map((line) => columns.map((at) => cell(line, at)))],
@@ -146,48 +152,35 @@ function leaderboard(table, controls) {
     const { lines, numeric } = cellsShown(form === "csv");
     const text = { csv, markdown, latex }[form](lines, numeric);
     const count = lines.length - 1;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      const area = document.createElement("textarea"); // where the browser lends no clipboard to a file
-      area.value = text;
-      document.body.append(area);
-      area.select();
-      const copied = document.execCommand("copy");
-      area.remove();
-      if (!copied) return void (shown.textContent = "The browser does not allow copying.");
-    }
-    shown.textContent = `${count} ${count === 1 ? "row" : "rows"} copied`;
+    const copied = await copyText(text);
+    shown.textContent = copied ? `${count} ${count === 1 ? "row" : "rows"} copied` : "The browser does not allow copying.";
   }
 
   // The view as part of the URL's fragment, so that a link shows the same; only what differs from the page as it opens.
-  function remember(place = "leaderboard") {
-    const view = new URLSearchParams();
-    if (sort.column) view.set("sort", (sort.ascending ? "" : "-") + sort.column);
-    for (const name of ["text", "family", "dataset", "base"]) {
-      if (fields[name]?.value) view.set(name, fields[name].value);
-    }
-    const chosen = chosenColumns();
-    const usual = chosen.length === standard.length - 1 && chosen.every((name) => standard.includes(name));
-    if (!usual) view.set("columns", chosen.join(","));
-    if (view.size || location.hash.includes("?")) history.replaceState(null, "", `#${place}${view.size ? `?${view}` : ""}`);
-  }
-
-  function restore() {
-    const [place, said] = address();
-    if (said === undefined) return void remember(place); // a link within the page: the view stays with it
-    const view = new URLSearchParams(said);
-    const column = view.get("sort") ?? "";
-    sort = { column: column.replace(/^-/, ""), ascending: !column.startsWith("-") };
-    for (const name of ["text", "family", "dataset", "base"]) {
-      if (fields[name]) fields[name].value = view.get(name) ?? "";
-      if (fields[name]?.selectedIndex === -1) fields[name].value = ""; // no such family any more
-    }
-    const columns = view.get("columns")?.split(",") ?? standard;
-    for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
-    for (const step of [sortRows, hideColumns, compare]) step();
-    document.getElementById(place)?.scrollIntoView({ behavior: "instant" });
-  }
+  const texts = ["text", "family", "dataset", "recipe", "base", ...limits(controls).map(({ name }) => name)];
+  keepInAddress({
+    keys: ["sort", "columns", "selected", ...texts],
+    write(address) {
+      if (sort.column) address.set("sort", (sort.ascending ? "" : "-") + sort.column);
+      for (const name of texts) if (fields[name]?.value) address.set(name, fields[name].value);
+      const chosen = chosenColumns();
+      const usual = chosen.length === standard.length - 1 && chosen.every((name) => standard.includes(name));
+      if (!usual) address.set("columns", chosen.join(","));
+      if (view.selected.length) address.set("selected", view.selected.join(","));
+    },
+    read(address) {
+      const column = address.get("sort") ?? "";
+      sort = { column: column.replace(/^-/, ""), ascending: !column.startsWith("-") };
+      for (const name of texts) {
+        if (fields[name]) fields[name].value = address.get(name) ?? "";
+        if (fields[name]?.selectedIndex === -1) fields[name].value = ""; // no such family any more
+      }
+      const columns = address.get("columns")?.split(",") ?? standard;
+      for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
+      for (const step of [sortRows, hideColumns, compare]) step();
+      set("selected", (address.get("selected") ?? "").split(",").filter((key) => rowData.has(key)));
+    },
+  });
 
   for (const head of heads) {
     const button = document.createElement("button");
@@ -198,19 +191,62 @@ function leaderboard(table, controls) {
       const column = head.dataset.column;
       sort = { column, ascending: sort.column === column ? !sort.ascending : head.dataset.better === "low" };
       sortRows();
-      remember();
+      remember("leaderboard");
     });
   }
+  selectable(rows);
   controls.addEventListener("input", (event) => {
     const step = { column: hideColumns, base: compare }[event.target.name] ?? filterRows;
     step();
-    remember();
+    remember("leaderboard");
+  });
+  controls.addEventListener("reset", (event) => {
+    event.preventDefault(); // only the limits
+    for (const field of limits(controls)) field.value = "";
+    filterRows();
+    remember("leaderboard");
   });
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.querySelector(".copy").addEventListener("click", (event) => {
     if (event.target.value) copy(event.target.value);
   });
-  const menu = controls.querySelector(".menu");
+  foldMenu(controls.querySelector(".menu"));
+  roving(table, "tr[data-row]:not([hidden]):not(.later)", ".name, td[tabindex]");
+  controls.hidden = false;
+  filterRows();
+}
+
+// A check box in each row; the rows that are selected, here or in the figure, are what Compare compares.
+function selectable(rows) {
+  const boxes = new Map();
+  for (const { cells, key, facts } of rows) {
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.className = "select";
+    box.tabIndex = -1; // reached by the arrow keys, as the rows are; Space on a row's name selects it too
+    box.setAttribute("aria-label", `Select ${facts.name}`);
+    cells[0].prepend(box);
+    boxes.set(key, box);
+    const toggle = () => set("selected", box.checked ? [...view.selected, key] : view.selected.filter((each) => each !== key));
+    box.addEventListener("change", toggle);
+    cells[0].querySelector(".name").addEventListener("keydown", (event) => {
+      if (event.key !== " ") return;
+      event.preventDefault();
+      box.checked = !box.checked;
+      toggle();
+    });
+  }
+  on("selected", (keys) => {
+    for (const [key, box] of boxes) {
+      box.checked = keys.includes(key);
+      box.closest("tr").classList.toggle("selected", box.checked);
+    }
+    remember();
+  });
+}
+
+// A menu closes where the reader goes on elsewhere.
+function foldMenu(menu) {
   document.addEventListener("click", (event) => {
     if (menu.open && !menu.contains(event.target)) menu.open = false;
   });
@@ -222,8 +258,4 @@ function leaderboard(table, controls) {
     menu.open = false;
     menu.querySelector("summary").focus();
   });
-  window.addEventListener("hashchange", restore);
-  controls.hidden = false;
-  filterRows();
-  restore();
 }

@@ -1,5 +1,3 @@
-const MOST_PRINTED = 200; // folded parts
-
 // A mark that is pointed at or has the focus says its name, and lights its row; a row lights its marks.
 function marks(tip) {
   const together = new Map();
@@ -44,6 +42,8 @@ function marks(tip) {
   for (const kind of ["pointerover", "focusin"]) {
     document.addEventListener(kind, (event) => light(event.target.closest?.("[data-row]")));
   }
+  // One tab stop a figure: the arrow keys go from mark to mark.
+  for (const figure of document.querySelectorAll("figure svg")) roving(figure, "a[data-row]", "");
   document.addEventListener("scroll", () => { if (mark) place(); }, { passive: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") light(null); });
   // What a cell says when it is pointed at, it says to a keyboard and a finger too.
@@ -66,19 +66,4 @@ function marks(tip) {
     row.scrollIntoView({ block: "center" });
     row.querySelector("a").focus({ preventScroll: true });
   });
-  // A link into a folded model unfolds it.
-  const unfold = () => {
-    const target = document.getElementById(address()[0]);
-    if (target instanceof HTMLDetailsElement) target.open = true;
-  };
-  window.addEventListener("hashchange", unfold);
-  // Paper cannot be unfolded.  Of very many models only those that are open are printed.
-  const folded = [...document.querySelectorAll("main details:not(.menu)")];
-  let opened = [];
-  window.addEventListener("beforeprint", () => {
-    opened = folded.length <= MOST_PRINTED ? folded.filter((each) => !each.open) : [];
-    for (const each of opened) each.open = true;
-  });
-  window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
-  unfold();
 }

@@ -1,4 +1,10 @@
 // Comes last.  Without the script the page is whole.
 
-if (document.getElementById("board")) leaderboard(document.getElementById("board"), document.getElementById("controls"));
+wholePage();
+if (document.getElementById("board")) {
+  answer(document.getElementById("answer"));
+  leaderboard(document.getElementById("board"), document.getElementById("controls"));
+}
 marks(document.getElementById("tip"));
+window.addEventListener("hashchange", restore);
+restore();

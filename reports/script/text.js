@@ -1,21 +1,7 @@
-// Texts of cells and numbers, and the URL's fragment (#figures?sort=-top1: a place in the page and the view).
-
-// The place in the page that the URL's fragment names, and the leaderboard's view, if it holds one.
-function address() {
-  const [place, ...view] = location.hash.slice(1).split("?");
-  try {
-    return [decodeURIComponent(place), view.length ? view.join("?") : undefined];
-  } catch {
-    return ["", undefined]; // a link that was cut short
-  }
-}
+// Texts of cells and numbers; the clipboard.
 
 function plain(element) {
   return element.textContent.replace(/\s+/g, " ").trim();
-}
-
-function decimals(text) {
-  return text.match(/^\d+\.?(\d*)/)?.[1].length ?? 0;
 }
 
 function signed(number, digits) {
@@ -25,4 +11,20 @@ function signed(number, digits) {
 
 function significant(number) {
   return number.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+}
+
+// Returns whether it worked.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea"); // where the browser lends no clipboard to a file
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    return copied;
+  }
 }

@@ -46,7 +46,7 @@ def test_a_mark_of_a_row_that_is_filtered_out_leads_to_its_model(page: Page) -> 
 def test_a_finger_reads_a_mark_before_it_is_led_to_its_row(chromium: Browser, report: Path) -> None:
     with chromium.new_context(viewport={"width": 400, "height": 900}, has_touch=True) as context:
         page = context.new_page()
-        page.goto(report.as_uri())
+        page.goto(f"{report.as_uri()}#top?columns=top1,macs")
         mark = page.locator(MARKS).first
         mark.scroll_into_view_if_needed()
         before = page.evaluate("scrollY")
@@ -103,7 +103,7 @@ def test_the_page_fits(page: Page, width: int, scheme: str) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
-    assert page.evaluate("document.scrollingElement.scrollWidth") == width
+    page.wait_for_function("width => document.scrollingElement.scrollWidth === width", arg=width)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(253, 253, 251)") == (scheme == "light")
 

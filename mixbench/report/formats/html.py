@@ -11,46 +11,50 @@ from markupsafe import Markup, escape
 
 from mixbench.report import numbers, overview
 from mixbench.report.collectives import communication
+from mixbench.report.failures import failures
 from mixbench.report.figures.all import figures
 from mixbench.report.figures.drawing import Drawing
 from mixbench.report.findings import findings
-from mixbench.report.leaderboard import MOST_BASELINES, board
+from mixbench.report.leaderboard import board
 from mixbench.report.models import anchors, models
 from mixbench.report.page_data import page_data
 from mixbench.report.row_names import looks
-from mixbench.results.metrics import OF_TRIALS, QUALITY
+from mixbench.results.metrics import INFERENCE, MACS, MEMORY, OF_TRIALS, PARAMS, QUALITY
 from mixbench.results.tables import Tables
 from mixbench.system.content import content
 from mixbench.system.words import plural
 
 LONG_NAME = 12  # only longer names may be broken: <wbr> slows a browser down in a table of a thousand rows
 TEMPLATE = "report.html.j2"
+BUDGET = [QUALITY, PARAMS, MACS, INFERENCE, MEMORY]
+"""Metrics that a reader can limit."""
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
 
 def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     """The whole page, with the given drawings, or with all figures drawn here."""
     drawings = figures(tables) if drawings is None else drawings
-    failures = [record for record in tables.records if record.status == "failed"]
+    failed = failures(tables.records)
+    numbered = enumerate((record for failure in failed for record in failure.records), start=1)
     found, look, places = board(tables), looks(tables.records), anchors(tables)
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
-        failures=failures,
-        failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in enumerate(failures, start=1)},
+        failures=failed,
+        failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in numbered},
         findings=findings(tables),
         board=found,
-        data=page_data(found, places, look),
+        data=page_data(found, tables.comparisons, places, look),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
         models=models(tables),
         quality=QUALITY,
+        budget_metrics=[each for each in BUDGET if any(line.group.value(each) is not None for line in found.lines)],
         trial_metrics=OF_TRIALS,
         anchors=places,
         places=overview.environments(tables.records),
         origins=overview.origins(tables),
         looks=look,
-        most_baselines=MOST_BASELINES,
     )  # fmt: skip
 
 
@@ -83,9 +87,16 @@ def _environment() -> Environment:
         nbsp="\N{NO-BREAK SPACE}",
     )
     environment.filters["name"] = _name
+    environment.filters["arxiv"] = _arxiv
     # Values printed without a filter may come from users too: remove control characters.
     environment.finalize = lambda value: value if isinstance(value, Markup) else numbers.text(value)
     return environment
+
+
+def _arxiv(source: str) -> Markup:
+    """A source as HTML, an arXiv number in it as a link."""
+    text = str(escape(numbers.text(source)))
+    return Markup(re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', text))
 
 
 def _script(folder: Path) -> str:
