@@ -1,11 +1,12 @@
 """The leaderboard: a line for each row of the summary, by dataset, and the settings that most of them share."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixbench.report.citations import Papers, papers
-from mixbench.report.leaderboard_columns import COLUMNS, SETTINGS, Column, Line
+from mixbench.report.leaderboard_columns import COLUMNS, LATENCY, SETTINGS, Column, Line
 from mixbench.report.row_names import by_images, settings
 from mixbench.results.flag_counts import common
 from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
@@ -20,7 +21,7 @@ from mixbench.system.words import plural
 class Board:
     """`by_images`: the lines of each dataset, the best first.  `usual`: settings of most rows, in words.
 
-    `order`: by what lines are sorted, in words.
+    `order`: by what lines are sorted, in words.  `steps`: the shortest and longest time of a column's bars, in ms.
     """
 
     columns: list[Column]
@@ -30,6 +31,12 @@ class Board:
     usual: str
     order: str
     papers: Papers
+    steps: tuple[float, float]
+
+    def place(self, milliseconds: float) -> float:
+        """Place of a time on the bars' axis, in percent; the axis is logarithmic."""
+        low, high = (math.log(each) for each in self.steps)
+        return round(100 * (math.log(milliseconds) - low) / max(high - low, 1e-9), 1)
 
     @property
     def lines(self) -> list[Line]:
@@ -70,6 +77,9 @@ def board(tables: Tables) -> Board:
         )
     lines = [line for some in together.values() for line in some]
     columns = [column for column in COLUMNS if any(column.cell(line).value is not None for line in lines)]
+    times = [
+        time for column in columns if column.name == LATENCY for line in lines for time in column.cell(line).range or ()
+    ]
     settings_ = [column for column in SETTINGS if len({column.cell(line).value for line in lines}) > 1]
     return Board(
         [*settings_[:1], *columns, *settings_[1:]] if len(together) > 1 else columns + settings_,
@@ -77,8 +87,13 @@ def board(tables: Tables) -> Board:
         _sorted({line.row.family for line in lines}),
         _sorted({line.row.recipe for line in lines}),
         _usual([line.group for line in lines]),
-        "best mean accuracy first" if is_ranked else "fastest first" if is_timed else "fewest parameters first",
+        "best mean accuracy first; ◆ Pareto-optimal in accuracy, MACs and parameters"
+        if is_ranked
+        else "fastest first"
+        if is_timed
+        else "fewest parameters first",
         found,
+        (min(times, default=1.0), max(times, default=1.0)),
     )
 
 

@@ -13,12 +13,15 @@ from mixbench.run.timings import percentile
 from mixbench.suite.axes import AXES, Axis
 from mixbench.system.words import significant
 
+LATENCY = "latency"
+
 
 @dataclass(frozen=True)
 class Cell:
     """A table cell.  `value`: used for sorting and in the CSV copy; `spread`: shown after `shown`, in fainter type.
 
     `reachable`: can be focused by keyboard, as `hover` has facts that are nowhere else in the table.
+    `range`: lowest, middle and highest value, drawn as a bar.
     """
 
     shown: str
@@ -26,6 +29,7 @@ class Cell:
     spread: str = ""
     hover: str = ""
     reachable: bool = False
+    range: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def _latency(line: Line) -> Cell:
     low, middle, high = (percentile(timed, percent) for percent in (5, 50, 95))
     shown = numbers.roughly(significant(middle), line.row.speed_is_unsure)
     spread = f"{significant(low)} to {significant(high)}"
-    return Cell(shown, middle, spread, steps("infer", line.row, line.group.records))
+    return Cell(shown, middle, spread, steps("infer", line.row, line.group.records), range=(low, middle, high))
 
 
 CELLS: dict[str, Callable[[Line], Cell]] = {
@@ -206,7 +210,7 @@ COLUMNS = [
     ),
     Column("agrees", "Agrees", "with the paper", lambda x: _agrees(x.row), "text", "low", False),
     Column(
-        "latency", "Step", "ms, p5 to p95", _latency, "ratio", "low",
+        LATENCY, "Step", "ms, p5 to p95", _latency, "ratio", "low",
         note="median time of an inference step of one batch, and the range without its fastest and slowest 5 %",
     ),
     Column("source", "Source", "", lambda x: Cell(f"[{x.source}]" if x.source else "", x.source), "number", "low"),

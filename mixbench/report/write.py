@@ -13,7 +13,8 @@ from mixbench.run.inventory import Inventory
 from mixbench.system.files import write_atomically
 
 _FIGURE = re.compile(r"[0-9]+-.+-[a-z-]+\.(?:svg|png)")
-DEFAULT = ("csv", "html", "markdown")
+PAGE = "html"
+DEFAULT = ("csv", PAGE, "markdown")
 Files = dict[str, str | bytes]
 """Contents of a format's files, by their name in the report's folder."""
 
@@ -27,10 +28,15 @@ def write(*runs: Run | Inventory, out: Path | None = None, formats: Iterable[str
     content, formats = tables(*runs), list(dict.fromkeys(formats))
     folder = out or Inventory.of(runs[0]).run.folder
     with _gc_frozen():
-        files = {folder / name: text for each in formats for name, text in FORMATS[each](content).items()}
+        found: dict[str, Files] = {}
+        beside = ["suite.yaml"] if out is None else []
+        for each in sorted(formats, key=PAGE.__eq__):  # the page links to the others
+            found[each] = FORMATS[each](content, beside)
+            beside += found[each]
+        files = {folder / name: text for each in formats for name, text in found[each].items()}
     for path, text in files.items():
         write_atomically(path, text)
-    if "html" in formats:
+    if PAGE in formats:
         _remove_old_figures(folder / "figures", files)
     return list(files)
 
@@ -53,49 +59,49 @@ def _gc_frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _csv(content: Tables) -> Files:
+def _csv(content: Tables, _: list[str]) -> Files:
     return {"results.csv": csv(content.results), "summary.csv": csv(content.summary)}
 
 
-def _html(content: Tables) -> Files:
+def _html(content: Tables, beside: list[str]) -> Files:
     from mixbench.report.figures.all import figures
     from mixbench.report.formats.html import html
 
     drawings = figures(content)
-    files: Files = {"report.html": html(content, drawings)}
+    files: Files = {"report.html": html(content, drawings, beside)}
     for drawing in drawings:
         files[f"figures/{drawing.name}.svg"] = drawing.svg
         files[f"figures/{drawing.name}.png"] = drawing.png()
     return files
 
 
-def _markdown(content: Tables) -> Files:
+def _markdown(content: Tables, _: list[str]) -> Files:
     from mixbench.report.formats.markdown import markdown
 
     return {"report.md": markdown(content)}
 
 
-def _latex(content: Tables) -> Files:
+def _latex(content: Tables, _: list[str]) -> Files:
     from mixbench.report.formats.latex import latex
 
     return {"summary.tex": latex(content)}
 
 
-def _tensorboard(content: Tables) -> Files:
+def _tensorboard(content: Tables, _: list[str]) -> Files:
     from mixbench.report.formats.tensorboard import tensorboard
 
     return {**tensorboard(content)}
 
 
-def _timm(content: Tables) -> Files:
+def _timm(content: Tables, _: list[str]) -> Files:
     from mixbench.report.formats.timm import timm
 
     return {**timm(content)}
 
 
-FORMATS: dict[str, Callable[[Tables], Files]] = {
+FORMATS: dict[str, Callable[[Tables, list[str]], Files]] = {
     "csv": _csv,
-    "html": _html,
+    PAGE: _html,
     "markdown": _markdown,
     "latex": _latex,
     "tensorboard": _tensorboard,

@@ -93,7 +93,7 @@ function leaderboard(table, controls) {
       head.hidden = hidden;
       for (const { cells } of rows) cells[at].hidden = hidden;
     });
-    fitBox(table.parentElement);
+    fitBoxes([table.parentElement]);
   }
 
   // Accuracy by difference, prices by ratio; rows of another dataset cannot be compared.

@@ -5,10 +5,8 @@ const THEMES = { "": "Theme: as the system", light: "Theme: light", dark: "Theme
 
 function wholePage() {
   theme(document.getElementById("theme"));
-  for (const box of document.querySelectorAll(".box")) {
-    fitBox(box);
-    new ResizeObserver(() => fitBox(box)).observe(box);
-  }
+  const sizes = new ResizeObserver((entries) => fitBoxes(entries.map(({ target }) => target)));
+  for (const box of document.querySelectorAll(".box")) sizes.observe(box);
   for (const button of document.querySelectorAll("button[data-copies]")) copyButton(button);
   // A link into folded parts unfolds them.
   const unfold = () => {
@@ -54,11 +52,14 @@ function theme(button) {
 }
 
 // A table that fits needs no box of its own: then its head can stay in sight as the page scrolls.
-function fitBox(box) {
-  const wide = box.scrollWidth > box.clientWidth + 1;
-  box.classList.toggle("fits", !wide);
-  if (wide) box.tabIndex = 0;
-  else box.removeAttribute("tabindex");
+// All are measured before any is changed: each change would lay out the page anew.
+function fitBoxes(boxes) {
+  const wide = boxes.map((box) => box.scrollWidth > box.clientWidth + 1);
+  boxes.forEach((box, at) => {
+    box.classList.toggle("fits", !wide[at]);
+    if (wide[at]) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
 }
 
 function copyButton(button) {

@@ -81,7 +81,7 @@ def sorting(page: Path) -> None:
         tab.goto(page.as_uri())
         print(f"opened in {time.perf_counter() - started:.2f} s")
         for shown in ("as opened", "all shown"):
-            for column in ("name", "top1", "params", "infer", "time"):
+            for column in ("name", "top1", "params", "throughput", "time"):
                 times = zip(*(tab.evaluate(SORT, column) for _ in range(5)), strict=True)
                 laid_out, seen = (f"{statistics.median(each):.0f} ms (slowest {max(each):.0f})" for each in times)
                 print(f"{shown}, sort by {column}: laid out after {laid_out}, on the screen after {seen}")

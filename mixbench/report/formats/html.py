@@ -31,8 +31,11 @@ BUDGET = [QUALITY, PARAMS, MACS, INFERENCE, MEMORY]
 SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
 
-def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
-    """The whole page, with the given drawings, or with all figures drawn here."""
+def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequence[str] = ()) -> str:
+    """The whole page, with the given drawings, or with all figures drawn here.
+
+    `beside`: names of files in the page's folder that it links to; with them, the drawings' own files.
+    """
     drawings = figures(tables) if drawings is None else drawings
     failed = failures(tables.records)
     numbered = enumerate((record for failure in failed for record in failure.records), start=1)
@@ -40,6 +43,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None) -> str:
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
+        beside=beside,
         failures=failed,
         failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in numbered},
         findings=findings(tables),
