@@ -47,9 +47,10 @@ class Evidence:
 
     `class_images` and `top1_by_class`: test images, and % of them that are right, in the order of `classes`, the names.
     `confusion`: % of each true class's images (rows) by predicted class; None above MOST_CLASSES, or where so many rows
-    share the images that the page would grow too long.  `confusions`: the most frequent mistakes.  `calibration_error`: mean of the seeds' ECE, from 0 to 1; `likelihood`: of their NLL, in
-    nats; `diagram`: all seeds' images together.  `of_images`: None where too many rows share the images to compare each
-    two, or where seeds were tested on different images.
+    share the images that the page would grow too long.  `confusions`: the most frequent mistakes.
+    `calibration_error`: mean of the seeds' ECE, from 0 to 1; `likelihood`: of their NLL, in nats; `diagram`: all seeds'
+    images together.  `of_images`: None where too many rows share the images to compare each two, or where seeds were
+    tested on different images.
     """
 
     seeds: int
@@ -134,9 +135,7 @@ def _of_images(trials: Sequence[Predictions]) -> OfImages:
     return OfImages(trials[0].labels, np.stack([each.predicted for each in trials]), chances)
 
 
-def _most_frequent(
-    counts: NDArray[np.float64], shares: NDArray[np.float64], classes: Sequence[str]
-) -> list[Confusion]:
+def _most_frequent(counts: NDArray[np.float64], shares: NDArray[np.float64], classes: Sequence[str]) -> list[Confusion]:
     wrong = counts * (1 - np.eye(len(counts)))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
     pairs = [divmod(int(place), len(counts)) for place in order]

@@ -191,9 +191,7 @@ def _key(record: Record) -> str:
     return f"{record.details.trial.built_alike} {record.dataset} {record.label}"
 
 
-def _model(
-    anchor: str, records: list[Record], timings: list[Timings], evidence: list[tuple[str, Evidence]]
-) -> Model:
+def _model(anchor: str, records: list[Record], timings: list[Timings], evidence: list[tuple[str, Evidence]]) -> Model:
     counted = next((record for record in records if record.macs is not None and record.params is not None), None)
     counts, layers = None, []
     if counted is not None:

@@ -76,7 +76,9 @@ def _row(line: Line) -> dict[str, Any]:
         "device": row.device,
         "arguments": {name: numbers.short(value, 80) for name, value in sorted(trial.arguments.items())},
         "settings": {
-            f"{axis.title} ({axis.unit})" if axis.unit else axis.title: numbers.short(axis.text(trial), 80) for axis in AXES if axis.name not in ("dataset", "seed")
+            f"{axis.title} ({axis.unit})" if axis.unit else axis.title: numbers.short(axis.text(trial), 80)
+            for axis in AXES
+            if axis.name not in ("dataset", "seed")
         },
         "flags": line.flags,
         "unsure": row.speed_is_unsure,

@@ -9,6 +9,7 @@ from mixbench.run.predictions import Predictions
 
 Classes = NDArray[np.unsignedinteger]
 
+
 @dataclass(frozen=True)
 class Overlap:
     """Two models on the same images, in numbers of images; `same`: those of which both predict the same class.

@@ -28,8 +28,12 @@ function comparison(section) {
     const pair = data.pairs[`${i} ${j}`];
     const images = pair?.overlap ? [classes(a, b), overlap(a, b, pair), furthest(a, pair)] : [];
     panel.replaceChildren(
-      names(a, b), ...verdict(a, b, pair), ...why(a, b, pair), element("div", { class: "beside" }, differing(a, b), metrics(a, b)),
-      element("div", { class: "overlaid" }, ...curves(a, b), ...steps(a, b)), element("div", { class: "beside" }, ...images),
+      names(a, b),
+      ...verdict(a, pair),
+      ...why(a, b, pair),
+      element("div", { class: "beside" }, metrics(a, b, pair), differing(a, b)),
+      element("div", { class: "overlaid" }, ...curves(a, b), ...steps(a, b)),
+      element("div", { class: "beside" }, ...images),
     );
     said.textContent = `Comparing ${a.name} with ${b.name}.`;
   }
@@ -41,25 +45,29 @@ function comparison(section) {
     }));
   }
 
-  function verdict(a, b, pair) {
+  function verdict(a, pair) {
     if (pair?.text === undefined) return [];
     const [outcome, ...rest] = pair.words.split(": ");
-    const counts = pair.basis === "none" ? "" : ` The interval counts ${pair.basis}, and holds over all pairs of ${a.images}.`;
     const speaks = rest.length ? ` (${rest.join(": ")})` : "";
-    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, element("strong", {}, `${pair.text} points`),
-      `. ${OUTCOMES[outcome] ?? capital(outcome)}${speaks}.${counts}`)];
+    const holds = ` The interval counts ${pair.basis}, and holds over all pairs of ${a.images}.`;
+    const counts = pair.basis === "none" ? "" : holds;
+    const difference = element("strong", {}, `${pair.text} points`);
+    const words = `. ${OUTCOMES[outcome] ?? capital(outcome)}${speaks}.${counts}`;
+    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, difference, words)];
   }
 
   function why(a, b, pair) {
-    if (a.images !== b.images) return [note(`Tested on different images, ${a.images} and ${b.images}: accuracies are not compared.`)];
-    if (!pair) return [note(`There are too many rows on ${a.images} for this page to hold the verdict and the images of each pair.`)];
-    const without = [a, b].filter((row) => row.values[quality.key] !== undefined && !row.byClass).map((row) => row.name);
-    return without.length ? [note(`No prediction of each test image was kept of ${without.join(" and ")}.`)] : [];
+    if (a.images !== b.images) return [note(`Accuracies on ${a.images} and on ${b.images} are not compared.`)];
+    if (!pair) return [note(`With so many rows on ${a.images} this page holds neither verdicts on pairs nor their images.`)];
+    const evaluated = [a, b].filter((row) => row.values[quality.key] !== undefined);
+    const without = evaluated.filter((row) => !row.byClass).map((row) => row.name);
+    if (without.length) return [note(`No predictions were kept of ${without.join(" and ")}: images are not compared.`)];
+    return evaluated.length < 2 || pair.overlap ? [] : [note("Their seeds were not tested on the same images.")];
   }
 
   function differing(a, b) {
     const facts = [a, b].map((row) => ({
-      Family: row.family, Device: row.device, ...row.settings,
+      Family: row.family, Device: row.device || "–", ...row.settings,
       "Registry name": row.settings["Registry name"].replace(/\[.*/, ""), // its arguments follow
       ...row.arguments,
       ...Object.fromEntries(Object.entries(row.recipe).map(([key, value]) => [`recipe: ${key}`, value])),
@@ -70,33 +78,36 @@ function comparison(section) {
     return tabled("What differs", "settings, arguments and recipe", ["Setting", "A", "B"], lines);
   }
 
-  function metrics(a, b) {
-    const known = ({ key }) => a.values[key] !== undefined || b.values[key] !== undefined;
-    const lines = data.metrics.filter(known).map((metric) => {
-      return [capital(metric.name), a.texts[metric.key], b.texts[metric.key], apart(a, b, metric)];
+  function metrics(a, b, pair) {
+    const known = data.metrics.filter(({ key }) => a.values[key] !== undefined || b.values[key] !== undefined);
+    const lines = known.map((metric) => {
+      const { key, name } = metric;
+      return [capital(name), a.texts[key], b.texts[key], metric === quality ? (pair?.text ?? "–") : ratio(a, b, metric)];
     });
     for (const [key, title, digits, unit] of [["ece", "ECE", 2, " %"], ["nll", "NLL", 4, ""]]) {
       if (a[key] === undefined || b[key] === undefined) continue;
       lines.push([title, ...[a, b].map((row) => row[key].toFixed(digits) + unit), signed(a[key] - b[key], digits)]);
     }
-    const timed = a.device === b.device ? "" : "; speeds of different devices are not";
-    return tabled("Metrics", `× is A ÷ B, other differences are A − B${timed}`, ["Metric", "A", "B", "A to B"], lines, 3);
+    const devices = sameDevice(a, b) ? "" : "; of different devices, speeds are not compared";
+    return tabled("Metrics", `× is A ÷ B, else A − B${devices}`, ["Metric", "A", "B", "A to B"], lines, 3);
   }
 
-  function apart(a, b, { key, timed, quantity }) {
+  function sameDevice(a, b) {
+    return !a.device || !b.device || a.device === b.device;
+  }
+
+  function ratio(a, b, { key, timed, quantity }) {
     const [ours, theirs] = [a, b].map((row) => row.values[key]);
-    if (ours === undefined || theirs === undefined || (timed && a.device !== b.device)) return "–";
-    if (key === quality.key) return a.images === b.images ? (data.pairs[pairOf(a, b)]?.text ?? signed(ours - theirs, 2)) : "–";
-    if (!theirs) return "–";
+    if (ours === undefined || !theirs || (timed && !sameDevice(a, b))) return "–";
     return `${quantity === "rate" && (a.unsure || b.unsure) ? "≈ " : ""}× ${significant(ours / theirs)}`;
   }
 
-  function pairOf(a, b) {
-    return `${places.get(a.key)} ${places.get(b.key)}`;
-  }
-
   function curves(a, b) {
-    const titles = { [quality.key]: `${quality.name} (${quality.unit})`, "test loss": "test loss", "train loss": "training loss" };
+    const titles = {
+      [quality.key]: `${capital(quality.name)} by epoch, ${quality.unit}`,
+      "test loss": "Test loss by epoch",
+      "train loss": "Training loss by epoch",
+    };
     return Object.entries(titles).flatMap(([key, title]) => {
       const lines = [a, b].map((row) => row.curves.map((curve) => {
         return curve.epoch.map((epoch, at) => [epoch, curve[key][at]]).filter(([, y]) => y !== null);
@@ -106,9 +117,10 @@ function comparison(section) {
   }
 
   function steps(a, b) {
-    if (a.device !== b.device) return [];
+    if (!sameDevice(a, b)) return [];
     return Object.entries(a.steps ?? {}).filter(([kind]) => b.steps?.[kind]).map(([kind, samples]) => {
-      return overlaid(`${kind}, % of those timed`, "milliseconds", histograms(samples, b.steps[kind]), true);
+      const caption = `${capital(kind)}s: % of those timed, by duration`;
+      return overlaid(caption, "milliseconds", histograms(samples, b.steps[kind]), true);
     });
   }
 
@@ -117,12 +129,13 @@ function comparison(section) {
     const lines = all.filter(({ ours, theirs }) => ours !== null && theirs !== null);
     lines.sort((x, y) => Math.abs(y.ours - y.theirs) - Math.abs(x.ours - x.theirs));
     const some = lines.slice(0, MOST_CLASSES);
-    const low = Math.floor(Math.min(...some.flatMap(({ ours, theirs }) => [ours, theirs])) / 10) * 10;
+    const least = Math.min(...some.flatMap(({ ours, theirs }) => [ours, theirs]));
+    const low = Math.min(90, Math.floor(least / 10) * 10);
     const rows = some.map(({ name, ours, theirs }) => {
-      return [name, ours.toFixed(1), theirs.toFixed(1), signed(ours - theirs, 1), dumbbell(ours, theirs, Math.min(low, 90))];
+      return [name, ours.toFixed(1), theirs.toFixed(1), signed(ours - theirs, 1), dumbbell(ours, theirs, low)];
     });
     const which = lines.length > rows.length ? `the ${rows.length} of ${lines.length} classes that differ most` : "%";
-    return tabled("Top-1 by class", which, ["Class", "A", "B", "A − B", `${Math.min(low, 90)} to 100 %`], rows, 3);
+    return tabled("Top-1 by class", which, ["Class", "A", "B", "A − B", `${low} to 100 %`], rows, 3);
   }
 
   function overlap(a, b, { overlap: of }) {
@@ -131,7 +144,10 @@ function comparison(section) {
     const cell = (count) => `${Math.round(count).toLocaleString("en")} (${share(count)})`;
     const pairs = a.predicted * b.predicted;
     const how = pairs > 1 ? `mean over all ${pairs} pairs of a seed of A and one of B` : "one seed of each";
-    const lines = [["A right", cell(of.both_right), cell(of.only_a)], ["A wrong", cell(of.only_b), cell(of.both_wrong)]];
+    const lines = [
+      ["A right", cell(of.both_right), cell(of.only_a)],
+      ["A wrong", cell(of.only_b), cell(of.both_wrong)],
+    ];
     const table = tabled("Where they disagree", `test images; ${how}`, ["", "B right", "B wrong"], lines, 2);
     return element("div", {}, table, note(`Both predict the same class for ${share(of.same)} of the images.`));
   }
@@ -162,9 +178,11 @@ function comparison(section) {
     const caption = element("span", { class: "title" }, title, " ", element("small", {}, under));
     const head = heads.map((text, at) => (text ? element("th", { scope: "col", ...kind(at) }, text) : element("td", {})));
     const body = lines.map(([first, ...rest]) => {
-      return element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((inside, at) => element("td", kind(at + 1), inside)));
+      const cells = rest.map((inside, at) => element("td", kind(at + 1), inside));
+      return element("tr", {}, element("th", { scope: "row" }, first), ...cells);
     });
-    return element("div", { class: "box", role: "region", "aria-label": title, tabindex: "0" },
-      element("table", {}, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body)));
+    const table = element("table", {}, element("caption", {}, caption),
+      element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+    return element("div", { class: "box", role: "region", "aria-label": title, tabindex: "0" }, table);
   }
 }
