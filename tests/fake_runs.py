@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbench.results import mistakes
 from mixbench.results.collect import collect
 from mixbench.run.folder import Run
 from mixbench.run.inventory import Inventory
 from mixbench.run.parts import Complexity, Curve, Environment, Epoch, Layer
-from mixbench.run.predictions import Predictions, packed
+from mixbench.run.predictions import Predictions, packed, read_predictions
 from mixbench.run.record import Details, Record
 from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.datasets import Dataset
@@ -205,7 +206,8 @@ def predicting_run(folder: Path, seeds: int = 3) -> Run:
     """Nine models, each done with every seed, and with predictions of its own."""
     run = full_run(folder, seeds)
     for number, record in enumerate(collect(Inventory(run)).records):
-        run.write_record(with_predictions(run, record, seed=number))
+        named = with_predictions(run, record, seed=number)
+        run.write_record(named.model_copy(update={"top1": mistakes.top1(read_predictions(run, named))}))
     return run
 
 

@@ -14,9 +14,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, recall_score
 
 from mixbench.report.compare_data import MOST_IMAGES, MOST_STEPS, compare_data
-from mixbench.report.evidence import MOST_CLASSES, MOST_CONFUSIONS, evidence
+from mixbench.report.evidence import MOST_CLASSES, MOST_CONFUSIONS, MOST_PAIRED, evidence
 from mixbench.report.formats.html import html
-from mixbench.report.leaderboard import MOST_BASELINES, board
+from mixbench.report.leaderboard import board
 from mixbench.results.mistakes import mean_overlap
 from mixbench.results.tables import Tables, tables
 from mixbench.run.parts import Curve
@@ -127,15 +127,14 @@ def test_one_rows_predictions_are_held_at_a_time(nine: Tables) -> None:
     assert len(alive) == 27 and most <= 6, "of three seeds, while the next row's are read"
 
 
-def test_a_pairs_verdict_is_the_boards_and_its_counts_those_of_a_loop(nine: Tables) -> None:
+def test_a_pairs_counts_are_those_of_a_loop_over_seeds(nine: Tables) -> None:
     lines, found = board(nine).lines, compared(nine)
     assert len(found["pairs"]) == 36
     places = {group.key: number for number, group in enumerate(nine.groups)}
     for i, j in ((0, 1), (2, 7)):
         pair = found["pairs"][f"{i} {j}"]
         verdict = nine.comparisons.of(lines[i].group, lines[j].group).verdict
-        assert pair["text"] == lines[i].versus[lines[j].key]
-        assert (pair["words"], pair["basis"]) == (verdict.words, verdict.basis)
+        assert (pair["note"], pair["basis"]) == (verdict.note, verdict.basis)
         a, b = (read(nine, places[lines[place].key]) for place in (i, j))
         both = [
             ((x.right & y.right).sum(), (x.right & ~y.right).sum(), (~x.right & y.right).sum())
@@ -191,9 +190,9 @@ def test_rows_of_different_images_are_no_pair(tmp_path: Path) -> None:
 
 
 def test_too_many_rows_have_no_pairs_and_no_matrices(tmp_path: Path) -> None:
-    few = small_run(tmp_path / "few", models=MOST_BASELINES)
-    assert len(compared(few)["pairs"]) == MOST_BASELINES * (MOST_BASELINES - 1) / 2
-    many = small_run(tmp_path / "many", models=MOST_BASELINES + 1)
+    few = small_run(tmp_path / "few", models=MOST_PAIRED)
+    assert len(compared(few)["pairs"]) == MOST_PAIRED * (MOST_PAIRED - 1) / 2
+    many = small_run(tmp_path / "many", models=MOST_PAIRED + 1)
     assert compared(many)["pairs"] == {}
     assert all(set(each) == {"recipe"} for each in compared(many)["sides"])
     seen = evidence(many).values()

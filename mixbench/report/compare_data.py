@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from mixbench.report import numbers
-from mixbench.report.evidence import Evidence, OfImages
-from mixbench.report.leaderboard import MOST_BASELINES, Board, Line
+from mixbench.report.evidence import MOST_PAIRED, Evidence, OfImages
+from mixbench.report.leaderboard import Board
+from mixbench.report.leaderboard_columns import Line
 from mixbench.report.step_times import Kind, samples
 from mixbench.results.comparisons import Comparisons
 from mixbench.results.mistakes import mean_overlap
@@ -24,11 +25,11 @@ STEPS: dict[str, Kind] = {"inference step": "infer", "training step": "train"}
 def compare_data(board: Board, compared: Comparisons, found: Mapping[str, Evidence]) -> dict[str, Any]:
     """Return `sides`, facts of each of the board's rows, and `pairs`, of every two on the same images: "0 3" in order.
 
-    `classes`: names of the classes, where they are not numbers, by images.  Above MOST_BASELINES rows on the same
+    `classes`: names of the classes, where they are not numbers, by images.  Above MOST_PAIRED rows on the same
     images pairs grow quadratically: these have none, and their rows no steps and no accuracy by class.
     """
     rows = Counter(line.row.images for line in board.lines)
-    few = [line.row.images for line in board.lines if rows[line.row.images] <= MOST_BASELINES]
+    few = [line.row.images for line in board.lines if rows[line.row.images] <= MOST_PAIRED]
     recipes = [RECIPE.parts(line.group.records[0].details.trial) for line in board.lines]
     differing = [key for key in dict.fromkeys(key for each in recipes for key in each) if _differ(recipes, key)]
     sides = []
@@ -74,12 +75,11 @@ def _thinned(steps: Sequence[float]) -> list[float]:
 
 
 def _pair(a: Line, b: Line, compared: Comparisons, found: Mapping[str, Evidence]) -> dict[str, Any]:
-    """Return the verdict on a - b and how their predictions overlap, as far as there are any."""
+    """Return what their verdict counts, and how their predictions overlap, as far as there are any."""
     facts: dict[str, Any] = {}
     if a.row.quality is not None and b.row.quality is not None:
         verdict = compared.of(a.group, b.group).verdict
-        facts["text"] = numbers.against(verdict.value, verdict.half_width, verdict.outcome)
-        facts["words"], facts["basis"] = numbers.short(verdict.words, 200), verdict.basis
+        facts |= {"basis": verdict.basis, "note": numbers.short(verdict.note, 200)}
     one, other = (found[line.key].of_images if line.key in found else None for line in (a, b))
     if one is not None and other is not None and np.array_equal(one.labels, other.labels):
         overlap = mean_overlap(one.labels, one.predicted, other.predicted)

@@ -9,7 +9,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mixbench.report import numbers, sparklines
-from mixbench.report.leaderboard import MOST_BASELINES
 from mixbench.results.calibration import Reliability, negative_log_likelihood, reliability
 from mixbench.results.mistakes import confusion_matrix, top1_by_class
 from mixbench.results.summary import Group
@@ -17,6 +16,7 @@ from mixbench.results.tables import Tables
 from mixbench.run.predictions import Predictions
 from mixbench.run.record import Record
 
+MOST_PAIRED = 40  # rows on the same images, at most, of each two of which the page holds the images they differ in
 MOST_CLASSES = 20  # of a confusion matrix that is shown whole
 MOST_CONFUSIONS = 10
 NAME_LENGTH = 24
@@ -91,7 +91,7 @@ def evidence(tables: Tables) -> dict[str, Evidence]:
     for group in tables.groups:
         known = [each for record in group.records if (each := _predictions(record, tables.predictions)) is not None]
         if known:
-            found[group.key] = _evidence(group, known, rows[group.row.images] <= MOST_BASELINES)
+            found[group.key] = _evidence(group, known, rows[group.row.images] <= MOST_PAIRED)
     return found
 
 

@@ -29,12 +29,13 @@ function comparison(section) {
     const images = pair?.overlap ? [classes(a, b), overlap(a, b, pair), furthest(a, pair)] : [];
     panel.replaceChildren(
       names(a, b),
-      ...verdict(a, pair),
+      ...judged(a, b, pair),
       ...why(a, b, pair),
-      element("div", { class: "beside" }, metrics(a, b, pair), differing(a, b)),
+      element("div", { class: "beside" }, metrics(a, b), differing(a, b)),
       element("div", { class: "overlaid" }, ...curves(a, b), ...steps(a, b)),
       element("div", { class: "beside" }, ...images),
     );
+    for (const box of panel.querySelectorAll(".box")) new ResizeObserver(() => fitBox(box)).observe(box);
     said.textContent = `Comparing ${a.name} with ${b.name}.`;
   }
 
@@ -45,21 +46,29 @@ function comparison(section) {
     }));
   }
 
-  function verdict(a, pair) {
-    if (pair?.text === undefined) return [];
-    const [outcome, ...rest] = pair.words.split(": ");
-    const speaks = rest.length ? ` (${rest.join(": ")})` : "";
-    const holds = ` The interval counts ${pair.basis}, and holds over all pairs of ${a.images}.`;
-    const counts = pair.basis === "none" ? "" : holds;
-    const difference = element("strong", {}, `${pair.text} points`);
-    const words = `. ${OUTCOMES[outcome] ?? capital(outcome)}${speaks}.${counts}`;
-    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, difference, words)];
+  function difference(a, b) {
+    return a.images === b.images && [a, b].every(isRanked) ? verdict(a, b) : null;
+  }
+
+  function isRanked(row) {
+    return row.values[quality.key] !== undefined;
+  }
+
+  function judged(a, b, pair) {
+    const found = difference(a, b);
+    if (!found) return [];
+    const speaks = pair?.note ? ` (${pair.note})` : "";
+    const holds = `and holds over all pairs of ${a.images}.`;
+    const counts = pair && pair.basis !== "none" ? ` The interval counts ${pair.basis}, ${holds}` : "";
+    const words = `. ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
+    const points = element("strong", {}, `${found.text} points`);
+    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, points, words)];
   }
 
   function why(a, b, pair) {
     if (a.images !== b.images) return [note(`Accuracies on ${a.images} and on ${b.images} are not compared.`)];
-    if (!pair) return [note(`With so many rows on ${a.images} this page holds neither verdicts on pairs nor their images.`)];
-    const evaluated = [a, b].filter((row) => row.values[quality.key] !== undefined);
+    if (!pair) return [note(`With so many rows on ${a.images} the page leaves out their images, classes and step times.`)];
+    const evaluated = [a, b].filter(isRanked);
     const without = evaluated.filter((row) => !row.byClass).map((row) => row.name);
     if (without.length) return [note(`No predictions were kept of ${without.join(" and ")}: images are not compared.`)];
     return evaluated.length < 2 || pair.overlap ? [] : [note("Their seeds were not tested on the same images.")];
@@ -78,11 +87,11 @@ function comparison(section) {
     return tabled("What differs", "settings, arguments and recipe", ["Setting", "A", "B"], lines);
   }
 
-  function metrics(a, b, pair) {
+  function metrics(a, b) {
     const known = data.metrics.filter(({ key }) => a.values[key] !== undefined || b.values[key] !== undefined);
     const lines = known.map((metric) => {
-      const { key, name } = metric;
-      return [capital(name), a.texts[key], b.texts[key], metric === quality ? (pair?.text ?? "–") : ratio(a, b, metric)];
+      const apart = metric === quality ? (difference(a, b)?.text ?? "–") : ratio(a, b, metric);
+      return [capital(metric.name), a.texts[metric.key], b.texts[metric.key], apart];
     });
     for (const [key, title, digits, unit] of [["ece", "ECE", 2, " %"], ["nll", "NLL", 4, ""]]) {
       if (a[key] === undefined || b[key] === undefined) continue;
@@ -183,6 +192,6 @@ function comparison(section) {
     });
     const table = element("table", {}, element("caption", {}, caption),
       element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
-    return element("div", { class: "box", role: "region", "aria-label": title, tabindex: "0" }, table);
+    return element("div", { class: "box", role: "region", "aria-label": title }, table);
   }
 }

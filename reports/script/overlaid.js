@@ -25,8 +25,8 @@ function overlaid(caption, unit, [a, b], fromZero = false) {
     element("line", { x1: left, x2: left, y1: top, y2: top + tall }));
   for (const [lines, side] of [[a, "side-a"], [b, "side-b"]]) {
     for (const line of lines) {
-      const path = line.map((point, at) => `${at ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
-      drawing.append(element("path", { class: side, d: path }));
+      const path = line.map((point) => `${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`);
+      drawing.append(element("path", { class: side, d: `M${path.join("L")}` }));
     }
   }
   const label = (text, down, across, anchor) => {

@@ -7,6 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
+from mixbench.report import numbers
 from mixbench.report.compare_data import compare_data
 from mixbench.report.evidence import evidence
 from mixbench.report.formats.html import html
@@ -70,15 +71,16 @@ def test_the_panels_numbers_are_pythons(page: Page, nine: Tables, rows: Board) -
     found: Any = compare_data(rows, nine.comparisons, evidence(nine))
     pair, sides = found["pairs"]["2 6"], [found["sides"][at] for at in (2, 6)]
     verdict = nine.comparisons.of(a.group, b.group).verdict
+    text = numbers.against(verdict.value, verdict.half_width, verdict.outcome)
     said = page.locator("#compare .verdict")
-    expect(said).to_contain_text(f"{a.versus[b.key]} points")
+    expect(said).to_contain_text(f"{text} points")
     expect(said).to_contain_text(
         {"better": "A is better than B", "worse": "A is worse than B"}.get(
             verdict.outcome, "A and B are not distinguishable"
         )
     )
     metrics = {name: rest for name, *rest in cells(page, "Metrics")}
-    assert metrics["Top-1"][2] == a.versus[b.key]
+    assert metrics["Top-1"][2] == text
     assert a.row.params and b.row.params
     assert metrics["Parameters"] == [f"{a.row.params:,}", f"{b.row.params:,}", f"× {a.row.params / b.row.params:#.3g}"]
     assert metrics["ECE"][:2] == [f"{side['ece']:.2f} %" for side in sides]
