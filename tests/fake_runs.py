@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbench.results import mistakes
+from mixbench.results.collect import collect
 from mixbench.run.folder import Run
+from mixbench.run.inventory import Inventory
 from mixbench.run.parts import Complexity, Curve, Environment, Epoch, Layer
-from mixbench.run.predictions import Predictions, packed
+from mixbench.run.predictions import Predictions, packed, read_predictions
 from mixbench.run.record import Details, Record
 from mixbench.run.timings import ThroughputSamples
 from mixbench.suite.datasets import Dataset
@@ -163,11 +166,15 @@ def drawn(images: int, classes: int, right: float, seed: int = 0) -> tuple[NDArr
     return chances, Predictions(labels.astype(smallest), moved.astype(smallest), of_label, of_best)
 
 
-def with_predictions(run: Run, record: Record) -> Record:
-    """The same record with its predictions in the run's folder, about as many of them right as its top1 says."""
+def with_predictions(run: Run, record: Record, seed: int | None = None) -> Record:
+    """The same record with its predictions in the run's folder, about as many of them right as its top1 says.
+
+    `seed`: of their draw, by default the record's, so that of two models the better one has all images of the other.
+    """
     curve = record.details.curve
     assert curve is not None and record.top1 is not None
-    _, found = drawn(curve.test_images, record.details.trial.data.classes, record.top1 / 100, record.seed)
+    draw = record.seed if seed is None else seed
+    _, found = drawn(curve.test_images, record.details.trial.data.classes, record.top1 / 100, draw)
     named = run.write_predictions(record.trial_id, packed(found))
     details = record.details.model_copy(update={"curve": curve.model_copy(update={"predictions": named})})
     return record.model_copy(update={"details": details})
@@ -193,6 +200,15 @@ def full_run(folder: Path, seeds: int = 2) -> Run:
     models = "\n".join(f"  - {model}" for model, *_ in MODELS)
     text = f"# mixbench run suites/cifar.yaml: 20 GPU hours\nname: cifar\nmodels:\n{models}\ndatasets: [cifar10]\n"
     return write_run(folder, trials, records, text)
+
+
+def predicting_run(folder: Path, seeds: int = 3) -> Run:
+    """Nine models, each done with every seed, and with predictions of its own."""
+    run = full_run(folder, seeds)
+    for number, record in enumerate(collect(Inventory(run)).records):
+        named = with_predictions(run, record, seed=number)
+        run.write_record(named.model_copy(update={"top1": mistakes.top1(read_predictions(run, named))}))
+    return run
 
 
 def damaged(whole: bytes, random: Random) -> bytes:

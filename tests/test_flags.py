@@ -183,7 +183,7 @@ def test_a_trial_no_longer_planned_is_marked_and_in_no_row(run: Run) -> None:
     assert Kind.NOT_IN_PLAN not in {flag.kind for record in found.records for flag in record.flags}
     assert found.results["flags"].tolist()[-2:] == [f"{BUSY};{DIRTY};{EVIL}", f"{written(last.flags)};not in plan"]
     assert [len(group.records) for group in found.groups] == [2, 2, 1]
-    trials = [model.trials for model in models(found) if model.record.model == "twice"]
+    trials = [model.trials for model in models(found, {}) if model.record.model == "twice"]
     assert [[Flag(Kind.NOT_IN_PLAN) in ran.flags for ran in each] for each in trials] == [[False, True]]
     assert not any(Kind.NOT_IN_PLAN in text for text in (markdown(found), latex(found)))
     run.write_record(found.records[-1])

@@ -71,3 +71,11 @@ def test_paths_and_modules_named_in_texts_exist(text: str) -> None:
     found = named.findall((ROOT / text).read_text(encoding="utf-8"))
     places = [path or module.replace(".", "/") for path, module in found if "/my" not in path]
     assert not [place for place in places if not any((ROOT / f"{place}{end}").exists() for end in ("", ".py"))]
+
+
+def test_the_pages_script_has_no_name_twice() -> None:
+    """Its files are joined, so that the later of two functions of a name would take the place of the earlier."""
+    files = [path for path in (ROOT / "reports" / "script").glob("*.js") if not path.stem.endswith(".min")]
+    named = re.compile(r"^(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
+    names = Counter(name for path in files for name in named.findall(path.read_text(encoding="utf-8")))
+    assert "leaderboard" in names and not [name for name, times in names.items() if times > 1]

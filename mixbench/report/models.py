@@ -1,7 +1,7 @@
 """The page's section on each model: its arguments, layers, counts by both counters, timings and trials."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mixbench.report import numbers, sparklines
+from mixbench.report.evidence import Evidence
 from mixbench.report.row_names import settings
 from mixbench.report.step_times import Kind, samples, steps
 from mixbench.results.flag_counts import shown
@@ -122,7 +123,10 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class Model:
-    """One network: a model with its arguments, including image size and classes, and its trials."""
+    """One network: a model with its arguments, including image size and classes, and its trials.
+
+    `timings`, `evidence`: of each of its rows that has any, by the settings in which they differ.
+    """
 
     anchor: str
     record: Record
@@ -130,6 +134,7 @@ class Model:
     counts: Counts | None
     layers: list[Layers]
     timings: list[Timings] = field(default_factory=list)
+    evidence: list[tuple[str, Evidence]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -153,16 +158,21 @@ class Model:
         return sum(row.record.status == "failed" for row in self.trials)
 
 
-def models(tables: Tables) -> list[Model]:
-    """All models, in the order of the plan."""
+def models(tables: Tables, evidence: Mapping[str, Evidence]) -> list[Model]:
+    """All models, in the order of the plan.  `evidence`: by the key of each row that has any."""
     by_model: dict[str, list[Record]] = {}
     for record in tables.records:
         by_model.setdefault(_key(record), []).append(record)
     timed: dict[str, list[Timings]] = {}
-    for group, timings in _timings(tables.groups):
-        timed.setdefault(_key(group.records[0]), []).append(timings)
+    seen: dict[str, list[tuple[str, Evidence]]] = {}
+    for group, setting in _with_settings(tables.groups):
+        key = _key(group.records[0])
+        if any(record.details.throughput for record in group.records):
+            timed.setdefault(key, []).append(Timings(setting, group))
+        if group.key in evidence:
+            seen.setdefault(key, []).append((setting, evidence[group.key]))
     return [
-        _model(anchor, records, timed.get(key, []))
+        _model(anchor, records, timed.get(key, []), seen.get(key, []))
         for (key, records), anchor in zip(by_model.items(), _anchors(), strict=False)
     ]
 
@@ -181,7 +191,7 @@ def _key(record: Record) -> str:
     return f"{record.details.trial.built_alike} {record.dataset} {record.label}"
 
 
-def _model(anchor: str, records: list[Record], timings: list[Timings]) -> Model:
+def _model(anchor: str, records: list[Record], timings: list[Timings], evidence: list[tuple[str, Evidence]]) -> Model:
     counted = next((record for record in records if record.macs is not None and record.params is not None), None)
     counts, layers = None, []
     if counted is not None:
@@ -189,7 +199,8 @@ def _model(anchor: str, records: list[Record], timings: list[Timings]) -> Model:
         share = counted.macs_ptflops / counted.macs - 1 if counted.macs_ptflops is not None and counted.macs else None
         counts = Counts(counted, part.uncounted if part else [], part.fft_flops if part else 0, share)
         layers = merge_repeated(part.layers if part else [])
-    return Model(anchor, counted or records[0], [TrialRow(record) for record in records], counts, layers, timings)
+    trials = [TrialRow(record) for record in records]
+    return Model(anchor, counted or records[0], trials, counts, layers, timings, evidence)
 
 
 def merge_repeated(layers: Sequence[Layer]) -> list[Layers]:
@@ -201,11 +212,10 @@ def merge_repeated(layers: Sequence[Layer]) -> list[Layers]:
     return [Layers(name if len(same) > 1 else same[0].name, len(same), same[0]) for (name, *_), same in found.items()]
 
 
-def _timings(groups: Sequence[Group]) -> Iterable[tuple[Group, Timings]]:
+def _with_settings(groups: Sequence[Group]) -> Iterable[tuple[Group, str]]:
     by_dataset: dict[str, list[Group]] = {}
     for group in groups:
         by_dataset.setdefault(group.row.dataset, []).append(group)
     for same in by_dataset.values():
         for group, apart in zip(same, settings(same), strict=True):
-            if any(record.details.throughput for record in group.records):
-                yield group, Timings(", ".join(apart), group)
+            yield group, ", ".join(apart)

@@ -23,9 +23,16 @@ SHOWN = [QUALITY, *PRICES]
 DIGITS = 6  # significant ones of a curve's values
 
 
-def page_data(board: Board, compared: Comparisons, anchors: Mapping[str, str], look: Mapping[str, Look]) -> Markup:
+def page_data(
+    board: Board,
+    compared: Comparisons,
+    anchors: Mapping[str, str],
+    look: Mapping[str, Look],
+    beside: Mapping[str, Any],
+) -> Markup:
     """Return a JSON object, safe inside a script element: `metrics`, `verdicts` by images, `rows` as on the board.
 
+    `beside`: more keys of it, for the comparison of two rows.
     A row's values are those of its summary, not finite ones left out; its curves have a list of values for each seed.
     """
     facts = {
@@ -36,6 +43,7 @@ def page_data(board: Board, compared: Comparisons, anchors: Mapping[str, str], l
         "rows": [
             _row(line) | {"anchor": anchors[line.key], "look": vars(look[line.row.family])} for line in board.lines
         ],
+        **beside,
     }
     text = json.dumps(facts, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
@@ -68,7 +76,9 @@ def _row(line: Line) -> dict[str, Any]:
         "device": row.device,
         "arguments": {name: numbers.short(value, 80) for name, value in sorted(trial.arguments.items())},
         "settings": {
-            axis.title: numbers.short(axis.text(trial), 80) for axis in AXES if axis.name not in ("dataset", "seed")
+            f"{axis.title} ({axis.unit})" if axis.unit else axis.title: numbers.short(axis.text(trial), 80)
+            for axis in AXES
+            if axis.name not in ("dataset", "seed")
         },
         "flags": line.flags,
         "unsure": row.speed_is_unsure,

@@ -56,6 +56,25 @@ def histogram(values: Sequence[float], name: str) -> str:
     return _svg(wide, tall + 16, label, f'<path d="{bars}"/>{ends}', "histogram")
 
 
+def accuracy_by_confidence(bins: Sequence[tuple[float, float, int]], name: str) -> str:
+    """Draw a reliability diagram, of (mean probability, share that is right, images) of each bin that has images.
+
+    A point lies on the diagonal where the probabilities can be believed, below it where the model is too sure; its area
+    grows with the bin's images.
+    """
+    side, most = 160, max(images for *_, images in bins)
+    places = [(4 + x * side, 4 + side - y * side, 1.5 + 5 * math.sqrt(images / most)) for x, y, images in bins]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}"/>' for x, y, r in places)
+    inside = (
+        f'<rect x="4" y="4" width="{side}" height="{side}"/><line x1="4" y1="{side + 4}" x2="{side + 4}" y2="4"/>'
+        f'<polyline points="{line}"/>{dots}<text x="4" y="{side + 18}">0</text>'
+        f'<text x="{side / 2 + 4}" y="{side + 18}" text-anchor="middle">probability</text>'
+        f'<text x="{side + 4}" y="{side + 18}" text-anchor="end">1</text>'
+    )
+    return _svg(side + 8, side + 22, name, inside, "reliability")
+
+
 def _svg(width: int, height: int, label: str, inside: str, kind: str = "spark") -> str:
     """An svg element.  `label` and `inside` are not escaped: they must not hold text from users."""
     return (

@@ -7,19 +7,24 @@ from numpy.typing import NDArray
 
 from mixbench.run.predictions import Predictions
 
+Classes = NDArray[np.unsignedinteger]
+
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two models on the same images, in numbers of images; `same`: those of which both predict the same class."""
+    """Two models on the same images, in numbers of images; `same`: those of which both predict the same class.
 
-    both_right: int
-    only_a: int
-    only_b: int
-    both_wrong: int
-    same: int
+    Over several seeds each is a mean, so not a whole number.
+    """
+
+    both_right: float
+    only_a: float
+    only_b: float
+    both_wrong: float
+    same: float
 
     @property
-    def images(self) -> int:
+    def images(self) -> float:
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
     @property
@@ -53,10 +58,17 @@ def overlap(a: Predictions, b: Predictions) -> Overlap:
     """
     if not np.array_equal(a.labels, b.labels):
         raise ValueError("two models can be compared image by image only on the same images, in the same order")
-    return Overlap(
-        both_right=int((a.right & b.right).sum()),
-        only_a=int((a.right & ~b.right).sum()),
-        only_b=int((~a.right & b.right).sum()),
-        both_wrong=int((~a.right & ~b.right).sum()),
-        same=int((a.predicted == b.predicted).sum()),
-    )
+    return mean_overlap(a.labels, a.predicted[None], b.predicted[None])
+
+
+def mean_overlap(labels: Classes, a: Classes, b: Classes) -> Overlap:
+    """Count the images as `overlap` does, averaged over all pairs of a seed of a and a seed of b.
+
+    `labels`: the true classes, N; `a`, `b`: what each seed's network predicts, seeds × N.
+    """
+    pairs = len(a) * len(b)
+    right_a, right_b = ((each == labels).sum(axis=0) for each in (a, b))
+    both = int(right_a @ right_b) / pairs
+    only_a, only_b = int(right_a.sum()) / len(a) - both, int(right_b.sum()) / len(b) - both
+    same = sum(np.count_nonzero(one == other) for one in a for other in b) / pairs
+    return Overlap(both, only_a, only_b, len(labels) - both - only_a - only_b, same)

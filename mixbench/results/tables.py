@@ -4,7 +4,7 @@ Imports neither torch nor submitit; pandas and scipy only inside functions.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -26,6 +26,8 @@ from mixbench.run.record import COLUMNS, Record, Status
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from mixbench.run.predictions import Predictions
+
 
 @dataclass(frozen=True)
 class Source:
@@ -40,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Tables:
-    """The content of a report.  `groups` are the summary's rows, in the same order.
+    """The content of a report.  `groups` are the summary's rows, in the same order.  `predictions` reads a trial's.
 
     Of several runs, `sources` has each; the rest is of all together.  A trial that two of them have stands twice.
     """
@@ -52,6 +54,7 @@ class Tables:
     summary: "DataFrame"
     groups: list[Group]
     comparisons: Comparisons
+    predictions: "Callable[[Record], Predictions | None]"
     records: list[Record]
     damaged: list[str]
     set_aside: int
@@ -75,7 +78,11 @@ def tables(*of: Run | Inventory) -> Tables:
     ]
     one = len(runs) == 1
     rows, by_name = groups(marked), dict(zip(found, runs, strict=True))
-    compared = Comparisons(rows, lambda record: predictions_if_kept(by_name[record.run], record))
+
+    def predictions(record: Record) -> "Predictions | None":
+        return predictions_if_kept(by_name[record.run], record)
+
+    compared = Comparisons(rows, predictions)
     mark_best(rows, compared)
     return Tables(
         sources=sources,
@@ -85,6 +92,7 @@ def tables(*of: Run | Inventory) -> Tables:
         summary=_frame([group.row.model_dump() for group in rows], SummaryRow, SUMMARY_COLUMNS),
         groups=rows,
         comparisons=compared,
+        predictions=predictions,
         records=marked,
         damaged=[text if one else f"{name}: {text}" for name, each in found.items() for text in each.damaged],
         set_aside=sum(each.set_aside for each in found.values()),

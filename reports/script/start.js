@@ -6,5 +6,6 @@ if (document.getElementById("board")) {
   leaderboard(document.getElementById("board"), document.getElementById("controls"));
 }
 marks(document.getElementById("tip"));
+comparison(document.getElementById("compare"));
 window.addEventListener("hashchange", restore);
 restore();

@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 
 from mixbench.report import numbers, overview
 from mixbench.report.collectives import communication
+from mixbench.report.compare_data import compare_data
+from mixbench.report.evidence import evidence
 from mixbench.report.failures import failures
 from mixbench.report.figures.all import figures
 from mixbench.report.figures.drawing import Drawing
@@ -39,7 +41,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
     drawings = figures(tables) if drawings is None else drawings
     failed = failures(tables.records)
     numbered = enumerate((record for failure in failed for record in failure.records), start=1)
-    found, look, places = board(tables), looks(tables.records), anchors(tables)
+    found, look, places, by_row = board(tables), looks(tables.records), anchors(tables), evidence(tables)
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
@@ -48,10 +50,10 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
         failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in numbered},
         findings=findings(tables),
         board=found,
-        data=page_data(found, tables.comparisons, places, look),
+        data=page_data(found, tables.comparisons, places, look, compare_data(found, tables.comparisons, by_row)),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
-        models=models(tables),
+        models=models(tables, by_row),
         quality=QUALITY,
         budget_metrics=[each for each in BUDGET if any(line.group.value(each) is not None for line in found.lines)],
         trial_metrics=OF_TRIALS,
@@ -78,9 +80,10 @@ def _environment() -> Environment:
         numbers.size, numbers.duration, numbers.moment, numbers.signs,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
+    style = "\n".join(file.read_text() for file in [folder / "style.css", *sorted((folder / "style").glob("*.css"))])
     script = _script(folder / "script")
     environment.globals.update(
-        style=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        style=Markup(style),
         script=Markup(script),
         # the only script that the page's content security policy runs, in case one slips in through a name
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
