@@ -70,7 +70,7 @@ def test_only_the_most_accurate_are_paired(tmp_path: Path) -> None:
 
 def chosen(of: Findings) -> dict[str, tuple[str, str, str | None]]:
     """By budget: the row picked, its value, the next one."""
-    return {each.budget: (each.pick.name, each.paid, each.next and each.next.name) for each in of.choices}
+    return {each.budget: (each.pick.name, each.paid, each.next.name if each.next else None) for each in of.choices}
 
 
 def test_the_best_within_each_budget_and_its_lead_over_the_next(tmp_path: Path) -> None:

@@ -236,7 +236,12 @@ function selectable(rows) {
       toggle();
     });
   }
+  const selection = document.getElementById("selection");
+  selection.querySelector("button").addEventListener("click", () => set("selected", []));
   on("selected", (keys) => {
+    selection.hidden = !keys.length;
+    selection.querySelector("span").textContent = keys.length === 1 ? "1 row selected; one more to compare with." : `${keys.length} rows selected.`;
+    selection.querySelector("a").hidden = keys.length < 2;
     for (const [key, box] of boxes) {
       box.checked = keys.includes(key);
       box.closest("tr").classList.toggle("selected", box.checked);

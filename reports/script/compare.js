@@ -35,7 +35,7 @@ function comparison(section) {
       element("div", { class: "overlaid" }, ...curves(a, b), ...steps(a, b)),
       element("div", { class: "beside" }, ...images),
     );
-    for (const box of panel.querySelectorAll(".box")) new ResizeObserver(() => fitBox(box)).observe(box);
+    for (const box of panel.querySelectorAll(".box")) boxSizes.observe(box);
     said.textContent = `Comparing ${a.name} with ${b.name}.`;
   }
 

@@ -2,11 +2,11 @@
 
 const MOST_PRINTED = 200; // folded parts
 const THEMES = { "": "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+const boxSizes = new ResizeObserver((entries) => fitBoxes(entries.map(({ target }) => target)));
 
 function wholePage() {
   theme(document.getElementById("theme"));
-  const sizes = new ResizeObserver((entries) => fitBoxes(entries.map(({ target }) => target)));
-  for (const box of document.querySelectorAll(".box")) sizes.observe(box);
+  for (const box of document.querySelectorAll(".box")) boxSizes.observe(box);
   for (const button of document.querySelectorAll("button[data-copies]")) copyButton(button);
   // A link into folded parts unfolds them.
   const unfold = () => {
