@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from mixbench.cli.main import cli
 from mixbench.errors import RequestError
 from mixbench.report import numbers
+from mixbench.report.failures import failures
 from mixbench.report.formats.csv import csv
 from mixbench.report.formats.html import html
 from mixbench.report.leaderboard import board
@@ -289,6 +290,21 @@ def test_what_is_missing_is_said_and_failures_come_after_the_answer(tmp_path: Pa
         assert sentence in " ".join(text.split())
     assert "1 file cannot be read" in text
     assert text.index("Best accuracy") < text.index("best mean accuracy first") < text.index("RuntimeError")
+
+
+def test_failures_of_one_reason_are_one_whatever_the_numbers_in_it(tmp_path: Path) -> None:
+    trials = [trial(name, seed) for name in ("mixer_s_4", "convmixer_256_8") for seed in range(3)]
+    records = [
+        failed(each, f"CUDA out of memory: {seed + 1}.5 GiB of 80 GiB\nat step {seed}")
+        for seed, each in enumerate(trials)
+    ]
+    found = failures(records)
+    assert [(each.reason, each.label, len(each.records)) for each in found] == [
+        ("CUDA out of memory: 1.5 GiB of 80 GiB", "mixer_s_4", 3),
+        ("CUDA out of memory: 4.5 GiB of 80 GiB", "convmixer_256_8", 3),
+    ]
+    text = " ".join(page(write_run(tmp_path, trials, records)).text.split())
+    assert "3 × CUDA out of memory: 1.5 GiB of 80 GiB mixer_s_4 on cifar10" in text and "at step 2" in text
 
 
 def test_every_trial_is_listed_with_its_status(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from mixbench.report.write import write
-from tests.fake_runs import done, trial, write_run
+from tests.fake_runs import done, failed, trial, write_run
 from tests.test_report import EVIL, partial_run
 
 KEY = "splitmixer_i_256_8-cifar10-s0-fp32-b256-25"
@@ -106,6 +106,18 @@ def test_the_page_fits(page: Page, width: int, scheme: str) -> None:
     page.wait_for_function("width => document.scrollingElement.scrollWidth === width", arg=width)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(253, 253, 251)") == (scheme == "light")
+
+
+def test_why_a_trial_failed_is_unfolded_by_its_link(context: BrowserContext, tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in (0, 1)]
+    run = write_run(tmp_path, trials, [failed(each, "boom") for each in trials])
+    write(run, formats=["html"])
+    page = context.new_page()
+    page.goto((run.folder / "report.html").as_uri())
+    assert not page.locator("#failure-2 pre").is_visible()
+    page.locator("#models summary").first.click()
+    page.get_by_role("link", name="Why it failed").nth(1).click()
+    expect(page.locator("#failure-2 pre")).to_be_visible()
 
 
 def test_names_of_any_kind_keep_to_their_place(context: BrowserContext, tmp_path: Path) -> None:
