@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -130,6 +131,29 @@ def test_profile_prints_the_layers_and_both_counters_totals(mixbench: Shell) -> 
     assert "65,219,072  convolutions and matrix products" in out
     assert "by ptflops (+" in out
     assert "stem.0" in out
+
+
+@pytest.mark.parametrize("model", ["convmixer_256_8", "cyclemlp_b1", "poolformer_s12"])
+def test_profile_shows_blocks_that_are_alike_once_and_the_rows_still_sum_to_the_totals(
+    mixbench: Shell, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    layers = json.loads(mixbench("profile", model, "--json")[1])["layers"]
+    table = mixbench("profile", model)[1].partition("\n\n")[0].splitlines()[1:]
+    assert len(table) < len(layers) / 1.5
+    params = macs = 0
+    repeats = 1
+    for line in table:
+        layer, kind, *counts = re.split(r"  +", line.strip())
+        repeats = repeats if line.startswith(" ") else 1
+        if alike := re.fullmatch(r"(\d+) alike, each", kind):
+            assert "…" in layer and repeats == 1
+            repeats = int(alike[1])
+        else:
+            params += repeats * int(counts[0].replace(",", ""))
+            macs += repeats * int(counts[1].replace(",", ""))
+    assert params == sum(layer["params"] for layer in layers)
+    assert macs == sum(layer["macs"] for layer in layers)
 
 
 def test_a_reconstruction_says_so_where_it_is_listed_counted_and_measured(mixbench: Shell, suite: Path) -> None:
@@ -486,6 +510,27 @@ def test_status_keeps_apart_what_differs_in_more_than_the_seed(mixbench: Shell, 
     assert "batch" not in out
 
 
+@pytest.mark.parametrize(
+    ("columns", "heading", "left_out"),
+    [
+        (60, "", "MACs, params, train img/s"),
+        (80, "model dataset done top-1 % ± 95 % infer img/s train img/s", "MACs, params"),
+        (100, "model dataset done top-1 % ± 95 % params infer img/s train img/s", "MACs"),
+        (160, "model dataset done top-1 % ± 95 % params MACs infer img/s train img/s", ""),
+    ],
+)
+def test_status_leaves_out_counts_rather_than_speeds_and_has_a_heading_of_one_line(
+    mixbench: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, heading: str, left_out: str
+) -> None:
+    fake_runs.full_run(tmp_path / "run")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = mixbench("status", "run")[1].splitlines()
+    assert " ".join(lines[0].split()) == heading or columns == 60
+    assert (f"columns left out at this width: {left_out}" in lines) == bool(left_out)
+    [row] = [line.split() for line in lines if line.startswith("convmixer_256_8")]
+    assert ("812" in row, "594,186" in row, "148,113,920" in row) == (True, columns >= 100, columns == 160)
+
+
 def test_status_leaves_out_what_is_no_longer_in_the_plan(mixbench: Shell, tmp_path: Path) -> None:
     trials = [fake_runs.trial("convmixer_256_8", seed) for seed in range(2)]
     run = fake_runs.write_run(tmp_path / "run", trials, [fake_runs.done(each, 90.0) for each in trials])
@@ -519,7 +564,7 @@ def test_no_number_is_broken_and_no_table_is_wider_than_the_terminal(
     table = out.rpartition("\n\n")[0] or out
     assert code == 0
     assert max(len(line.rstrip()) for line in table.splitlines()) <= columns
-    number = {"list": "1,437" if "datasets" in words else "65,219,072", "status": "65,219,072"}
+    number = {"list": "1,437" if "datasets" in words else "65,219,072", "status": "1,430"}
     assert number.get(words[0], "9,226,752" if words[0] == "run" else "1,638,400") in out
 
 

@@ -1,11 +1,13 @@
 """The doctor: every check has its line, and stdout holds nothing else."""
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mixbench.launch import checks
 from mixbench.launch.slurm.doctor import gpus_of
@@ -51,6 +53,21 @@ def test_a_check_that_fails_does_not_stop_the_others(
     assert "FAILED  missing" in lines["ptflops"]
     assert " ok " in lines["writable"]
     assert err == "a library's chatter\n"
+
+
+@pytest.mark.parametrize("width", [20, 40, 100])
+def test_a_terminal_shows_good_checks_in_green_and_bad_ones_in_red(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    from mixbench.cli import checkup
+
+    found = [checks.Check("torch", True, "2.15"), checks.Check("writable", False, "the home folder of nobody at all")]
+    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="standard")
+    monkeypatch.setattr("mixbench.cli.terminal.console", lambda: terminal)
+    monkeypatch.setattr(checkup, "checks", lambda suite: found)
+    assert not checkup.print_checks(None, "local", Path(), 0.0, as_json=False)
+    stream = terminal.file
+    assert isinstance(stream, io.StringIO)
+    assert "\x1b[32mok" in stream.getvalue()
+    assert "\x1b[1;31mFAILED" in stream.getvalue()
 
 
 def test_what_c_code_prints_to_stdout_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:

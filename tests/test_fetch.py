@@ -194,6 +194,8 @@ def test_data_list_shows_which_datasets_are_present_and_how_to_get_the_others(ro
     assert "mixbench data fetch cifar10" in rows["cifar10"]["remedy"]
     table = mixbench("data", "list", "cifar10", "imagenet", root=root)[1]
     assert "184.3 MB" in table and "<wnid>/*.JPEG" in table and "digits" not in table
+    assert mixbench("data", "list", "cifar100", "digits", "cifar10", root=root)[1].count("internet") == 1
+    assert "mixbench data fetch cifar100 cifar10;" in mixbench("data", "list", "cifar100", "cifar10", root=root)[1]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

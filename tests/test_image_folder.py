@@ -413,6 +413,11 @@ def test_a_list_says_that_a_dataset_is_incomplete(tmp_path: Path, monkeypatch: p
     }
     assert rows["imagenet"]["remedy"].startswith("2 of 1,331,167 images. ")
     assert "imagenet" not in CliRunner().invoke(cli, ["data", "list", "digits"]).stdout
+    lines = CliRunner().invoke(cli, ["data", "list", "imagenet", "food101"]).stdout.splitlines()
+    assert [line[: line.index(" images")] for line in lines if " images" in line] == [
+        f"food101: {rows['food101']['remedy'].partition(' images')[0]}",
+        "imagenet: 2 of 1,331,167",
+    ]
     suite = write_suite(tmp_path, models=[SMALL["splitmixer"]], datasets=[{"name": "imagenet", "image_size": 16}])
     refused = CliRunner().invoke(cli, ["run", str(suite), "--out", str(tmp_path / "run")])
     assert "imagenet: 2 of 1,331,167 images" in str(refused.exception)

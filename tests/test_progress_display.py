@@ -58,12 +58,12 @@ def epoch(done: int) -> Progress:
         (Progress(part="accuracy", done=0, total=25, updated_at=0), "x d seed 0: epoch 0/25"),
         (
             Progress(part="throughput", done=7, total=20, seconds_left=80.2, updated_at=0),
-            "x d seed 0: throughput, round 7 of 20, inference batch 256, training batch 512, about 1:20 left",
+            "x d seed 0: throughput, round 7 of 20, about 1:20 left, inference batch 256, training batch 512",
         ),
         (
             Progress(part="warm-up", done=3, total=20, seconds_left=3700, updated_at=0),
-            "x d seed 0: throughput, warm-up, round 3 of at most 20, inference batch 256, training batch 512, "
-            "at most 1:01:40 left",
+            "x d seed 0: throughput, warm-up, round 3 of at most 20, at most 1:01:40 left, "
+            "inference batch 256, training batch 512",
         ),
         (
             Progress(part="warm-up", updated_at=0),
@@ -77,13 +77,16 @@ def test_a_line_says_what_is_being_measured(progress: Progress, said: str) -> No
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_the_display_fits_its_terminal(tmp_path: Path, trials: list[Trial], width: int) -> None:
+def test_the_display_fits_its_terminal_and_shows_how_far_a_trial_is(
+    tmp_path: Path, trials: list[Trial], width: int
+) -> None:
     watch = watching(tmp_path, trials, width)
     at_work(watch.run, trials[1], epoch(3))
     lines = [line.rstrip() for line in shown(watch).splitlines()]
-    assert len(lines) == 2
+    assert len(lines) == (2 if width == 120 else 3)
     assert "0/4 trials, 0:00" in lines[0]
     assert lines[1].startswith(f"{LABEL} cif")
+    assert ("epoch 3/25, loss 0.412, 5,210 images/s" if width > 40 else "epoch 3/25, loss 0.412, ") in lines[-1]
     assert max(map(len, lines)) <= width
 
 
@@ -98,14 +101,15 @@ def test_the_display_shows_only_what_is_being_measured_now(tmp_path: Path, trial
     assert "seed 2: epoch 2/25" in shown(watch)
 
 
-def test_the_time_left_is_estimated_from_the_trials_that_ended(
-    tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_display_tells_the_time_left(tmp_path: Path, trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
     watch = watching(tmp_path, trials)
-    monkeypatch.setattr("mixbench.cli.progress_display.time.monotonic", lambda: watch.started + 3600)
-    assert watch.time_left() == ""
-    watch.ended = 2
-    assert "2/4 trials, 1:00:00, about 1:00:00 left" in shown(watch)
+    began = watch.started
+    monkeypatch.setattr("mixbench.cli.progress_display.time.time", lambda: began + 3600)
+    for done, at in ((0, 0), (1, 3600)):
+        at_work(watch.run, trials[0], epoch(done).model_copy(update={"updated_at": began + at}))
+        text = shown(watch)
+        assert ("left" in text) == (done == 1)
+    assert "0/4 trials, 1:00:00, about 99:00:00 left" in text
 
 
 def test_lines_name_the_settings_that_tell_trials_of_one_label_apart(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_lines_name_the_settings_that_tell_trials_of_one_label_apart(tmp_path: P
         trials.append(piecewise.model_copy(update={"recipe": recipe, "id": f"another-{number}"}))
     size = {"arguments": piecewise.arguments | {"image_size": 64}, "id": "larger"}
     trials.append(piecewise.model_copy(update=size))
-    watch = watching(tmp_path, trials)
+    watch = watching(tmp_path, trials, width=160)
     watch.settings = settings_by_trial(map(Record.pending, trials))
     at_work(watch.run, trials[1], epoch(3))
     accumulated = "x cifar10 seed 0, 32 px, recipe default, gradient_accumulation 2"
@@ -161,7 +165,7 @@ def test_progress_that_cannot_be_shown_is_said_and_shown_again_when_it_can_be(
     watch.console.file = stream = io.StringIO()
     at_work(watch.run, trials[0], epoch(7))
     with monkeypatch.context() as broken, watch:
-        broken.setattr("mixbench.cli.progress_display.describe", lambda *_: os.environ["NO_SUCH_KEY"])
+        broken.setattr("mixbench.cli.progress_display.current_trials", lambda *_: os.environ["NO_SUCH_KEY"])
         assert any("measuring goes on: KeyError: 'NO_SUCH_KEY'" in stream.getvalue() for _ in polls(0.01, 20))
         broken.undo()
         assert any("seed 0: epoch 7/25" in stream.getvalue() for _ in polls(0.01, 20))

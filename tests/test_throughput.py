@@ -57,8 +57,24 @@ def test_each_round_is_reported_with_its_number_and_the_time_left(tmp_path: Path
         *[("throughput", 3, 3)] * 2,  # energy, communication
     ]
     left = [report[3] for report in reports]
-    assert left[:2] == [None, None] and all(seconds is not None and seconds > 0 for seconds in left[2:-2])
+    assert left[:3] == [None] * 3 and all(seconds is not None and seconds > 0 for seconds in left[3:-2])
     assert left[-2:] == [0.0, 0.0]
+
+
+def test_the_time_left_shrinks_with_each_trial_of_a_round(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the usual round, not by the first one, in which kernels are chosen."""
+    moments, slow = [0.0], iter([50.0, 50.0])
+    monkeypatch.setattr("mixbench.measure.throughput.time.monotonic", lambda: moments[0])
+    monkeypatch.setattr(
+        "mixbench.measure.throughput._visit", lambda timed: moments.append(moments.pop() + next(slow, 2.0))
+    )
+    trials = plan_trials(tmp_path, models=["convmixer_256_8", "splitmixer_i_256_8"])
+    lefts: list[float | None] = []
+    list(measure(trials, world, lambda trial, *report: lefts.append(report[3]), never))
+    assert lefts[:6] == [None] * 6  # models are built, two rounds of warm-up
+    assert lefts[6:12] == [12.0, 10.0, 8.0, 6.0, 4.0, 2.0]
 
 
 def test_training_steps_are_timed_at_each_of_train_batch_sizes(tmp_path: Path, world: World) -> None:

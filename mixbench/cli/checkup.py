@@ -21,5 +21,6 @@ def print_checks(suite: str | None, cluster: str, out: Path, wait: float, as_jso
         interrupt_on_stop_signals()
         found = examine(where, suite, out, wait, partial(console(stderr=True).print, soft_wrap=True))
     facts = [asdict(check) for check in found]
-    print_rows(facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts], as_json)
+    shown = facts if as_json else [row | {"ok": "ok" if row["ok"] else "FAILED"} for row in facts]
+    print_rows(shown, as_json, styles={"ok": "green", "FAILED": "bold red"})
     return all(check.ok for check in found)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from mixbench.cli.terminal import console, json_option, print_rows, sizes
+from mixbench.cli.terminal import console, json_option, print_fitting, print_rows, sizes
 from mixbench.errors import EXIT_FAILED
 
 
@@ -18,10 +18,16 @@ def data() -> None:
 @json_option
 def data_list(names: tuple[str, ...], as_json: bool) -> None:
     """Show where the datasets NAMES are stored, or how to get them  [default: all]."""
-    from mixbench.data.check import list_data
+    from mixbench.data.check import list_data, remedies
 
     rows = list_data(names)
-    print_rows(rows if as_json else sizes(rows), as_json)
+    if as_json:
+        print_rows(rows, as_json)
+        return
+    shown = sizes([{key: value for key, value in row.items() if key != "remedy"} for row in rows])
+    print_fitting(shown, console(), ("held",))
+    for line in remedies(names):
+        click.echo(f"\n{line}")
 
 
 @data.command()

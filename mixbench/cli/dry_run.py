@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mixbench.cli.run import Session
-from mixbench.cli.terminal import console, print_table, word
+from mixbench.cli.terminal import console, print_fitting, word
 from mixbench.cli.validate import folder_json
 from mixbench.errors import RequestError
 from mixbench.launch.cost import TRAINING_COST, macs_of, trained_epochs, training_macs
@@ -40,7 +40,7 @@ def print_plan(session: Session, as_json: bool) -> None:
         | {"MACs/image": row["macs"], "training MACs": "" if row["macs"] is None else f"{row['train_macs']:.2e}"}
         for row in rows
     ]
-    print_table(table, console())
+    print_fitting(table, console(), ("training MACs", "MACs/image"))
     alike = [f"{name} {word(rows[0][column])}" for column, name in settings.items() if column not in vary]
     click.echo(f"\nin all: {', '.join(alike)}")
     trials = plural(len(rows), "trial")

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from mixbench.cli.terminal import print_groups, print_rows
+from mixbench.cli.terminal import console, print_fitting, print_groups, print_rows
 from mixbench.errors import RequestError, nearest
 from mixbench.system.content import content
 from mixbench.zoo.user_code import GROUP
@@ -64,8 +64,11 @@ def print_list(what: str, terms: tuple[str, ...], family: str, plugin: Path | No
         raise RequestError(f"no {what} match {' '.join(asked)}; `mixbench list {what}` shows all")
     if what == "models" and not as_json:
         print_groups(by_family(found))
-    else:
+    elif as_json:
         print_rows(found, as_json)
+    else:
+        spaced = [{key.replace("_", " "): value for key, value in row.items()} for row in found]
+        print_fitting(spaced, console(), (), ("source", "splits", "channels"))
 
 
 def rows(kind: str, terms: tuple[str, ...] = (), family: str = "*", plugin: Path | None = None) -> list[dict[str, Any]]:

@@ -1,14 +1,17 @@
 """`mixbench profile`: print one model's parameters and MACs by layer."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mixbench.cli.terminal import console, print_table
+from mixbench.cli.terminal import console, print_fitting
 from mixbench.errors import RequestError
+from mixbench.run.parts import Layer
 
 
 def profile_of(
@@ -19,7 +22,7 @@ def profile_of(
     plugin: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a model's counts by layer and in total.  Raises RequestError."""
+    """Print a model's counts by layer, blocks that are alike once, and in total.  Raises RequestError."""
     from mixbench.measure.complexity import profile
     from mixbench.zoo.registry import find, load_plugin
 
@@ -45,21 +48,62 @@ def profile_of(
     if as_json:
         click.echo(json.dumps(totals | {"layers": [asdict(layer) for layer in counts.layers]}, indent=1))
         return
-    layers = [
-        {
-            "layer": layer.name,
-            "type": layer.type,
-            "params": layer.params,
-            "MACs": layer.macs,
-            "in": "×".join(map(str, layer.input_shape)),
-            "out": "×".join(map(str, layer.output_shape)),
-        }
-        for layer in counts.layers
-    ]
-    print_table(layers, console())
+    print_fitting(list(_rows((layer.name.split("."), layer) for layer in counts.layers)), console(), ("in", "out"))
     _print_totals(totals)
     if totals["reconstruction"]:
         click.echo(f"{model} is a reconstruction: its paper does not define it completely")
+
+
+Named = tuple[list[str], Layer]
+"""A layer, and the rest of its name, split at dots, inside the module that is looked at."""
+
+
+def _rows(layers: Iterable[Named], prefix: str = "", indent: str = "") -> Iterator[dict[str, Any]]:
+    """Yield a row for each layer; of consecutive numbered blocks that are alike, only for those of the first.
+
+    These are indented, below a row with the numbers of the blocks and the counts of each.
+    """
+    for is_itself, some in groupby(layers, lambda named: not named[0]):
+        if is_itself:
+            yield from (_row(f"{indent}{prefix or 'its own'}", layer) for _, layer in some)
+        else:
+            yield from _blocks(some, f"{prefix}." if prefix else "", indent)
+
+
+def _blocks(layers: Iterable[Named], prefix: str, indent: str) -> Iterator[dict[str, Any]]:
+    modules = [(name, [(rest[1:], layer) for rest, layer in inside]) for name, inside in groupby(layers, _module)]
+    for _, same in groupby(modules, _alike):
+        (first, inside), *others = same
+        if not others:
+            yield from _rows(inside, f"{prefix}{first}", indent)
+            continue
+        params, macs = sum(layer.params for _, layer in inside), sum(layer.macs for _, layer in inside)
+        name, count = f"{indent}{prefix}{first}…{others[-1][0]}", 1 + len(others)
+        yield {"layer": name, "type": f"{count} alike, each", "params": params, "MACs": macs}
+        yield from _rows(inside, indent=f"{indent}  ")
+
+
+def _module(named: Named) -> str:
+    return named[0][0]
+
+
+def _alike(block: tuple[str, list[Named]]) -> Any:
+    """Return what blocks that are alike have in common: all but their number; a single layer is like no other."""
+    name, inside = block
+    if not name.isdecimal() or len(inside) == 1:
+        return name
+    return [(rest, replace(layer, name="")) for rest, layer in inside]
+
+
+def _row(name: str, layer: Layer) -> dict[str, Any]:
+    return {
+        "layer": name,
+        "type": layer.type,
+        "params": layer.params,
+        "MACs": layer.macs,
+        "in": "×".join(map(str, layer.input_shape)),
+        "out": "×".join(map(str, layer.output_shape)),
+    }
 
 
 def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mixbench.cli.time_left import TimeLeft
 from mixbench.errors import described
 from mixbench.launch.job import current_trials
 from mixbench.results.metrics import INFERENCE, PARAMS, QUALITY
 from mixbench.run.flags import Kind, has_unsure_speed
 from mixbench.run.folder import Run
-from mixbench.run.progress import describe
+from mixbench.run.progress import Progress, describe, named, stage
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
 from mixbench.system.words import clock, plural
@@ -36,10 +37,13 @@ class Watch:
     console: Console
     settings: Mapping[str, str] = field(default_factory=dict)
     ended: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.time)
     _live: Live | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._time_left = TimeLeft(self.run, self.trials, self.started)
 
     def __enter__(self) -> "Watch":
         if self.console.is_terminal:
@@ -60,11 +64,14 @@ class Watch:
     def end(self, record: Record) -> None:
         """Count a trial that has ended, and print a line that stays."""
         self.ended += 1
+        self._time_left.end(record, time.time())
         mark, style = ("✓", "green") if record.status == "done" else ("✗", "red")
         name = f" {self.ended}/{len(self.trials)} {record.label}"
         settings = "".join(f", {text}" for text in [self.settings.get(record.trial_id)] if text)
         data = (f" {record.dataset} seed {record.seed}{settings}", "dim")
-        self.console.print(Text.assemble((mark, style), name, data, "  ", _facts(record)), soft_wrap=True)
+        line = Text.assemble((mark, style), name, data)
+        for text in self._fitting(line, Text("  "), _facts(record)):
+            self.console.print(text, soft_wrap=True)
         for flag in record.flags:
             if flag.kind in (Kind.DAMAGED_CHECKPOINT, Kind.OTHER_ENVIRONMENT):
                 self.console.print(Text(f"  {flag}", style="yellow"), soft_wrap=True)
@@ -78,25 +85,44 @@ class Watch:
 
     def _display(self) -> RenderableType:
         """Return a progress bar of the suite, and a line per trial being measured."""
+        now = self._running()
+        self._time_left.see({trial.id: progress for trial, progress in now})
         bar = ProgressBar(total=max(1, len(self.trials)), completed=self.ended, width=min(24, self.console.width // 4))
-        took = f"{clock(time.monotonic() - self.started)}{self.time_left()}"
+        took = f"{clock(time.time() - self.started)}{self.time_left()}"
         head = Table.grid(padding=(0, 1))
         head.add_row(bar, Text(f"{self.ended}/{plural(len(self.trials), 'trial')}, {took}"))
-        lines = (Text(line, no_wrap=True, overflow="ellipsis") for line in self.running())
+        lines = [
+            line
+            for trial, progress in now
+            for line in self._fitting(
+                Text(f"{named(trial, self.settings.get(trial.id, ''))}:"), Text(" "), Text(stage(trial, progress))
+            )
+        ]
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
         return Group(head, *lines)
 
-    def running(self) -> list[str]:
-        """Return a line for each trial being measured; reads only files of trials that a job works on."""
+    def _fitting(self, name: Text, between: Text, facts: Text) -> list[Text]:
+        """Return one line, or in a terminal too narrow for it two: the facts, indented, are not to be cut off."""
+        whole = Text.assemble(name, between, facts)
+        if not self.console.is_terminal or whole.cell_len <= self.console.width:
+            return [whole]
+        return [name, Text.assemble("    ", facts)]
+
+    def _running(self) -> list[tuple[Trial, Progress]]:
+        """Return the trials being measured; reads only files of trials that a job works on."""
         current = current_trials(self.run)
         pairs = ((trial, self.run.progress(trial.id)) for trial in self.trials if trial.id in current)
-        return [describe(trial, now, self.settings.get(trial.id, "")) for trial, now in pairs if now is not None]
+        return [(trial, now) for trial, now in pairs if now is not None]
+
+    def running(self) -> list[str]:
+        """Return a line for each trial being measured."""
+        return [describe(trial, now, self.settings.get(trial.id, "")) for trial, now in self._running()]
 
     def time_left(self) -> str:
-        """Return an estimate from the trials that have ended; empty before two have."""
-        if self.ended < 2:
-            return ""
-        seconds = (time.monotonic() - self.started) / self.ended * (len(self.trials) - self.ended)
-        return f", about {clock(seconds)} left"
+        """Return the estimated time left, in words; empty before there is one."""
+        seconds = self._time_left.seconds(time.time())
+        return "" if seconds is None else f", about {clock(seconds)} left"
 
     def _print_regularly(self) -> None:
         printed: set[str] = set()

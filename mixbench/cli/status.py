@@ -8,11 +8,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from mixbench.cli.terminal import console, print_table
+from mixbench.cli.terminal import NO_BREAK, console, print_fitting
 from mixbench.launch.job import backlog_file, job_folders, last_folders
 from mixbench.results.collect import Collected, collect
 from mixbench.results.flag_counts import by_kind
-from mixbench.results.metrics import IN_ALL, QUALITY, Metric
+from mixbench.results.metrics import IN_ALL, INFERENCE, MACS, PARAMS, QUALITY, TRAINING, Metric
 from mixbench.results.rows import columns, rows_of, settings_by_trial
 from mixbench.results.statistics import interval
 from mixbench.run.claim import holder
@@ -22,8 +22,6 @@ from mixbench.run.inventory import Inventory
 from mixbench.run.progress import describe
 from mixbench.run.record import Record
 from mixbench.system.words import plural
-
-WIDE = 110
 
 
 def print_status(run: Run, as_json: bool) -> None:
@@ -95,9 +93,10 @@ def _without_lost(run: Run, collected: Collected) -> Collected:
 
 
 def print_summary(records: list[Record], to: Console) -> None:
-    """Print a row per group of trials that differ only in their seed: number done, accuracy, counts, speed if it fits.
+    """Print a row per group of trials that differ only in their seed: number done, accuracy, counts, speeds.
 
-    A row with a flag is marked *; a line below the table counts the kinds of flags.
+    The counts, known before a run, are the first that a narrow terminal leaves out.  A row with a flag
+    is marked *; a line below the table counts the kinds of flags.
     """
     planned = [record for record in records if record.planned]
     found, rows = rows_of(planned), []
@@ -105,13 +104,14 @@ def print_summary(records: list[Record], to: Console) -> None:
         done = [record for record in group if record.status == "done"]
         mark = " *" if any(record.flags for record in group) else ""
         row: dict[str, Any] = {"model": f"{group[0].label}{mark}", "dataset": group[0].dataset} | settings
-        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ± 95 %": _quality(done)}
+        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ±{NO_BREAK}95{NO_BREAK}%": _quality(done)}
         row |= {metric.brief: metric.summed_up(group) for metric in IN_ALL if metric.over_seeds == "first"}
-        if to.width >= WIDE:
-            row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
+        row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
         rows.append(row)
+    measured = {key for row in rows for key, value in row.items() if value is not None}
+    rows = [{key: value for key, value in row.items() if key in measured} for row in rows]
     if rows:
-        print_table(rows, to)
+        print_fitting(rows, to, (MACS.brief, PARAMS.brief), (TRAINING.brief, INFERENCE.brief), one_line=True)
     if flagged := sum(bool(record.flags) for record in planned):
         kinds = ", ".join(f"{each.kind} ({each.trials})" for each in by_kind(planned))
         to.print(Text(f"* {flagged} of {plural(len(planned), 'trial')} flagged: {kinds}"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mixbench.data.locations import (
     BUILT_IN,
     cache_folders,
+    can_be_fetched,
     find_folder,
     folders,
     incomplete,
@@ -48,6 +49,17 @@ def list_data(names: Iterable[str]) -> list[dict[str, Any]]:
         }
         for dataset in datasets_named(names)
     ]
+
+
+def remedies(names: Iterable[str]) -> list[str]:
+    """How to get the datasets of these names that are missing or incomplete: one line for all that can be fetched,
+    and one for each of the others.
+    """
+    absent = [dataset for dataset in datasets_named(names) if missing(dataset) or incomplete(dataset)]
+    fetched = [dataset for dataset in absent if can_be_fetched(dataset)]
+    lines = [f"{dataset.name}: {found}" for dataset in fetched if (found := incomplete(dataset))]
+    lines += [remedy(*fetched)] if fetched else []
+    return lines + [f"{dataset.name}: {_remedy(dataset)}" for dataset in absent if dataset not in fetched]
 
 
 def _status(dataset: Dataset) -> str:

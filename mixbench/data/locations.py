@@ -115,8 +115,13 @@ def why_missing(dataset: Dataset) -> str:
     return f"{dataset.name} is not on this machine: no {first} (looked in {searched}). {remedy(dataset)}"
 
 
-def remedy(dataset: Dataset) -> str:
-    """Instructions for getting the dataset."""
+def can_be_fetched(dataset: Dataset) -> bool:
+    """Return True if `mixbench data fetch` downloads it."""
+    return not dataset.folder and dataset.name != "imagenet"
+
+
+def remedy(dataset: Dataset, *others: Dataset) -> str:
+    """Instructions for getting the dataset, and others that can be fetched too."""
     if dataset.folder:
         return "Put its images into train/CLASS/*.jpg and val/CLASS/*.jpg there"
     if dataset.name == "imagenet":
@@ -124,7 +129,10 @@ def remedy(dataset: Dataset) -> str:
             f"It cannot be fetched: put ILSVRC 2012 into {folders(dataset)[0]} as train/<wnid>/*.JPEG and "
             "val/<wnid>/*.JPEG (a link to it will do), or name its parent folder in $MIXBENCH_DATA"
         )
-    other = ", or apt-get install dataset-fashion-mnist on Debian" if dataset.name == "fashion_mnist" else ""
+    names = [each.name for each in (dataset, *others)]
+    debian = ", or apt-get install dataset-fashion-mnist on Debian" if "fashion_mnist" in names else ""
+    kept = "they are" if others else "it is"
     return (
-        f"On a machine with internet: mixbench data fetch {dataset.name}{other}; $MIXBENCH_DATA says where it is kept"
+        f"On a machine with internet: mixbench data fetch {' '.join(names)}{debian}; "
+        f"$MIXBENCH_DATA says where {kept} kept"
     )

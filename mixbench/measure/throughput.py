@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from typing import Any, TypeVar
 
 import torch
@@ -100,7 +100,7 @@ class _Group:
         self.timed_models: list[TimedModel] = []
         self.settled = {trial.id for trial in trials if trial.throughput.warmup == 0}
         self.unmeasured: dict[str, list[str]] = {}
-        self._rounds, self._began = 0, time.monotonic()
+        self._round_seconds: list[float] = []
         free_memory(world)
         prepare_cublas(world)
         pools = ImagePools(world)
@@ -121,7 +121,7 @@ class _Group:
 
         Not until all are stable at the same time, which noise would delay forever.
         """
-        rounds, self._began = 0, time.monotonic()
+        rounds = 0
         while any(self._is_warming_up(timed, rounds) for timed in self.timed_models):
             self.round(rounds, WARM_UP)
             rounds += 1
@@ -135,14 +135,18 @@ class _Group:
         return timed.trial.id not in self.settled and rounds < _warmup_cap(timed)
 
     def round(self, done: int, part: str = "throughput") -> None:
-        """Visit each trial, in round number `done` + 1 of the warm-up, or if it needs so many repeats."""
+        """Visit each trial, in round number `done` + 1 of the warm-up, or if it needs so many repeats.
+
+        The order is the same on every rank.
+        """
         repeats = max((timed.trial.throughput.repeats for timed in self.timed_models), default=0)
         total, later = (max(map(_warmup_cap, self.timed_models)), repeats) if part == WARM_UP else (repeats, 0)
-        seconds = (time.monotonic() - self._began) / self._rounds if self._rounds else None
-        left = None if seconds is None else seconds * (total - done + later)
-        self._rounds += 1
-        order = random.Random(self._rounds).sample(self.timed_models, len(self.timed_models))  # same on every rank
+        usual = self._round_seconds[1:]  # kernels are chosen in the first
+        rounds_left = fmean(usual) * (total - done + later) if usual else None
+        order = random.Random(len(self._round_seconds) + 1).sample(self.timed_models, len(self.timed_models))
+        began = time.monotonic()
         for timed in [each for each in order if part == WARM_UP or done < each.trial.throughput.repeats]:
+            left = None if rounds_left is None else max(0.0, rounds_left - (time.monotonic() - began))
             self.on_progress(timed.trial, part, done + 1, total, left)
             try:
                 _visit(timed)
@@ -151,6 +155,7 @@ class _Group:
                 self.timed_models.remove(timed)
                 timed.close()
                 free_memory(self.world)
+        self._round_seconds.append(time.monotonic() - began)
 
     def measure_extra(self, timed: TimedModel, name: str, action: Callable[[], Measured | None]) -> Measured | None:
         """Measure something beside the speed.  An error is noted in the samples, gives None, and keeps the timings.
