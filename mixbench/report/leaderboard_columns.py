@@ -181,7 +181,7 @@ def _text(value: str) -> Cell:
 COLUMNS = [
     Column(
         QUALITY.key, QUALITY.title, f"{QUALITY.unit}, ± 95 %", _quality, "points", QUALITY.better,
-        note="mean over seeds, and half the width of its 95 % t-interval",
+        note="mean over seeds, and half the width of its 95 % interval, which counts the test images too: see Terms",
     ),
     Column("n", "Seeds", "n", _seeds, "number"),
     Column(

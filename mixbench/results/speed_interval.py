@@ -6,8 +6,8 @@ median.  Records keep the steps in their order and the number of rounds, not the
 as many steps, which on a CPU, where it has one, is exact.
 
 What all rounds share, such as what a machine does in one run and not in the next, no resampling of them can show.
-Simulated at 20 rounds: the intervals hold in 95 to 97 % of cases at a single trial; at two, three or five in 97 to 100 %
-if they differ by no more than each one's error, in 91 to 98 % if by twice, in 80 to 95 % if by four times as much.
+Simulated at 20 rounds: the intervals hold in 95 to 97 % of cases at a single trial; at two, three or five in 97 % or
+more if they differ by no more than each one's error, in 91 to 98 % if by twice, in 80 to 95 % if by four times as much.
 
 Percentiles of a seeded generator's draws, by numpy: scipy.stats.bootstrap resamples one stage, and its BCa intervals
 need a jackknife, which for a median is inconsistent.
