@@ -5,15 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from mixbench.cli.main import cli
 from mixbench.errors import RequestError
-from mixbench.results.metrics import COMPARED
+from mixbench.results.metrics import COMPARED, SPEEDS
 from mixbench.results.side_by_side import SideBySide, side_by_side
 from mixbench.results.statistics import holm
 from mixbench.results.thresholds import parse
+from mixbench.run.flags import Flag, Kind
 from mixbench.run.folder import Run
 from mixbench.run.record import Record
 from mixbench.suite.trial import Throughput, Trial
@@ -59,7 +61,7 @@ def test_trials_stand_side_by_side_and_cells_are_tested_over_their_seeds(make: M
     printed = compare(a, b)
     assert printed.exit_code == 0
     assert "trials in both: 3; only in A: 0; only in B: 0" in printed.output
-    assert "90.00 → 91.10" in printed.output and "significant" in printed.output
+    assert "90.00 → 91.10" in printed.output and "better, by seeds, p 0.003" in printed.output
     assert "+1.00 ± 0.25" in printed.output
 
 
@@ -71,20 +73,22 @@ def test_a_run_beside_itself_has_not_changed(make: Make) -> None:
         assert (each.difference.value, each.relative, each.significant) == (0.0, 0.0, False)
     assert (found.differences, found.conditions, found.devices) == ([], [], [])
     printed = compare(run, run, "--fail-below", "top1:-0")
-    assert printed.exit_code == 0 and printed.output.count("identical values") == len(COMPARED)
+    assert printed.exit_code == 0 and printed.output.count("identical values") == len(COMPARED) - len(SPEEDS)
+    assert printed.output.count("not distinguishable, by timed rounds") == len(SPEEDS)
 
 
 def test_a_single_seed_has_a_change_and_no_significance(make: Make) -> None:
     printed = compare(make("a", "top1", 90.0), make("b", "top1", 93.0))
     assert "+3.00" in printed.output and "±" not in printed.output.split("change:")[0]
-    assert "a single seed and a single seed" in printed.output and "not significant" not in printed.output
+    assert printed.output.count("a single seed and a single seed") == len(COMPARED) - len(SPEEDS)
 
 
 def test_a_change_has_no_more_digits_than_its_interval_supports(make: Make) -> None:
-    speeds = ("train_samples_per_sec", 1000.0, 1010.0, 1020.0), ("train_samples_per_sec", 1100.0, 1120.0, 1100.0)
-    found = change(side_by_side(make("a", *speeds[0]), make("b", *speeds[1])), "train_samples_per_sec")
-    assert found.difference.value == pytest.approx(96.667, rel=1e-4)
-    assert found.difference.half_width == pytest.approx(37.945, rel=1e-4)
+    a, b = (1000e6, 1010e6, 1020e6), (1100e6, 1120e6, 1100e6)
+    runs = make("a", "peak_memory_bytes", *map(int, a)), make("b", "peak_memory_bytes", *map(int, b))
+    found = change(side_by_side(*runs), "peak_memory_bytes")
+    assert found.difference.value == pytest.approx(96.667e6, rel=1e-4)
+    assert found.difference.half_width == pytest.approx(37.945e6, rel=1e-4)
     assert found.text == "+100 ± 40 (+10 ± 4 %)" and found.to_all_digits == "+96.7 (+9.6 %)"
 
 
@@ -124,7 +128,8 @@ def test_accuracies_are_compared_by_images_where_both_runs_kept_their_prediction
     assert top1.verdict is not None and (top1.verdict.outcome, top1.verdict.basis) == ("better", "images and seeds")
     assert top1.significant is True and 0.1 < top1.half_width < 2.5
     printed = compare(a, b).output
-    assert "significant, by images and seeds" in printed and "by images: by each image's predictions" in printed
+    assert "better, by images and seeds" in printed and "By images: by each image's predictions" in printed
+    assert top1.own is not None and COMPARED[0].shown(top1.a.mean, top1.own[0]) in printed
     (cell,) = json.loads(compare(a, b, "--json").output)["cells"]
     assert cell["top1"]["verdict"]["half_width"] == top1.half_width and cell["top1"]["significant"] is True
     same = change(side_by_side(a, a), "top1")
@@ -174,9 +179,10 @@ def test_a_limit_is_crossed_by_what_is_worse_than_it(
 
 
 def test_every_limit_is_checked_and_the_means_count(make: Make) -> None:
-    a, b = make("a", "top1", 90.0, 92.0), make("b", "top1", 89.0, 92.8)
+    a, b = make("a", "top1", 90.0, 92.0), make("b", "top1", 89.9, 91.9)
     options = ("--fail-below", "train_samples_per_sec:-5%", "--fail-below")
     assert compare(a, b, *options, "top1:-0.2").exit_code == 0
+    assert compare(a, b, *options, "top1:-0.2", "--strict").exit_code == 0
     failing = compare(a, b, *options, "top1:-0.05")
     assert failing.exit_code == 1 and "crossed: top1:-0.05: splitmixer_i_256_8 on cifar10: -0.10" in failing.output
     assert json.loads(compare(a, b, *options, "top1:-0.05", "--json").output)["crossed"]
@@ -265,6 +271,88 @@ def test_a_limit_with_nothing_to_check_does_not_pass(make: Make) -> None:
     a, b = make("a", "train_samples_per_sec", None), make("b", "train_samples_per_sec", 100.0)
     refused = compare(a, b, "--fail-below", "train_samples_per_sec:-5%").exception
     assert isinstance(refused, RequestError) and "has nothing to check: run A has no value" in str(refused)
+
+
+def speeds(folder: Path, *factors: float, flags: tuple[Flag, ...] = ()) -> Run:
+    """A run with a seed for each factor, by which its steps of training are slower; they vary by 5 %."""
+    trials, records = [trial(seed=seed) for seed in range(len(factors))], []
+    for each, factor in zip(trials, factors, strict=True):
+        steps = 30 * factor * np.exp(0.05 * np.random.default_rng(each.seed).standard_normal(20))
+        record = done(each, 90.0, train_samples_per_sec=8_000 / float(np.median(steps)), flags=list(flags))
+        part = record.details.throughput
+        assert part is not None
+        part = part.model_copy(update={"train_step_ms": steps.tolist()})
+        records.append(record.model_copy(update={"details": record.details.model_copy(update={"throughput": part})}))
+    return write_run(folder, trials, records)
+
+
+def test_a_speed_is_judged_by_its_timed_rounds_even_of_a_single_seed(tmp_path: Path) -> None:
+    a, same, slower = (speeds(tmp_path / name, factor) for name, factor in (("a", 1), ("same", 1.005), ("slower", 1.2)))
+    found = change(side_by_side(a, same), "train_samples_per_sec")
+    assert found.significant is False and found.ends[0] < 0 < found.ends[1] and found.difference.half_width is None
+    found = change(side_by_side(a, slower), "train_samples_per_sec")
+    low, high = found.relative_ends
+    assert found.outcome == "worse" and found.relative == pytest.approx(-100 / 6)
+    assert low < found.relative < high and 3 < high - low < 10
+    printed = compare(a, slower).output
+    assert found.text in printed and " to " in found.text and "worse, by timed rounds" in printed
+    (cell,) = json.loads(compare(a, slower, "--json").output)["cells"]
+    assert cell["train_samples_per_sec"]["interval"] == pytest.approx(found.ends)
+    assert cell["train_samples_per_sec"]["significant"] is True
+
+
+def test_a_limit_that_the_interval_spans_is_neither_kept_nor_crossed(tmp_path: Path) -> None:
+    a, b = speeds(tmp_path / "a", 1), speeds(tmp_path / "b", 1.05)  # 4.8 % slower, ± 3 %
+    limit = ("--fail-below", "train_samples_per_sec:-5%")
+    printed = compare(a, b, *limit)
+    assert printed.exit_code == 0 and "within the limit" not in printed.output and "crossed:" not in printed.output
+    assert "inconclusive: train_samples_per_sec:-5%: splitmixer_i_256_8 on cifar10: -" in printed.output
+    assert printed.output.rstrip().endswith("spans the limit")
+    assert compare(a, b, *limit, "--strict").exit_code == 1
+    facts = json.loads(compare(a, b, *limit, "--json").output)
+    assert facts["crossed"] == [] and len(facts["inconclusive"]) == 1
+    clear = ("--fail-below", "train_samples_per_sec:-20%", "--strict")
+    assert compare(a, b, *clear).exit_code == 0 and "within the limit" in compare(a, b, *clear).output
+    assert compare(a, speeds(tmp_path / "c", 1.2), *limit).exit_code == 1
+
+
+def test_a_flag_that_casts_doubt_on_a_speed_in_either_run_leaves_its_verdict_open(tmp_path: Path) -> None:
+    busy = Flag(Kind.BUSY_NEIGHBOURS, "others kept 1.2 of 2 cores busy")
+    a, b = speeds(tmp_path / "a", 1), speeds(tmp_path / "b", 1.5, flags=(busy,))
+    limit = ("--fail-below", "train_samples_per_sec:-5%")
+    found = change(side_by_side(a, b), "train_samples_per_sec")
+    assert (found.significant, found.outcome, found.unsure) == (None, "", "busy neighbours in B")
+    assert change(side_by_side(b, b), "train_samples_per_sec").unsure == "busy neighbours in A and B"
+    assert change(side_by_side(a, b), "top1").unsure == "", "an accuracy is none the worse for it"
+    printed = compare(a, b, *limit)
+    assert printed.exit_code == 0 and "unsure: busy neighbours in B" in printed.output
+    assert f"{a_rate(a)} → ≈ {a_rate(b)}" in printed.output
+    assert "inconclusive: train_samples_per_sec:-5%" in printed.output and "; busy neighbours in B\n" in printed.output
+    assert compare(a, b, *limit, "--strict").exit_code == 1
+
+
+def a_rate(run: Run) -> str:
+    record = run.record(run.planned()[0])
+    assert record is not None
+    return f"{record.train_samples_per_sec:,.0f}"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_cell_is_readable_at_any_width(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    a, b = speeds(tmp_path / "a", 1, 1.01), speeds(tmp_path / "b", 1.2, 1.22)
+    cells = compare(a, b).output.split("\n\n", 2)[2]
+    assert max(map(len, cells.splitlines())) <= width
+    assert "worse, by timed rounds" in cells and change(side_by_side(a, b), "train_samples_per_sec").text in cells
+
+
+def test_verdicts_have_colours_in_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    printed = compare(
+        speeds(tmp_path / "a", 1), speeds(tmp_path / "b", 1.2), "--fail-below", "train_samples_per_sec:-5%"
+    )
+    assert "\x1b[31mworse, by timed rounds" in printed.output and "\x1b[31mcrossed: " in printed.output
 
 
 # -- what is not the same

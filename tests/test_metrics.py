@@ -28,6 +28,7 @@ from mixbench.results.metrics import (
     PRICES,
     QUALITY,
     SETTINGS,
+    SPEEDS,
     Metric,
     Quantity,
 )
@@ -36,7 +37,7 @@ from mixbench.results.tables import tables
 from mixbench.run.record import COLUMNS, Record
 from tests.fake_runs import done, full_run, trial, write_run
 
-OF_QUALITY = ("_mean", "_std", "_ci95", "_published", "_delta", "_to_best", "_to_best_ci95")
+OF_QUALITY = ("_mean", "_std", "_ci95", "_published", "_delta", "_to_best", "_to_best_ci95", "_ci95_images")
 OF_COUNTS = ("_published", "_as_published")
 
 
@@ -55,6 +56,7 @@ def test_every_column_that_is_measured_is_in_the_table_or_said_to_be_a_setting()
     assert rest == {
         *(QUALITY.column + end for end in OF_QUALITY),
         *(metric.column + end for metric in (PARAMS, MACS) for end in OF_COUNTS),
+        *(metric.column + end for metric in SPEEDS for end in ("_low", "_high")),
     }
 
 

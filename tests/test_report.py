@@ -166,7 +166,10 @@ def test_leaderboard_is_sorted_and_shows_interval_and_published(tmp_path: Path) 
     assert second["Model"].startswith("splitmixer_ii_256_8")
     assert second["Top-1%, ± 95 %"] == "92.1 ± 1.3"
     said = [attributes["title"] or "" for _, attributes in found.tags if "title" in attributes]
-    assert "mean 97.5000, standard deviation 0.7071, 2 seeds: 97.00, 98.00" in said
+    assert (
+        "mean 97.5000, standard deviation 0.7071, 2 seeds: 97.00, 98.00; ± counts the seeds, not the test images"
+        in said
+    )
     convention = "65,219,072: multiply–accumulates of convolutions and matrix products, for one image; "
     assert convention + "published 71.8 M by the convention “splitmixer”, ours 65.2 M by it" in said
 
@@ -179,9 +182,11 @@ def test_how_far_the_timed_steps_lie_apart_stands_at_a_row_its_timings_and_each_
     ]
     found = page(write_run(tmp_path, trials, records))
     said = [attributes["title"] or "" for tag, attributes in found.tags if tag == "td" and "title" in attributes]
-    row = "40 timed steps, p5 to p95: 10.0 ms to 12.0 ms, CV at most 25.00 %, 0.00430 J/image"
+    row = "40 timed steps, p5 to p95: 10.0 ms to 12.0 ms, CV at most 25.00 %, 0.00430 J/image, "
+    row += "95 % interval of the median 1,430 to 1,430 images/s"
     assert f"1,430.5 images/s; {row}" in said
-    assert "476.8333333333333 images/s; 40 timed steps, p5 to p95: 30.0 ms to 30.0 ms, CV at most 4.30 %" in said
+    training = "40 timed steps, p5 to p95: 30.0 ms to 30.0 ms, CV at most 4.30 %"
+    assert f"476.8333333333333 images/s; {training}, 95 % interval of the median 477 to 477 images/s" in said
     assert f"Raw timings of the inference step. {row}" in found.text
     for cv, joules in (("3.12", "0.00410"), ("25.00", "0.00450")):
         assert f"20 timed steps, p5 to p95: 10.0 ms to 12.0 ms, CV {cv} %, {joules} J/image" in said

@@ -29,7 +29,8 @@ SUMMARY = (
     "macs_published,macs_convention,infer_samples_per_sec,train_samples_per_sec,peak_memory_bytes,pareto,"
     "top1_source,top1_agrees,params_as_published,params_agrees,macs_as_published,macs_agrees,published_note,run,split,"
     "flags,infer_step_cv,train_step_cv,timed_steps,infer_joules_per_image,settings,"
-    "top1_to_best,top1_to_best_ci95,top1_verdict"
+    "top1_to_best,top1_to_best_ci95,top1_verdict,top1_ci95_images,"
+    "infer_samples_per_sec_low,infer_samples_per_sec_high,train_samples_per_sec_low,train_samples_per_sec_high"
 )
 
 

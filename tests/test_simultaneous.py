@@ -53,7 +53,7 @@ def test_the_bounds_fail_where_flips_are_trusted_blindly(monkeypatch: pytest.Mon
     def flips_alone(ratios: Any, degrees: Any, rng: Any) -> Any:
         return np.ones((len(ratios), simultaneous.DRAWS)), degrees + 1e6
 
-    monkeypatch.setattr(simultaneous, "_moderated", flips_alone)
+    monkeypatch.setattr(simultaneous, "moderated", flips_alone)
     false, covered, _ = cell(common=np.full(9, 2.0))
     assert false > 0.2 and covered < 0.8
     monkeypatch.undo()

@@ -1,49 +1,72 @@
 """`mixbench compare`: print two runs side by side, by trial and over seeds, and how they differ.  Imports no torch."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from mixbench.cli.terminal import console, print_table
-from mixbench.results.metrics import COMPARED
-from mixbench.results.rows import columns
-from mixbench.results.side_by_side import MOST_LINES, Cell, Change, Pair, SideBySide, side_by_side
-from mixbench.results.thresholds import Limit, checked, crossed, parse
+from mixbench.report.numbers import DASH, rate, roughly
+from mixbench.results.changes import Cell, Change, Pair
+from mixbench.results.metrics import COMPARED, SPEEDS, Metric
+from mixbench.results.side_by_side import MOST_LINES, SideBySide, side_by_side
+from mixbench.results.thresholds import Limit, answers, checked, parse
+from mixbench.run.flags import has_unsure_speed
 from mixbench.run.folder import Run
 from mixbench.system.words import plural
 
+LEAST_VERDICT = 20
+"""Characters of a verdict's column below which a cell is printed without a table."""
+NOTE = (
+    "change: B - A with its 95 % interval. By images: by each image's predictions in both runs; by timed rounds: by "
+    "those of both runs, which can't show what differs between the runs as a whole; both simultaneous over these "
+    "models. By seeds: a t-test, p Holm-corrected. ≈: a flag casts doubt on it."
+)
+_STYLES = {"better": "green", "worse": "red", "not distinguishable": "", "": "yellow"}
 
-def print_comparison(a: Run, b: Run, limits: tuple[str, ...], as_json: bool) -> bool:
-    """Print runs A and B side by side; return True if B keeps every limit.
+
+def print_comparison(a: Run, b: Run, limits: tuple[str, ...], strict: bool, as_json: bool) -> bool:
+    """Print runs A and B side by side; return True if B keeps every limit, and if `strict` certainly so.
 
     Raises RequestError if the runs cannot be compared or a limit is invalid.
     """
     wanted = [parse(text) for text in limits]
     found = side_by_side(a, b)
-    broken = crossed(found, wanted)
+    answered = answers(found, wanted)
+    kept = not answered.crossed and not (strict and answered.inconclusive)
     if as_json:
         click.echo(
             json.dumps(
                 {"a": str(a.folder), "b": str(b.folder)}
                 | _facts(found)
-                | {"crossed": broken, "checked": {each.text: checked(found, each) for each in wanted}},
+                | {"crossed": answered.crossed, "checked": {each.text: checked(found, each) for each in wanted}}
+                | {"inconclusive": answered.inconclusive},
                 indent=1,
             )
         )
-        return not broken
+        return kept
     to = console()
-    _print_overview(found, a, b)
-    print_table([_trial_row(pair) for pair in found.pairs], to)
-    click.echo()
+    _print_overview(found, a, b, to)
+    trials = [_trial_row(cell, pair) for cell in found.cells for pair in cell.pairs]
+    known = [key for key in trials[0] if any(row[key] for row in trials)]
+    print_table([{key: row[key] for key in known} for row in trials], to)
+    to.print()
     _print_cells(found, to)
-    for line in broken:
-        click.echo(f"crossed: {line}")
-    if wanted and not broken:
-        click.echo(_within(found, wanted))
-    return not broken
+    for name, lines, style in (("crossed", answered.crossed, "red"), ("inconclusive", answered.inconclusive, "yellow")):
+        for line in lines:
+            _say(f"{name}: {line}", to, style)
+    if wanted and not answered.crossed and not answered.inconclusive:
+        _say(_within(found, wanted), to, "green")
+    return kept
+
+
+def _say(line: str, to: Console, style: str = "") -> None:
+    to.print(Text(line, style=style), soft_wrap=True)
 
 
 def _within(found: SideBySide, limits: list[Limit]) -> str:
@@ -54,68 +77,99 @@ def _within(found: SideBySide, limits: list[Limit]) -> str:
     return f"within {kept}" + (f", as far as it could be checked: {'; '.join(partly)}" if partly else "")
 
 
-def _print_overview(found: SideBySide, a: Run, b: Run) -> None:
-    click.echo(f"A {a.folder}\nB {b.folder}")
-    click.echo(f"trials in both: {len(found.pairs)}; only in A: {len(found.only_a)}; only in B: {len(found.only_b)}")
-    for line in found.differences[:MOST_LINES]:
-        click.echo(f"not the same: {line}")
-    if len(found.differences) > MOST_LINES:
-        click.echo(f"not the same: {len(found.differences) - MOST_LINES} more; --json has them all")
-    for one, other in found.devices:
-        click.echo(f"devices: {one} in A, {other} in B: accuracy is compared, throughput and memory are not")
-    for line in found.conditions:
-        click.echo(f"measured with: {line}")
+def _print_overview(found: SideBySide, a: Run, b: Run, to: Console) -> None:
+    _say(f"A {a.folder}\nB {b.folder}", to)
+    _say(f"trials in both: {len(found.pairs)}; only in A: {len(found.only_a)}; only in B: {len(found.only_b)}", to)
+    more = len(found.differences) - MOST_LINES
+    unlike = [f"not the same: {line}" for line in found.differences[:MOST_LINES]]
+    unlike += [f"not the same: {more} more; --json has them all"] if more > 0 else []
+    unlike += [
+        f"devices: {one} in A, {other} in B: accuracy is compared, throughput and memory are not"
+        for one, other in found.devices
+    ]
+    unlike += [f"measured with: {line}" for line in found.conditions]
+    for line in unlike:
+        _say(line, to, "yellow")
     for line in found.damaged:
-        click.echo(f"damaged: {line}")
-    click.echo()
+        _say(f"damaged: {line}", to, "red")
+    to.print()
 
 
-def _trial_row(pair: Pair) -> dict[str, Any]:
-    row: dict[str, Any] = {"trial": pair.a.trial_id}
+def _trial_row(cell: Cell, pair: Pair) -> dict[str, Any]:
+    row: dict[str, Any] = {"trial": f"{cell.name}, seed {pair.a.seed}"}
     for metric in COMPARED:
-        one, other = pair.values(metric)
-        row[metric.brief] = "" if one is other is None else f"{metric.shown(one) or '–'} → {metric.shown(other) or '–'}"
+        values = zip(pair.values(metric), (pair.a, pair.b), strict=True)
+        one, other = (_shown(metric, each, has_unsure_speed(of.flags)) for each, of in values)
+        row[metric.brief] = f"{one or DASH} → {other or DASH}" if one or other else ""
     states = [(run, record.status) for run, record in (("A", pair.a), ("B", pair.b)) if record.status != "done"]
     row["state"] = ", ".join(f"{status} in {run}" for run, status in states)
     return row
 
 
+def _shown(metric: Metric, value: float | None, unsure: bool, half_width: float | None = None) -> str:
+    if value is None:
+        return ""
+    return roughly(rate(value), unsure) if metric in SPEEDS else metric.shown(value, half_width)
+
+
 def _print_cells(found: SideBySide, to: Console) -> None:
-    rows = []
-    settings_of = columns([[pair.a for pair in cell.pairs] for cell in found.cells])
-    for cell, settings in zip(found.cells, settings_of, strict=True):
-        first = cell.pairs[0].a
-        cell_facts = {"model": first.label, "dataset": first.dataset} | settings
-        cell_facts |= {"in B": cell.in_b} if any(each.in_b for each in found.cells) else {}
-        rows += [cell_facts | _change_row(change) for change in cell.changes if change.a.n]
+    """Print a table for each cell, a line for each metric; in a narrow terminal one fact of a metric a line."""
+    rows = [
+        (cell.name, [(each, _change_row(each)) for each in cell.changes if each.a.n])
+        for cell in found.cells
+        if any(each.a.n for each in cell.changes)
+    ]
     if not rows:
-        click.echo("no trial is done in both runs: there is nothing to compare yet")
-    else:
-        print_table(rows, to)
-        click.echo(
-            "change: B - A, ± half its 95 % interval; p: t-test over seeds, Holm-corrected over the rows of a metric;\n"
-            "by images: by each image's predictions in both runs, the interval simultaneous over these rows"
-        )
+        _say("no trial is done in both runs: there is nothing to compare yet", to)
+        return
+    columns = ("metric", "seeds", "A", "B", "change", "verdict")
+    widths = {key: max(len(key), *(len(row[key]) for _, some in rows for _, row in some)) for key in columns}
+    fits = sum(widths[key] + 2 for key in columns[:-1]) + LEAST_VERDICT <= to.width
+    for name, changes in rows:
+        to.print(Text(name, style="bold"))
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for key in columns:
+            table.add_column(key, min_width=None if key == "verdict" else widths[key], no_wrap=key != "verdict")
+        for change, row in changes:
+            texts = [Text(row[key], style=_STYLES[change.outcome] if key == "verdict" else "") for key in columns]
+            if fits:
+                table.add_row(*texts)
+            else:
+                to.print(Padding(Text(f"{row['metric']}: {row['A']} → {row['B']}"), (0, 0, 0, 2), expand=False))
+                for text in texts[-2:]:
+                    to.print(Padding(text, (0, 0, 0, 4), expand=False))
+        if fits:
+            to.print(table)
+        to.print()
+    to.print(Text(NOTE))
 
 
-def _change_row(change: Change) -> dict[str, Any]:
-    metric, tested = change.metric, change.difference
-    verdict = {True: "significant", False: "not significant", None: "not comparable"}[change.significant]
-    if change.verdict:
-        verdict, tested = f"{verdict}, by {change.verdict.basis}", replace(tested, note="")
+def _change_row(change: Change) -> dict[str, str]:
+    metric, own = change.metric, change.own or (change.a.half_width, change.b.half_width)
     return {
         "metric": metric.brief,
-        "n": change.a.n,
-        "A": metric.shown(change.a.mean, change.a.half_width),
-        "B": metric.shown(change.b.mean, change.b.half_width),
+        "seeds": str(change.a.n),
+        "A": _shown(metric, change.a.mean, bool(change.unsure_a), own[0]),
+        "B": _shown(metric, change.b.mean, bool(change.unsure_b), own[1]),
         "change": change.text,
-        "p": ""
-        if change.verdict or change.p_holm is None
-        else "<0.001"
-        if change.p_holm < 0.001
-        else f"{change.p_holm:.3f}",
-        "verdict": tested.note.removeprefix("not comparable: ") or verdict,
+        "verdict": _verdict(change),
     }
+
+
+def _verdict(change: Change) -> str:
+    """ "better, by images and seeds", "worse, by timed rounds", "unsure: busy neighbours in A" """
+    tested = change.difference
+    if change.unsure:
+        return f"unsure: {change.unsure}"
+    if change.verdict:
+        note = f" ({change.verdict.note})" if change.verdict.note else ""
+        return f"{change.outcome or change.verdict.outcome}, by {change.verdict.basis}{note}"
+    if change.log_width is not None:
+        return f"{change.outcome}, by timed rounds"
+    if tested.note:
+        return tested.note.removeprefix("not comparable: ")
+    p = "" if change.p_holm is None else ", p <0.001" if change.p_holm < 0.001 else f", p {change.p_holm:.3f}"
+    return f"{change.outcome}, by seeds{p}"
 
 
 def _facts(found: SideBySide) -> dict[str, Any]:
@@ -162,6 +216,8 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
                 "note": change.verdict.note,
             },
             "significant": change.significant,
+            "interval": change.ends,
+            "unsure": {"a": change.unsure_a, "b": change.unsure_b},
             "lost": [pair.a.trial_id for pair in change.lost],
         }
     return facts

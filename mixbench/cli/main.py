@@ -184,8 +184,9 @@ def report(runs: tuple[Path, ...], out: Path | None, forms: tuple[str, ...], as_
     "(points), peak_memory_bytes:+10%; or lacks a value that RUN_A has, as a trial failed or is not planned.  "
     "May be given several times.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 1 also if it can't be told whether a limit is crossed.")
 @json_option
-def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) -> None:
+def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], strict: bool, as_json: bool) -> None:
     """Compare the trials that RUN_A and RUN_B share.
 
     By trial, then over their seeds, with all other differences.  Accuracy is compared across devices, throughput and
@@ -194,7 +195,7 @@ def compare(run_a: Path, run_b: Path, limits: tuple[str, ...], as_json: bool) ->
     from mixbench.cli.compare import print_comparison
     from mixbench.run.folder import Run
 
-    if not print_comparison(Run(run_a), Run(run_b), limits, as_json):
+    if not print_comparison(Run(run_a), Run(run_b), limits, strict, as_json):
         sys.exit(EXIT_FAILED)
 
 

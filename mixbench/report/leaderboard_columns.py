@@ -85,13 +85,14 @@ def _quality(line: Line) -> Cell:
     row = line.row
     if row.quality is None:
         return Cell(numbers.DASH)
-    shown, _, spread = numbers.quality(row).partition(" ± ")
+    shown, _, width = numbers.quality(row).partition(" ± ")
     if row.n_seeds == 1:
-        return Cell(shown, row.quality, "one seed", "a single seed: no interval can be given")
+        of_one = f"± {width}, one seed" if width else "one seed"
+        return Cell(shown, row.quality, of_one, f"a single seed: {numbers.counted(row)}")
     found = [QUALITY.of(record) for record in line.group.records if record.status == "done"]
     values = ", ".join(numbers.FORMATS[QUALITY.quantity].cell(value) for value in found if value is not None)
     hover = f"mean {row.quality:.4f}, standard deviation {row.quality_std:.4f}, {row.n_seeds} seeds: {values}"
-    return Cell(shown, row.quality, f"± {spread}", hover)
+    return Cell(shown, row.quality, f"± {width}", f"{hover}; {numbers.counted(row)}")
 
 
 def _seeds(line: Line) -> Cell:
@@ -180,7 +181,7 @@ def _text(value: str) -> Cell:
 COLUMNS = [
     Column(
         QUALITY.key, QUALITY.title, f"{QUALITY.unit}, ± 95 %", _quality, "points", QUALITY.better,
-        note="mean over seeds, and half the width of its 95 % t-interval",
+        note="mean over seeds, and half the width of its 95 % interval, which counts the test images too: see Terms",
     ),
     Column("n", "Seeds", "n", _seeds, "number"),
     Column(

@@ -74,8 +74,15 @@ def signs(text: str) -> str:
 
 
 def quality(row: "SummaryRow") -> str:
-    """Format a row's mean quality with its 95 % interval: "94.30 ± 0.32"; for a single seed "94.30"."""
+    """Format a row's mean quality with its 95 % interval, by images where it has one: "94.30 ± 0.32", else "94.30"."""
     return DASH if row.quality is None else signs(QUALITY.shown(row.quality, row.quality_ci95))
+
+
+def counted(row: "SummaryRow") -> str:
+    """What the interval of a row's quality counts: "± counts the seeds and the test images"."""
+    if row.top1_ci95_images is None:
+        return "no interval can be given" if row.n_seeds < 2 else "± counts the seeds, not the test images"
+    return f"± counts the {'test images, for this one network' if row.n_seeds < 2 else 'seeds and the test images'}"
 
 
 def apart(row: "SummaryRow") -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mixbench.report import numbers
+from mixbench.results.metrics import INFERENCE, TRAINING
 from mixbench.results.summary import SummaryRow
 from mixbench.run.record import Record
 from mixbench.run.timings import percentile
@@ -21,7 +22,8 @@ def samples(kind: Kind, records: Sequence[Record]) -> list[float]:
 def steps(kind: Kind, figures: Record | SummaryRow, records: Sequence[Record]) -> str:
     """`60 timed steps, p5 to p95: 9.81 ms to 10.4 ms, CV 2.13 % …`; empty if nothing was timed.
 
-    `figures`: a trial's record, or the summary row of several; the percentiles are over the steps of all of them.
+    `figures`: a trial's record, or the summary row of several, with the median's interval; the percentiles are over
+    the steps of all of them.
     """
     timed = samples(kind, records)
     if not timed:
@@ -33,4 +35,7 @@ def steps(kind: Kind, figures: Record | SummaryRow, records: Sequence[Record]) -
         texts.append(f"CV {'at most ' * (len(records) > 1)}{numbers.fixed(100 * variation)} %")
     if kind == "infer" and figures.infer_joules_per_image is not None:
         texts.append(f"{numbers.rate(figures.infer_joules_per_image)} J/image")
+    speed = INFERENCE if kind == "infer" else TRAINING
+    if isinstance(figures, SummaryRow) and (ends_of_median := figures.speed_ends(speed)):
+        texts.append(f"95 % interval of the median {' to '.join(map(numbers.rate, ends_of_median))} {speed.unit}")
     return ", ".join(texts)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mixbench.results.accuracy_interval import accuracy_half_width
 from mixbench.results.metrics import QUALITY
 from mixbench.results.simultaneous import Scores, Verdict, Verdicts, verdicts
 from mixbench.run.record import Record
@@ -43,17 +46,21 @@ class Comparisons:
         for group in groups:
             if group.row.quality is not None:
                 together.setdefault(group.row.images, []).append(group)
-        self._found = {
-            images: verdicts(
-                dict(zip(self._listed(some), scores(_trials(group, predictions) for group in some), strict=True))
-            )
-            for images, some in together.items()
-        }
+        self._found: dict[str, Verdicts] = {}
+        self.half_widths: dict[str, float] = {}
+        """Of the 95 % interval of a row's own accuracy, by its key, if it is compared by predictions."""
+        for images, some in together.items():
+            found = scores(_trials(group, predictions) for group in some)
+            self._found[images] = verdicts(dict(zip(self._listed(some), found, strict=True)))
+            self.half_widths |= {
+                group.key: accuracy_half_width(each)
+                for group, each in zip(some, found, strict=True)
+                if isinstance(each, np.ndarray)
+            }
 
     def of(self, one: "Group", other: "Group") -> Comparison:
         """Compare two rows that have an accuracy on the same images."""
-        found: Verdicts = self._found[one.row.images]
-        return Comparison(one, other, found.of(*self._listed([one, other])))
+        return Comparison(one, other, self._found[one.row.images].of(*self._listed([one, other])))
 
     def pairs(self, groups: Iterable["Group"]) -> list[Comparison]:
         """Compare every pair of some rows that have an accuracy on the same images."""
@@ -64,11 +71,15 @@ class Comparisons:
 
 
 def mark_best(groups: Sequence["Group"], compared: Comparisons) -> None:
-    """Write into each row how far it is from the most accurate one on its images, and the verdict on that."""
+    """Write into each row its interval by images, how far it is from the most accurate one on its images, the verdict.
+
+    The intervals are of each row by itself, not simultaneous.
+    """
     best: dict[str, Group] = {}
     for group in sorted(groups, key=lambda group: QUALITY.cost(group.row.quality)):
         if group.row.quality is None:
             continue
+        group.row.top1_ci95_images = compared.half_widths.get(group.key)
         first = best.setdefault(group.row.images, group)
         if first is group:
             group.row.top1_verdict = "best"
@@ -84,8 +95,6 @@ def scores(models: Iterable[Sequence[tuple[float, "Predictions | None"]]]) -> li
     Those of which images are right, if all of its trials have them, of the same images as the models before; else the
     qualities.
     """
-    import numpy as np
-
     labels, found = None, list[Scores]()
     for trials in models:
         right = []

@@ -185,3 +185,5 @@ PARAMS, MACS, INFERENCE, TRAINING, MEMORY = (
     _BY_COLUMN[column]
     for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec", "peak_memory_bytes")
 )
+SPEEDS = (INFERENCE, TRAINING)
+"""Images per second, each the median of timed steps."""

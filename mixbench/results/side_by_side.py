@@ -3,20 +3,23 @@
 Pure except for reading the runs' records; scipy is imported in the functions that use it.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mixbench.errors import RequestError, cut, printable
+import numpy as np
+
+from mixbench.errors import RequestError
+from mixbench.results.accuracy_interval import accuracy_half_width
+from mixbench.results.changes import Cell, Pair, change_of, measured_in_both
 from mixbench.results.collect import Collected, collect
 from mixbench.results.comparisons import scores
 from mixbench.results.differences import plan_differences
 from mixbench.results.environments import DEVICE, OF_ENVIRONMENT, SOURCE, conditions, split
-from mixbench.results.metrics import COMPARED, QUALITY, Metric
+from mixbench.results.metrics import COMPARED, QUALITY, SPEEDS, Metric
 from mixbench.results.rows import distinctions, rows_of
-from mixbench.results.simultaneous import Verdict, verdicts
-from mixbench.results.statistics import Difference, Interval, difference, holm, interval, is_significant, plus_minus
-from mixbench.run.flags import Flag, Kind
+from mixbench.results.simultaneous import verdicts
+from mixbench.results.speed_interval import ratio_errors, simultaneous_widths
+from mixbench.results.statistics import holm
 from mixbench.run.folder import Run
 from mixbench.run.predictions import Predictions, predictions_if_kept
 from mixbench.run.record import Record
@@ -25,104 +28,6 @@ from mixbench.suite.axes import are_unequal
 _CONDITIONS = (*OF_ENVIRONMENT, "host", "cores", "warmup", "repeats")
 MOST_LINES = 30
 """The most differences between two plans that are printed."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The records of one trial in both runs."""
-
-    a: Record
-    b: Record
-
-    @property
-    def same_device(self) -> bool:
-        """True also if a device is unknown, since a trial that has not run has none."""
-        one, other = _device(self.a), _device(self.b)
-        return one == other or not (one and other)
-
-    def values(self, metric: Metric) -> tuple[float | None, float | None]:
-        """Return both values: None if not finite, if the trial is not done, or if devices differ and matter."""
-        if metric.of_device and not self.same_device:
-            return None, None
-        return value(self.a, metric), value(self.b, metric)
-
-    def why_lost(self, metric: Metric) -> str:
-        """The reason why B lacks a value that A has."""
-        if self.b.status == "failed":
-            return f"failed in B: {cut(printable(' '.join(self.b.error.split())))}"
-        if self.b.status != "done":
-            damaged = Flag(Kind.DAMAGED_RECORD)
-            return f"{self.b.status} in B" + (f" ({damaged})" if damaged in self.b.flags else "")
-        value = metric.of(self.b)
-        return "not measured in B" if value is None else f"{metric.column} is {value} in B"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A metric's change b - a, over the seeds with a value in both runs; `lost`: the trials with a value only in a.
-
-    `p_holm`: the p-value with Holm's correction over all cells of the metric.  `verdict`: in place of a test over
-    seeds, by each image's predictions, where both runs kept those of the same images.
-    """
-
-    metric: Metric
-    a: Interval
-    b: Interval
-    difference: Difference
-    lost: list[Pair]
-    p_holm: float | None = None
-    verdict: Verdict | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half of the change's 95 % interval; None without one."""
-        return self.verdict.half_width if self.verdict else self.difference.half_width
-
-    @property
-    def relative(self) -> float | None:
-        """The change in percent of a's mean; None without a mean other than 0."""
-        return None if not self.a.mean or self.b.mean is None else 100 * (self.b.mean - self.a.mean) / self.a.mean
-
-    @property
-    def text(self) -> str:
-        """ "+0.18 ± 0.10", "-81 ± 9 (-5.7 ± 0.6 %)" """
-        return self._formatted(self.half_width)
-
-    @property
-    def to_all_digits(self) -> str:
-        """The same without the interval: rounding to it may hide the digit by which a limit is crossed."""
-        return self._formatted(None)
-
-    def _formatted(self, half_width: float | None) -> str:
-        absolute = self.metric.shown(self.difference.value, half_width, "+")
-        percent = self.metric.quantity == "percent"  # percent of a percentage would confuse
-        if self.relative is None or not self.a.mean or percent:
-            return absolute
-        width = None if half_width is None else 100 * half_width / self.a.mean
-        return f"{absolute} ({plus_minus(self.relative, width, 1, '+')} %)"
-
-    @property
-    def significant(self) -> bool | None:
-        return self.verdict.significant if self.verdict else is_significant(self.p_holm)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Trials of both runs that differ only in their seed; `settings`: how they differ from others of this model.
-
-    `in_b`: if they were measured under different conditions in B, those of this cell.
-    """
-
-    pairs: list[Pair]
-    changes: list[Change]
-    settings: str = ""
-    in_b: str = ""
-
-    @property
-    def name(self) -> str:
-        first = self.pairs[0].a
-        in_b = f"in B {self.in_b}" if self.in_b else ""
-        return ", ".join(filter(None, [f"{first.label} on {first.dataset}", self.settings, in_b]))
 
 
 @dataclass(frozen=True)
@@ -162,29 +67,18 @@ def side_by_side(a: Run, b: Run) -> SideBySide:
         )
     return SideBySide(
         pairs=pairs,
-        cells=_judged_by_images(_cells(pairs), a, b),
+        cells=_judged_by_images(_judged_by_steps(_cells(pairs)), a, b),
         dropped=[record for trial_id, record in ours.items() if trial_id not in theirs],
         only_b=[trial_id for trial_id in theirs if trial_id not in ours],
         differences=differences,
         conditions=_conditions(pairs),
-        devices=list(dict.fromkeys((_device(p.a), _device(p.b)) for p in pairs if not p.same_device)),
+        devices=list(dict.fromkeys(pair.devices for pair in pairs if not pair.same_device)),
         damaged=[f"{text} in {name}" for name, each in collected.items() for text in each.damaged],
     )
 
 
 def _planned(collected: Collected) -> dict[str, Record]:
     return {record.trial_id: record for record in collected.records if record.planned}
-
-
-def _device(record: Record) -> str:
-    where = record.details.environment.get("throughput")
-    return where.device if where else record.device
-
-
-def value(record: Record, metric: Metric) -> float | None:
-    """Return the metric's value; None if the trial is not done, or the value is not finite (NaN or inf)."""
-    found = metric.of(record) if record.status == "done" else None
-    return found if found is not None and math.isfinite(found) else None
 
 
 def _cells(pairs: list[Pair]) -> list[Cell]:
@@ -198,7 +92,7 @@ def _cells(pairs: list[Pair]) -> list[Cell]:
         names += [(apart, in_b) for in_b in distinctions([[pair.b for pair in cell] for cell in cells])]
     columns = []
     for metric in COMPARED:
-        changes = [_change(members, metric) for members in grouped]
+        changes = [change_of(members, metric) for members in grouped]
         corrected = holm([change.difference.p for change in changes])
         columns.append([replace(change, p_holm=p) for change, p in zip(changes, corrected, strict=True)])
     return [Cell(members, changes, *name) for members, name, *changes in zip(grouped, names, *columns, strict=True)]
@@ -210,7 +104,7 @@ def _judged_by_images(cells: list[Cell], a: Run, b: Run) -> list[Cell]:
     for index, cell in enumerate(cells):
         trial = cell.pairs[0].a.details.trial
         together.setdefault((trial.dataset, trial.recipe.split), []).append(index)
-    judged = dict[int, Verdict]()
+    judged = dict[int, dict[str, Any]]()
     for indices in together.values():
         found = scores(_trials(cells[index], *side) for index in indices for side in (("a", a), ("b", b)))
         kept = {
@@ -222,13 +116,34 @@ def _judged_by_images(cells: list[Cell], a: Run, b: Run) -> list[Cell]:
             f"{side} {index}": each for index, both in kept.items() for side, each in zip("AB", both, strict=True)
         }
         verdict = verdicts(models, only=[(f"B {index}", f"A {index}") for index in kept])
-        judged |= {index: verdict.of(f"B {index}", f"A {index}") for index in kept}
+        for index, both in kept.items():
+            own = tuple(accuracy_half_width(each) for each in both if isinstance(each, np.ndarray))
+            judged[index] = {"verdict": verdict.of(f"B {index}", f"A {index}"), "own": own}
+    return _with(cells, QUALITY, judged)
+
+
+def _judged_by_steps(cells: list[Cell]) -> list[Cell]:
+    """Judge the speeds by their timed rounds, where all trials of a cell have enough of them in both runs."""
+    for metric in SPEEDS:
+        errors = {
+            index: found
+            for index, cell in enumerate(cells)
+            if (both := [(pair.a, pair.b) for pair, *_ in measured_in_both(cell.pairs, metric)])
+            and (found := ratio_errors(both, metric)) is not None
+        }
+        widths = simultaneous_widths(list(errors.values()))
+        cells = _with(cells, metric, {i: {"log_width": width} for i, width in zip(errors, widths, strict=True)})
+    return cells
+
+
+def _with(cells: list[Cell], metric: Metric, judged: dict[int, dict[str, Any]]) -> list[Cell]:
+    """The cells, with these fields of their changes of a metric."""
     return [
-        replace(cell, changes=[
-            replace(each, verdict=judged.get(index)) if each.metric is QUALITY else each for each in cell.changes
-        ])
+        replace(cell, changes=[replace(each, **fields) if each.metric is metric else each for each in cell.changes])
+        if (fields := judged.get(index))
+        else cell
         for index, cell in enumerate(cells)
-    ]  # fmt: skip
+    ]
 
 
 def _trials(cell: Cell, side: Literal["a", "b"], run: Run) -> list[tuple[float, Predictions | None]]:
@@ -239,19 +154,6 @@ def _trials(cell: Cell, side: Literal["a", "b"], run: Run) -> list[tuple[float, 
         if None not in values.values() and (quality := values[side]) is not None:
             found.append((quality, predictions_if_kept(run, getattr(pair, side))))
     return found
-
-
-def _change(pairs: list[Pair], metric: Metric) -> Change:
-    values = [(pair, *pair.values(metric)) for pair in pairs]
-    both = [(pair.a.seed, x, y) for pair, x, y in values if x is not None and y is not None]
-    a, b = ([(seed, x) for seed, x, _ in both], [(seed, y) for seed, _, y in both])
-    return Change(
-        metric,
-        a=interval(x for _, x in a),
-        b=interval(y for _, y in b),
-        difference=difference(b, a),
-        lost=[pair for pair, x, y in values if x is not None and y is None],
-    )
 
 
 def _conditions(pairs: list[Pair]) -> list[str]:

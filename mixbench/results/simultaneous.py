@@ -16,9 +16,10 @@ all models alike, which would narrow the intervals, are not looked for.
 Without predictions: Tukey–Kramer, one variance for all models, or Games–Howell, a variance each (`seed_intervals.py`).
 They leave out the sampling of images, so they speak of these test images.
 
-Pure, and deterministic: drawn from a seeded generator.  scipy is imported in the functions that use it.
+Pure, and deterministic: drawn from a seeded generator.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -156,7 +157,7 @@ def by_images(
     flips = (x * (1 - x)).sum(axis=1) / images**2 * seeds / np.maximum(seeds - 1, 1)
     spread = np.array([each.mean(axis=1).var(ddof=1) if len(each) > 1 else 0.0 for each in models])
     ratios = np.divide(spread, flips, out=np.ones(len(models)), where=flips > 0)
-    factors, degrees = _moderated(ratios, np.where(flips > 0, seeds - 1, 0), rng)
+    factors, degrees = moderated(ratios, np.where(flips > 0, seeds - 1, 0), rng)
     common = np.where(seeds > 1, flips / seeds, 0)[:, None] * (factors - 1)
     errors = np.linalg.cholesky(covariance) @ rng.standard_normal(common.shape)
     errors += np.sqrt(common) * rng.standard_normal(common.shape)
@@ -171,19 +172,18 @@ def by_images(
     return 100 * critical * np.maximum(np.sqrt(variance), LEAST_IMAGES / images)
 
 
-def _moderated(ratios: Floats, degrees: NDArray[np.int_], rng: np.random.Generator) -> tuple[Floats, Floats]:
+def moderated(ratios: Floats, degrees: NDArray[np.int_], rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw each model's seed variance over its flips' from its distribution, models × DRAWS; its degrees of freedom.
 
     A ratio is c F(degrees, d), d being the weight of c (Smyth 2004, section 3); (c, d) are drawn by the likelihood of
     all ratios times their prior, then the model's factor given them: (d c + degrees ratio) / χ²(d + degrees).
     """
-    from scipy.special import gammaln
-
     scale, weight = (grid.ravel() for grid in np.meshgrid(1 + _COMMON**2, list(_WEIGHTS), indexing="ij"))
     prior = np.gradient(_COMMON) / (1 + (_COMMON / _COMMON_SCALE) ** 2)
     likely = np.log(np.outer(prior, list(_WEIGHTS.values()))).ravel()
     for ratio, n in zip(ratios, degrees, strict=True):
-        likely += gammaln((n + weight) / 2) - gammaln(weight / 2) - n / 2 * np.log(scale * weight)
+        gammas = {w: math.lgamma((n + w) / 2) - math.lgamma(w / 2) for w in _WEIGHTS}
+        likely += np.tile(list(gammas.values()), len(_COMMON)) - n / 2 * np.log(scale * weight)
         likely -= (n + weight) / 2 * np.log1p(n * ratio / (weight * scale))
     share = np.exp(likely - likely.max())
     share /= share.sum()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from mixbench.results.metrics import METRICS, QUALITY, Metric
+from mixbench.results.metrics import METRICS, QUALITY, SPEEDS, Metric
 from mixbench.results.rows import device, distinctions, keys, rows_of
 from mixbench.results.statistics import Interval, interval
 from mixbench.run.flags import Flag, has_unsure_speed, written
@@ -31,7 +31,9 @@ class SummaryRow(BaseModel):
     busy machine shows; timed_steps: of all trials together.  flags: of all trials, failed ones too, as their speeds
     count in the medians.  top1_agrees: within half a point of the published, or within top1_ci95.  *_as_published:
     ours, counted by the source's convention; *_agrees: to the digits it prints.  published_note: why they do not agree,
-    if known.
+    if known.  top1_ci95_images: where all trials kept their predictions, of what a network reaches over all images and
+    seeds, of a single seed over all images.  *_low, *_high: by bootstrap of trials and of their timed rounds, empty
+    below six.
     """
 
     model: str  # the registry's name, overrides in brackets
@@ -81,6 +83,11 @@ class SummaryRow(BaseModel):
     top1_to_best: float | None = None  # points: top1_mean - the highest one on the same images
     top1_to_best_ci95: float | None = None  # half of its 95 % interval, simultaneous over all pairs on these images
     top1_verdict: str = ""  # best, or whether it can be told from the best one, and by what that is judged
+    top1_ci95_images: float | None = None  # half the width of a 95 % interval that counts the test images too
+    infer_samples_per_sec_low: float | None = None  # lower end of the median's 95 % interval, from its timed rounds
+    infer_samples_per_sec_high: float | None = None  # upper end of it
+    train_samples_per_sec_low: float | None = None  # lower end of the median's 95 % interval, from its timed rounds
+    train_samples_per_sec_high: float | None = None  # upper end of it
 
     @property
     def images(self) -> str:
@@ -103,7 +110,14 @@ class SummaryRow(BaseModel):
 
     @property
     def quality_ci95(self) -> float | None:
-        return getattr(self, f"{QUALITY.column}_ci95")
+        """Half the 95 % interval that is shown: over seeds and test images where predictions were kept, else seeds."""
+        of_images: float | None = getattr(self, f"{QUALITY.column}_ci95_images")
+        return getattr(self, f"{QUALITY.column}_ci95") if of_images is None else of_images
+
+    def speed_ends(self, metric: Metric) -> tuple[float, float] | None:
+        """The ends of a speed's 95 % interval; None without one."""
+        low, high = (getattr(self, f"{metric.column}_{end}") for end in ("low", "high"))
+        return None if low is None else (low, high)
 
 
 SUMMARY_COLUMNS = list(SummaryRow.model_fields)
@@ -165,9 +179,21 @@ def _group(key: str, records: list[Record], settings: str) -> Group:
             "flags": written(dict.fromkeys(flag for record in records for flag in record.flags)),
         }
         | {metric.column: metric.summed_up(records) for metric in _SUMMED_UP}
+        | _speed_columns(records)
         | _published_columns(found)
     )
     return Group(key, row, records, found)
+
+
+def _speed_columns(records: list[Record]) -> dict[str, float]:
+    from mixbench.results.speed_interval import speed_interval
+
+    return {
+        f"{metric.column}_{end}": value
+        for metric in SPEEDS
+        if (found := speed_interval(records, metric))
+        for end, value in zip(("low", "high"), found, strict=True)
+    }
 
 
 def _agreements(records: list[Record], top1: Interval) -> list["Agreement"]:
