@@ -123,7 +123,7 @@ def _published(line: Line) -> Cell:
     row, agrees = line.row, _agrees(line.row)
     if row.top1_published is None and not agrees.shown:
         return Cell(numbers.DASH)
-    mark = {"": "", "yes": "✓"}.get(agrees.shown, f"✗ {agrees.shown.removeprefix('not ')}")
+    mark = {"": "", "yes": "✓"}.get(agrees.shown, f"✗ {agrees.shown.removeprefix('not ').replace(' or ', ', ')}")
     apart = numbers.apart(row) if row.top1_delta is not None else ""
     spread = " ".join(filter(None, [apart, mark]))
     return Cell(numbers.percent(row.top1_published), row.top1_published, spread, agrees.hover, bool(agrees.hover))
@@ -233,9 +233,9 @@ def _setting(line: Line, axis: Axis) -> Cell:
     return Cell(numbers.exact(value), value) if isinstance(value, int) else _text(value)
 
 
-# Columns of settings, added if they vary; except for the dataset, row names show them already.
+# Columns of settings, added if they vary: row names and the groups of data sets show them already.
 SETTINGS = [
-    Column("dataset", "Dataset", "", lambda x: _text(x.row.images), "text", "low"),
+    Column("dataset", "Dataset", "", lambda x: _text(x.row.images), "text", "low", False),
     Column("run", "Run", "", lambda x: _text(x.row.run), "text", "low", False),
     *(
         Column(

@@ -129,7 +129,7 @@ function leaderboard(table, controls) {
 
   // The rows and columns that are shown, as texts; for CSV the numbers behind them.
   function cellsShown(exact) {
-    const columns = heads.flatMap((head, at) => (head.hidden ? [] : [at]));
+    const columns = heads.flatMap((head, at) => (head.hidden && head.dataset.column !== "dataset" ? [] : [at]));
     const base = rows.find(({ key }) => key === fields.base.value);
     const title = (at) => {
       const { column, kind } = heads[at].dataset;
