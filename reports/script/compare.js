@@ -61,8 +61,8 @@ function comparison(section) {
     const holds = `and holds over all pairs of ${a.images}.`;
     const counts = pair && pair.basis !== "none" ? ` The interval counts ${pair.basis}, ${holds}` : "";
     const words = `. ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
-    const points = element("strong", {}, `${found.text} points`);
-    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, points, words)];
+    const points = element("strong", {}, found.text);
+    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B in points: `, points, words)];
   }
 
   function why(a, b, pair) {
