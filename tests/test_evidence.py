@@ -21,6 +21,7 @@ from mixbench.results.mistakes import mean_overlap
 from mixbench.results.tables import Tables, tables
 from mixbench.run.parts import Curve
 from mixbench.run.predictions import Predictions
+from mixbench.run.record import Record
 from tests.fake_runs import CIFAR10, done, predicting_run, trial, with_predictions, write_run
 
 
@@ -72,6 +73,18 @@ def test_a_rows_figures_are_scikit_learns_over_its_seeds(nine: Tables) -> None:
     assert found.diagram.images.sum() == 30_000
 
 
+def test_an_error_of_one_seed_does_not_make_up_for_that_of_another(nine: Tables) -> None:
+    def half_sure(record: Record) -> Predictions:
+        """Of two images each half sure: seed 0 gets both right, seed 1 none, seed 2 one of them."""
+        labels, logs = np.zeros(2, dtype=np.uint8), np.log(np.full(2, 0.5, dtype=np.float32))
+        wrong = {0: [0, 0], 1: [1, 1], 2: [0, 1]}[record.seed]
+        return Predictions(labels, np.array(wrong, dtype=np.uint8), logs, logs)
+
+    found = evidence(replace(nine, predictions=half_sure))[nine.groups[0].key]
+    assert found.calibration_error == pytest.approx((0.5 + 0.5 + 0) / 3, abs=1e-6)
+    assert found.diagram.expected_calibration_error == pytest.approx(0, abs=1e-6), "all seeds' images together"
+
+
 def test_a_models_section_shows_them(nine: Tables) -> None:
     page, found = html(nine, []), evidence(nine)[nine.groups[0].key]
     section = page[page.index('id="model-1"') : page.index('id="model-2"')]
@@ -115,7 +128,7 @@ def test_one_rows_predictions_are_held_at_a_time(nine: Tables) -> None:
     alive: list[weakref.ref[Predictions]] = []
     most = 0
 
-    def reading(record: Any) -> Predictions | None:
+    def reading(record: Record) -> Predictions | None:
         nonlocal most
         found = nine.predictions(record)
         assert found is not None

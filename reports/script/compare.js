@@ -61,8 +61,8 @@ function comparison(section) {
     const holds = `and holds over all pairs of ${a.images}.`;
     const counts = pair && pair.basis !== "none" ? ` The interval counts ${pair.basis}, ${holds}` : "";
     const words = `. ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
-    const points = element("strong", {}, `${found.text} points`);
-    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B: `, points, words)];
+    const points = element("strong", {}, found.text);
+    return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B in points: `, points, words)];
   }
 
   function why(a, b, pair) {
@@ -143,7 +143,7 @@ function comparison(section) {
     const rows = some.map(({ name, ours, theirs }) => {
       return [name, ours.toFixed(1), theirs.toFixed(1), signed(ours - theirs, 1), dumbbell(ours, theirs, low)];
     });
-    const which = lines.length > rows.length ? `the ${rows.length} of ${lines.length} classes that differ most` : "%";
+    const which = lines.length > rows.length ? `in %, the ${rows.length} of ${lines.length} classes that differ most` : "in %, mean over the seeds";
     return tabled("Top-1 by class", which, ["Class", "A", "B", "A − B", `${low} to 100 %`], rows, 3);
   }
 

@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from mixbench.report import numbers
 from mixbench.report.compare_data import compare_data
-from mixbench.report.evidence import evidence
+from mixbench.report.evidence import MOST_PAIRED, evidence
 from mixbench.report.formats.html import html
 from mixbench.report.leaderboard import Board, board
 from mixbench.results.tables import Tables, tables
@@ -73,7 +73,7 @@ def test_the_panels_numbers_are_pythons(page: Page, nine: Tables, rows: Board) -
     verdict = nine.comparisons.of(a.group, b.group).verdict
     text = numbers.against(verdict.value, verdict.half_width, verdict.outcome)
     said = page.locator("#compare .verdict")
-    expect(said).to_contain_text(f"{text} points")
+    expect(said).to_contain_text(f"A − B in points: {text}.")
     expect(said).to_contain_text(
         {"better": "A is better than B", "worse": "A is worse than B"}.get(
             verdict.outcome, "A and B are not distinguishable"
@@ -153,6 +153,27 @@ def test_rows_of_different_datasets_have_no_verdict(context: BrowserContext, tmp
     expect(page.locator("#compare")).to_contain_text("Accuracies on cifar10 and on other are not compared.")
     assert page.locator("#compare .verdict").count() == 0
     assert {name: rest for name, *rest in cells(page, "Metrics")}["Top-1"][2] == "–"
+
+
+def test_check_boxes_select_and_the_address_opens_the_same(page: Page, rows: Board) -> None:
+    for line in (rows.lines[1], rows.lines[3]):
+        page.get_by_label(f"Select {line.name}", exact=True).check()
+    said = page.locator("#compare .verdict").inner_text()
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("#compare .verdict")).to_have_text(said)
+    page.get_by_label(f"Select {rows.lines[1].name}", exact=True).uncheck()
+    expect(page.locator("#compare")).to_be_hidden()
+
+
+def test_of_very_many_rows_it_says_what_is_left_out(context: BrowserContext, tmp_path: Path) -> None:
+    records = [done(trial(f"model_{number}"), 60.0 + number / 2) for number in range(MOST_PAIRED + 1)]
+    page = opened(context, tmp_path, *records)
+    select(page, 0, 40)
+    expect(page.locator("#compare")).to_contain_text("the page leaves out their images, classes and step times")
+    expect(page.locator("#compare .verdict")).to_contain_text("A − B in points: +20.00 untested. Not testable.")
+    assert page.locator("#compare table").count() == 2 and page.locator("#compare figure").count() == 3
 
 
 def test_a_keyboard_reaches_it(page: Page) -> None:
