@@ -102,7 +102,8 @@ def _trial_row(cell: Cell, pair: Pair) -> dict[str, Any]:
         one, other = (_shown(metric, each, has_unsure_speed(of.flags)) for each, of in values)
         row[metric.brief] = f"{one or DASH} → {other or DASH}" if one or other else ""
     states = [(run, record.status) for run, record in (("A", pair.a), ("B", pair.b)) if record.status != "done"]
-    row["state"] = ", ".join(f"{status} in {run}" for run, status in states)
+    same = len(states) == 2 and pair.a.status == pair.b.status
+    row["state"] = f"{pair.a.status} in both" if same else ", ".join(f"{status} in {run}" for run, status in states)
     return row
 
 
@@ -113,7 +114,7 @@ def _shown(metric: Metric, value: float | None, unsure: bool, half_width: float 
 
 
 def _print_cells(found: SideBySide, to: Console) -> None:
-    """Print a table for each cell, a line for each metric; in a narrow terminal one fact of a metric a line."""
+    """Print each cell's name and below it a line for each metric; in a narrow terminal three."""
     rows = [
         (cell.name, [(each, _change_row(each)) for each in cell.changes if each.a.n])
         for cell in found.cells
@@ -125,29 +126,37 @@ def _print_cells(found: SideBySide, to: Console) -> None:
     columns = ("metric", "seeds", "A", "B", "change", "verdict")
     widths = {key: max(len(key), *(len(row[key]) for _, some in rows for _, row in some)) for key in columns}
     fits = sum(widths[key] + 2 for key in columns[:-1]) + LEAST_VERDICT <= to.width
+    if fits:
+        to.print(_table(widths, heading=True))
     for name, changes in rows:
         to.print(Text(name, style="bold"))
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for key in columns:
-            table.add_column(key, min_width=None if key == "verdict" else widths[key], no_wrap=key != "verdict")
+        table = _table(widths)
         for change, row in changes:
             texts = [Text(row[key], style=_STYLES[change.outcome] if key == "verdict" else "") for key in columns]
             if fits:
                 table.add_row(*texts)
             else:
-                to.print(Padding(Text(f"{row['metric']}: {row['A']} → {row['B']}"), (0, 0, 0, 2), expand=False))
+                to.print(Text(f"{row['metric']}: {row['A']} → {row['B']}"))
                 for text in texts[-2:]:
                     to.print(Padding(text, (0, 0, 0, 4), expand=False))
         if fits:
             to.print(table)
-        to.print()
+    to.print()
     to.print(Text(NOTE))
+
+
+def _table(widths: dict[str, int], *, heading: bool = False) -> Table:
+    """A table whose columns stand where those of the other cells do; only the verdict is folded."""
+    table = Table(box=None, pad_edge=False, show_header=heading, header_style="bold", padding=(0, 2, 0, 0))
+    for key, width in widths.items():
+        table.add_column(key, min_width=None if key == "verdict" else width, no_wrap=key != "verdict")
+    return table
 
 
 def _change_row(change: Change) -> dict[str, str]:
     metric, own = change.metric, change.own or (change.a.half_width, change.b.half_width)
     return {
-        "metric": metric.brief,
+        "metric": f"  {metric.brief}",
         "seeds": str(change.a.n),
         "A": _shown(metric, change.a.mean, bool(change.unsure_a), own[0]),
         "B": _shown(metric, change.b.mean, bool(change.unsure_b), own[1]),
