@@ -5,7 +5,9 @@ all seeds, is that of `simultaneous.py` for a single model: Var_i(x) / N + t² /
 and two wrong (Agresti & Coull 1998, doi:10.1080/00031305.1998.10480550), as the binomial error of a few wrong images is
 underestimated else: at 98.6 % of 360 images ± 1.96 standard errors cover 91 %, with these four 96 %.  t², what seeds
 have in common over images, is moderated by this row's flips alone, so that the interval does not depend on which other
-rows a report has.  A single seed has the first term alone: its interval is of this one network.
+rows a report has.  A single seed has the first term alone: its interval is of this one network.  Simulated on 360
+images, 1 to 10 seeds, equal and ninefold spreads, common effects of 0 to 2 times the flips', it holds in 93 to 97 % of
+cases.
 
 Pure, deterministic, and without scipy, which `status` has no time for.
 """
