@@ -20,7 +20,7 @@ from mixbench.results.tables import tables
 from mixbench.run.flags import Flag, Kind
 from mixbench.run.predictions import Predictions
 from mixbench.run.record import Record
-from tests.fake_runs import RECIPE, done, trial, write_run
+from tests.fake_runs import RECIPE, done, trial, with_predictions, write_run
 
 IMAGES = 2_000
 
@@ -62,6 +62,22 @@ def outcomes(found: Comparisons, some: list[Group]) -> dict[str, tuple[str, str]
 
 
 THREE = dict(a=[90.0, 90.5, 90.2], b=[85.0, 85.6, 85.1], c=[90.2, 90.4, 90.1])
+
+
+def test_status_shows_the_interval_that_the_summary_has(tmp_path: Path) -> None:
+    trials = [trial("a", seed) for seed in range(2)] + [trial("b")]
+    run = write_run(tmp_path, trials, [])
+    for each in trials:
+        run.write_record(with_predictions(run, done(each, 90.0)))
+    found, printed = tables(run), io.StringIO()
+    print_summary(found.records, Console(file=printed, width=140), run)
+    assert [
+        QUALITY.shown(group.row.quality, group.row.quality_ci95) in printed.getvalue() for group in found.groups
+    ] == [
+        True,
+        True,
+    ]
+    assert all(group.row.top1_ci95_images for group in found.groups)
 
 
 def test_rows_are_compared_by_their_seeds_where_no_predictions_were_kept() -> None:

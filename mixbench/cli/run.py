@@ -151,7 +151,7 @@ class Session:
             self.problems.append(f"the report cannot be written: {error}")
         records = [self.unwritten.get(record.trial_id, record) for record in collect(self.inventory).records]
         out.print()
-        print_summary(records, out)
+        print_summary(records, out, self.run)
         counts = _counts(records, self.chosen)
         chosen = {trial.id for trial in self.chosen}
         failed = [each.trial_id for each in records if each.status == "failed" and each.trial_id in chosen]

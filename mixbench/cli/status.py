@@ -54,7 +54,7 @@ def print_status(run: Run, as_json: bool) -> None:
         facts |= queue.facts() if queue else {}
         click.echo(json.dumps(facts, indent=1))
         return
-    print_summary(collected.records, console())
+    print_summary(collected.records, console(), run)
     settings = settings_by_trial(collected.records)
     for record in collected.records:
         if record.status == "running" and (progress := run.progress(record.trial_id)):
@@ -92,11 +92,11 @@ def _without_lost(run: Run, collected: Collected) -> Collected:
     return replace(collected, records=records)
 
 
-def print_summary(records: list[Record], to: Console) -> None:
+def print_summary(records: list[Record], to: Console, run: Run | None = None) -> None:
     """Print a row per group of trials that differ only in their seed: number done, accuracy, counts, speeds.
 
     The counts, known before a run, are the first that a narrow terminal leaves out.  A row with a flag
-    is marked *; a line below the table counts the kinds of flags.
+    is marked *; a line below the table counts the kinds of flags.  `run`: where their predictions are, which ± counts.
     """
     planned = [record for record in records if record.planned]
     found, rows = rows_of(planned), []
@@ -104,7 +104,7 @@ def print_summary(records: list[Record], to: Console) -> None:
         done = [record for record in group if record.status == "done"]
         mark = " *" if any(record.flags for record in group) else ""
         row: dict[str, Any] = {"model": f"{group[0].label}{mark}", "dataset": group[0].dataset} | settings
-        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ±{NO_BREAK}95{NO_BREAK}%": _quality(done)}
+        row |= {"done": f"{len(done)}/{len(group)}", f"{QUALITY.brief} ±{NO_BREAK}95{NO_BREAK}%": _quality(done, run)}
         row |= {metric.brief: metric.summed_up(group) for metric in IN_ALL if metric.over_seeds == "first"}
         row |= {metric.brief: _speed(done, metric) for metric in IN_ALL if metric.of_device}
         rows.append(row)
@@ -117,13 +117,23 @@ def print_summary(records: list[Record], to: Console) -> None:
         to.print(Text(f"* {flagged} of {plural(len(planned), 'trial')} flagged: {kinds}"))
 
 
-def _quality(records: list[Record]) -> str:
+def _quality(records: list[Record], run: Run | None) -> str:
+    """The mean accuracy ± half its 95 % interval, which counts the test images too where predictions were kept."""
     known = [value for record in records if (value := QUALITY.of(record)) is not None]
     if not known:
         return ""
     found = interval(known)
     value = known[0] if found.mean is None else found.mean  # NaN if all are
-    return QUALITY.shown(value, found.half_width) + (" (1 seed)" if found.n < 2 else "")
+    width = _width_by_images(records, run) if run else None
+    return QUALITY.shown(value, found.half_width if width is None else width) + (" (1 seed)" if found.n < 2 else "")
+
+
+def _width_by_images(records: list[Record], run: Run) -> float | None:
+    if not all(record.details.curve and record.details.curve.predictions for record in records):
+        return None
+    from mixbench.results.comparisons import own_half_width  # numpy, which a run without predictions does without
+
+    return own_half_width(run, records)
 
 
 def _speed(records: list[Record], metric: Metric) -> int | str | None:

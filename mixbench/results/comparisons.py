@@ -10,11 +10,12 @@ import numpy as np
 from mixbench.results.accuracy_interval import accuracy_half_width
 from mixbench.results.metrics import QUALITY
 from mixbench.results.simultaneous import Scores, Verdict, Verdicts, verdicts
+from mixbench.run.folder import Run
+from mixbench.run.predictions import Predictions, predictions_if_kept
 from mixbench.run.record import Record
 
 if TYPE_CHECKING:
     from mixbench.results.summary import Group
-    from mixbench.run.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ def scores(models: Iterable[Sequence[tuple[float, "Predictions | None"]]]) -> li
         whole = len(right) == len(trials) > 0
         found.append(np.stack(right) if whole else [quality for quality, _ in trials])
     return found
+
+
+def own_half_width(run: Run, records: Iterable[Record]) -> float | None:
+    """Half the 95 % interval of some seeds' accuracy, as in a summary row; None if not all have predictions."""
+    trials = [
+        (quality, predictions_if_kept(run, each)) for each in records if (quality := QUALITY.of(each)) is not None
+    ]
+    [found] = scores([trials])
+    return accuracy_half_width(found) if isinstance(found, np.ndarray) else None
 
 
 def _trials(
