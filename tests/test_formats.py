@@ -106,9 +106,11 @@ def test_markdown_shows_what_users_wrote_as_text(tmp_path: Path) -> None:
         "image",
         "code_inline",
         "em_open",
-        "strong_open",
         "fence",
     }
+    bold = [kids[at + 1].content for kids in (each.children or [] for each in tokens) for at, kid in enumerate(kids)
+            if kid.type == "strong_open"]  # fmt: skip
+    assert bold and all(re.fullmatch(r"[\d., ±MG]+", figure) for figure in bold)
     assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2"]
     assert not re.search(r"(?<!\\)(?:www\.|://)", text), "GitHub makes links of bare addresses"
 
@@ -134,7 +136,7 @@ def test_markdown_says_the_figures_with_their_intervals_and_what_is_missing(tmp_
 COMMANDS = {
     "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textquotedbl",
     "textasciigrave", "textquotesingle", "pm", "approx", "cdot", "times", "dots", "begin", "end", "centering",
-    "caption", "toprule", "midrule", "bottomrule",
+    "caption", "textbf", "resizebox", "linewidth", "toprule", "midrule", "bottomrule",
 }  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def board(tables: Tables) -> Board:
         together,
         _sorted({line.row.family for line in lines}),
         _sorted({line.row.recipe for line in lines}),
-        _usual([line.group for line in lines]),
+        usual_settings([line.group for line in lines]),
         "best mean accuracy first; ◆ Pareto-optimal in accuracy, MACs and parameters"
         if is_ranked
         else "fastest first"
@@ -113,7 +113,7 @@ def _flags(group: Group, common_flags: list[Flag]) -> list[str]:
     return [flag if n == total == 1 else f"{flag} ({n} of {total})" for flag, n in found.items() if n]
 
 
-def _usual(groups: Sequence[Group]) -> str:
+def usual_settings(groups: Sequence[Group]) -> str:
     """The value that most rows have of each setting: "recipe default (adamw, lr 0.01, 25 epochs), fp32, …"."""
     trials = [group.records[0].details.trial for group in groups]
     if not trials:

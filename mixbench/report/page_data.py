@@ -32,7 +32,7 @@ def page_data(
 ) -> Markup:
     """Return a JSON object, safe inside a script element: `metrics`, `verdicts` by images, `rows` as on the board.
 
-    `beside`: more keys of it, for the comparison of two rows.
+    `beside`: more keys of it, for the comparison of two rows and for copies.
     A row's values are those of its summary, not finite ones left out; its curves have a list of values for each seed.
     """
     facts = {

@@ -87,6 +87,12 @@ def _latex(content: Tables, _: list[str]) -> Files:
     return {"summary.tex": latex(content)}
 
 
+def _bibtex(content: Tables, _: list[str]) -> Files:
+    from mixbench.report.formats.bibtex import bibtex
+
+    return {"references.bib": bibtex(content)}
+
+
 def _tensorboard(content: Tables, _: list[str]) -> Files:
     from mixbench.report.formats.tensorboard import tensorboard
 
@@ -104,6 +110,7 @@ FORMATS: dict[str, Callable[[Tables, list[str]], Files]] = {
     PAGE: _html,
     "markdown": _markdown,
     "latex": _latex,
+    "bibtex": _bibtex,
     "tensorboard": _tensorboard,
     "timm": _timm,
 }

@@ -132,28 +132,54 @@ function leaderboard(table, controls) {
     const columns = heads.flatMap((head, at) => (head.hidden && head.dataset.column !== "dataset" ? [] : [at]));
     const base = rows.find(({ key }) => key === fields.base.value);
     const title = (at) => {
-      const { column, kind } = heads[at].dataset;
-      if (!exact) return heads[at].dataset.title;
-      const how = { points: "_difference", ratio: "_ratio" }[kind];
-      return base && how ? column + how : column;
+      const { column, kind, title } = heads[at].dataset;
+      const isRelative = base && (kind === "points" || kind === "ratio");
+      if (exact) return isRelative ? column + { points: "_difference", ratio: "_ratio" }[kind] : column;
+      return isRelative ? `${kind === "points" ? "Δ" : "×"} ${title} vs ${base.facts.label}` : title;
     };
     const cell = (line, at) => {
       if (exact) return line.relative[at] ?? (line.cells[at].dataset.text ?? line.cells[at].dataset.v ?? "");
       return line.cells[at].dataset.text ?? plain(line.cells[at]);
     };
     const lines = groups.flatMap(({ order }) => order).filter(({ row }) => !row.hidden);
-    return {
+    const flags = [...new Set(lines.flatMap(({ facts }) => facts.flags))];
+    const table = {
       numeric: columns.map((at) => heads[at].dataset.kind !== "text"),
       lines: [columns.map(title), ...lines.map((line) => columns.map((at) => cell(line, at)))],
+      best: best(lines, columns),
+      caption: data.caption,
+      flags,
     };
+    if (flags.length && !exact) {
+      table.numeric.push(true);
+      table.lines[0].push("Flags");
+      lines.forEach(({ facts }, at) => table.lines[at + 1].push(facts.flags.map((flag) => flags.indexOf(flag) + 1).join(", ")));
+    }
+    return table;
+  }
+
+  // The best cells of each column and data set, as "row column": all that are equal, none where all rows are.
+  function best(lines, columns) {
+    const found = new Set();
+    for (const [place, at] of columns.entries()) {
+      if (!["points", "ratio"].includes(heads[at].dataset.kind)) continue;
+      const sign = heads[at].dataset.better === "high" ? -1 : 1;
+      for (const images of new Set(lines.map(({ facts }) => facts.images))) {
+        const costs = lines.map(({ facts, values }) => (facts.images === images && values[at] !== null ? sign * values[at] : Infinity));
+        const known = costs.filter(Number.isFinite);
+        if (new Set(known).size < 2) continue;
+        costs.forEach((cost, line) => { if (cost === Math.min(...known)) found.add(`${line} ${place}`); });
+      }
+    }
+    return found;
   }
 
   async function copy(form) {
-    const { lines, numeric } = cellsShown(form === "csv");
-    const text = { csv, markdown, latex }[form](lines, numeric);
-    const count = lines.length - 1;
-    const copied = await copyText(text);
-    shown.textContent = copied ? `${count} ${count === 1 ? "row" : "rows"} copied` : "The browser does not allow copying.";
+    const table = cellsShown(form === "csv");
+    const text = form === "bibtex" ? bibtex(view.shown) : { csv, markdown, latex }[form](table);
+    const count = table.lines.length - 1;
+    const done = form === "bibtex" ? "References copied" : `${count} ${count === 1 ? "row" : "rows"} copied`;
+    shown.textContent = (await copyText(text)) ? done : "The browser does not allow copying.";
   }
 
   // The view as part of the URL's fragment, so that a link shows the same; only what differs from the page as it opens.

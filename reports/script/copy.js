@@ -1,7 +1,11 @@
-// Copied tables, as CSV, Markdown and LaTeX.
+// Copied tables, as CSV, Markdown and LaTeX, and the references of their rows as BibTeX.
+// A table has lines (the head first), which of its columns are numeric, its best cells as "row column", counted from 0
+// without the head, a caption, and the flags that the last column counts from 1.
+
+const FULL_LINE = 65; // characters of a table's columns that a page's line has room for
 
 // A spreadsheet would run text that begins like a formula (mixbench/report/formats/csv.py); numbers stay numbers.
-function csv(lines, numeric) {
+function csv({ lines, numeric }) {
   const formula = /^(?:[\t\r\n]|[\s\ufeff\u200b\u2060]*[=+\-@＝＋－＠﹦﹢﹣﹫−])/;
   const cell = (text, at) => {
     const number = numeric[at] && text !== "" && !Number.isNaN(Number(text));
@@ -12,23 +16,42 @@ function csv(lines, numeric) {
 }
 
 // As mixbench/report/formats/markdown.py: no markup, no HTML, no entity, no link.
-function markdown([head, ...lines], numeric) {
+function markdown({ lines: [head, ...lines], numeric, best, caption, flags }) {
   const escape = (cell) => cell.replace(/[\\`*[\]<>|~&$@]/g, "\\$&")
     .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\_").replace(/(?<=:)\/(?=\/)|(?<=www)\./gi, "\\$&");
-  const row = (cells) => `| ${cells.map(escape).join(" | ")} |\n`;
-  return row(head) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + lines.map(row).join("");
+  const row = (cells) => `| ${cells.join(" | ")} |\n`;
+  const body = lines.map((line, at) => row(line.map((cell, column) => {
+    return best.has(`${at} ${column}`) ? `**${escape(cell)}**` : escape(cell);
+  })));
+  const notes = flags.map((flag, at) => `${at + 1}. ${escape(flag)}\n`).join("");
+  return row(head.map(escape)) + `|${numeric.map((right) => (right ? "---:" : "---")).join("|")}|\n` + body.join("")
+    + `\n${escape(caption)}\n` + (notes ? `\nFlags:\n\n${notes}` : "");
 }
 
 // As mixbench/report/formats/latex.py.
-function latex([head, ...lines], numeric) {
+function latex({ lines: [head, ...lines], numeric, best, caption, flags }) {
   const special = {
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "×": "$\\times$",
     "−": "$-$", "–": "--", "◆": "$\\diamond$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
     "\"": "\\textquotedbl{}", "`": "\\textasciigrave{}", "'": "\\textquotesingle{}", "·": "$\\cdot$", "…": "\\dots{}",
-    "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?", "-": "-{}",
+    "[": "{[}", "]": "{]}", "*": "{*}", "\ufffd": "?", "-": "-{}", "≈": "$\\approx$", "Δ": "$\\Delta$", "✓": "$\\surd$", "✗": "$\\times$",
   };
-  const escape = (cell) => cell.replace(/-(?=-)|[\\~^±×−–◆<>|"`'·…[\]*\ufffd&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
-  const row = (cells) => `${cells.map(escape).join(" & ")} \\\\\n`;
+  const escape = (cell) => cell.replace(/-(?=-)|[\\~^±×−–◆<>|"`'·…[\]*\ufffd≈Δ✓✗&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
+  const row = (cells) => `${cells.join(" & ")} \\\\\n`;
+  const body = lines.map((line, at) => row(line.map((cell, column) => {
+    return best.has(`${at} ${column}`) ? `\\textbf{${escape(cell)}}` : escape(cell);
+  })));
+  const notes = flags.length ? ` Flags: ${flags.map((flag, at) => `(${at + 1}) ${escape(flag)}`).join("; ")}.` : "";
   const columns = numeric.map((right) => (right ? "r" : "l")).join("");
-  return `\\begin{tabular}{${columns}}\n\\toprule\n${row(head)}\\midrule\n${lines.map(row).join("")}\\bottomrule\n\\end{tabular}\n`;
+  const width = head.reduce((sum, _, at) => sum + Math.max(...[head, ...lines].map((line) => line[at].length)), 0);
+  const [open, close] = width > FULL_LINE ? ["\\resizebox{\\linewidth}{!}{%\n", "}"] : ["", ""];
+  return "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n\\begin{table}\n\\centering\n"
+    + `\\caption{${escape(caption)}${notes}}\n${open}\\begin{tabular}{${columns}}\n\\toprule\n${row(head.map(escape))}\\midrule\n`
+    + `${body.join("")}\\bottomrule\n\\end{tabular}${close}\n\\end{table}\n`;
+}
+
+// The papers of these rows, each once, and mixbench.
+function bibtex(keys) {
+  const cited = new Set(keys.flatMap((key) => data.cited[key]));
+  return [...[...cited].map((number) => data.references[number]), data.software].join("\n");
 }

@@ -181,7 +181,7 @@ def test_csv_holds_what_is_shown_with_every_digit(page: Page) -> None:
 
 def test_markdown_and_latex_are_tables_with_their_signs_escaped(page: Page) -> None:
     page.get_by_label("Find").fill("splitmixer_i_")
-    head, rule, row = copied(page, "Markdown").splitlines()
+    head, rule, row = copied(page, "Markdown").split("\n\n")[0].splitlines()
     assert head.startswith("| Model | Top-1 (%, ± 95 %) |")
     assert rule.count("|") == head.count("|") and rule.startswith("|---|---:|")
     assert row.startswith("| splitmixer_i_256_8 | 93.8")
@@ -209,16 +209,40 @@ def test_copied_names_are_text_in_every_form(context: BrowserContext, tmp_path: 
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(copied(page, "Markdown"))
     assert wanted <= set(first_cells(tokens))
     text = copied(page, "LaTeX")
-    assert set(re.findall(r"\\([a-zA-Z]+)", text)) <= COMMANDS | {"diamond"}
+    assert set(re.findall(r"\\([a-zA-Z]+)", text)) <= COMMANDS | {"diamond", "surd", "usepackage"}
     body = text.split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
     assert len(body) == len(rows)
     for line in body:
         assert line.endswith(r" \\") and unescaped(line.split(" & ")[0]) is None, line
 
 
+def test_copies_name_what_they_are_relative_to_and_mark_the_best(page: Page) -> None:
+    page.get_by_label("Relative to").select_option("splitmixer_v_256_8")
+    head, _, *body = copied(page, "Markdown").split("\n\n")[0].splitlines()
+    assert (
+        "Δ Top-1 (%, ± 95 %) vs splitmixer\\_v\\_256\\_8" in head or "Δ Top-1 (%, ± 95 %) vs splitmixer_v_256_8" in head
+    )
+    assert sum("**" in line for line in body) >= 2
+    page.get_by_label("Relative to").select_option("nothing")
+    text = copied(page, "Markdown")
+    assert "**94.2 ± 0.8**" in text or re.search(r"\*\*94\.\d+ ± 0\.\d+\*\*", text)
+    assert "Measured on AMD EPYC" in text and "test images" in text
+
+
+def test_the_references_of_the_rows_shown_are_copied(page: Page) -> None:
+    page.get_by_label("Find").fill("convmixer")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="BibTeX").click()
+    expect(page.locator("#shown")).to_have_text("References copied")
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert re.findall(r"@(\w+)\{([\w:.]+),", text) == [
+        ("misc", "arXiv:2207.10255"), ("misc", "arXiv:2201.09792"), ("software", "mixbench"),
+    ]  # fmt: skip
+
+
 def test_copied_text_is_no_formula_and_numbers_stay_numbers(page: Page) -> None:
     cells = """[["name", "delta"], ["=1+1", "-0.25"], ['a "b", c', "–"], ["  @x", "+1"], ["＝1", "1e3"]]"""
-    assert page.evaluate(f"csv({cells}, [false, true])") == (
+    assert page.evaluate(f"csv({{ lines: {cells}, numeric: [false, true] }})") == (
         'name,delta\n\'=1+1,-0.25\n"a ""b"", c",–\n\'  @x,+1\n\'＝1,1e3\n'
     )
 

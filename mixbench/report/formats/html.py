@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from mixbench.report import numbers, overview
 from mixbench.report.collectives import communication
 from mixbench.report.compare_data import compare_data
+from mixbench.report.copies import copies
 from mixbench.report.evidence import evidence
 from mixbench.report.failures import failures
 from mixbench.report.figures.all import figures
@@ -42,6 +43,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
     failed = failures(tables.records)
     numbered = enumerate((record for failure in failed for record in failure.records), start=1)
     found, look, places, by_row = board(tables), looks(tables.records), anchors(tables), evidence(tables)
+    beside_rows = compare_data(found, tables.comparisons, by_row) | copies(tables)
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
@@ -50,7 +52,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
         failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in numbered},
         findings=findings(tables),
         board=found,
-        data=page_data(found, tables.comparisons, places, look, compare_data(found, tables.comparisons, by_row)),
+        data=page_data(found, tables.comparisons, places, look, beside_rows),
         figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
         communication=communication(tables),
         models=models(tables, by_row),

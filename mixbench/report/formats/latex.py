@@ -28,13 +28,17 @@ _SPECIAL = {
     "]": "{]}",
     "*": "{*}",
 } | {character: f"\\{character}" for character in "{}$&#%_"}
+NEEDS = (
+    r"% needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}",
+    "% other scripts than Latin need xelatex or lualatex",
+)
+FULL_LINE = 65  # characters of a table's columns that a page's line has room for
 _ANY_SPECIAL = re.compile("|".join(map(re.escape, _SPECIAL)))
 
 
 def latex(tables: Tables) -> str:
     """A table environment for each dataset."""
-    note = "% \\usepackage[T1]{fontenc} and \\usepackage{booktabs}; other scripts than Latin need xelatex or lualatex"
-    return "\n".join(["% made by mixbench report --format latex", note, *map(_table, boards(tables))]) + "\n"
+    return "\n".join(["% made by mixbench report --format latex", *NEEDS, *map(_table, boards(tables))]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -44,23 +48,29 @@ def escape(text: str) -> str:
 
 
 def _table(board: Board) -> str:
-    caption = [board.images, NOTE.removesuffix(".")]
+    caption = [f"{board.images}, {', '.join(board.caption)}", NOTE.removesuffix(".")]
     if board.flags:
         caption.append(f"{FLAGS}: " + "; ".join(f"({number}) {flag}" for number, flag in enumerate(board.flags, 1)))
-    rows = [" & ".join(map(escape, row)) + r" \\" for row in (board.headings, *board.rows)]
+    cells = [[escape(cell) for cell in row] for row in board.rows]
+    for row, column in board.best:
+        cells[row][column] = rf"\textbf{{{cells[row][column]}}}"
+    rows = [" & ".join(row) + r" \\" for row in (list(map(escape, board.headings)), *cells)]
+    width = sum(max(map(len, column)) for column in zip(board.headings, *board.rows, strict=True))
+    fitted = (r"\resizebox{\linewidth}{!}{%", "}") if width > FULL_LINE else ("%", "%")
     return "\n".join(
         [
             "",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{'. '.join(map(escape, caption))}.}}",
+            fitted[0],
             rf"\begin{{tabular}}{{l{'r' * (len(board.headings) - 1)}}}",
             r"\toprule",
             rows[0],
             r"\midrule",
             *rows[1:],
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}" + fitted[1],
             r"\end{table}",
         ]
     )

@@ -21,7 +21,11 @@ def markdown(tables: Tables) -> str:
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in sentences) for sentences in (head.images, head.missing)]
     parts = [part for part in parts if part]
     for board in boards(tables):
-        parts += [f"## {escape(board.images)}", _table(board.headings, board.rows)]
+        rows = [list(row) for row in board.rows]
+        for index, column in board.best:
+            rows[index][column] = f"**{rows[index][column]}**"
+        parts += [f"## {escape(board.images)}", _table(board.headings, rows)]
+        parts += [f"Measured {escape(', '.join(board.caption))}."] * bool(board.caption)
         if board.published:
             heading, *rows = board.published
             parts += ["Ours beside the published, counted as the source counts:", _table(heading, rows)]
