@@ -20,7 +20,7 @@ from mixbench.suite.axes import AXES
 
 MOST_EPOCHS = 120  # points of one curve
 SHOWN = [QUALITY, *PRICES]
-DIGITS = 6  # significant ones of a curve's values
+DIGITS = 6  # significant ones of a curve's values, or of a column's
 
 
 def page_data(
@@ -76,7 +76,7 @@ def _row(line: Line) -> dict[str, Any]:
         "device": row.device,
         "arguments": {name: numbers.short(value, 80) for name, value in sorted(trial.arguments.items())},
         "settings": {
-            f"{axis.title} ({axis.unit})" if axis.unit else axis.title: numbers.short(axis.text(trial), 80)
+            axis.full_title: numbers.short(axis.text(trial), 80)
             for axis in AXES
             if axis.name not in ("dataset", "seed")
         },
@@ -119,11 +119,12 @@ def _curve(record: Record) -> dict[str, Any]:
         "train loss": [epoch.train_loss for epoch in epochs],
     }
     return {"seed": record.seed} | {
-        name: [_rounded(value) for value in column[keep]] for name, column in columns.items()
+        name: [rounded(value) for value in column[keep]] for name, column in columns.items()
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Return a value with DIGITS significant digits; None if it is not finite."""
     value = _finite(value)
     return None if value is None else float(f"{value:.{DIGITS}g}")
 

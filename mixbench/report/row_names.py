@@ -41,10 +41,13 @@ class Look:
     marker: str
 
 
+LOOKS = [Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i in range(len(_COLOURS) * len(_MARKERS))]
+
+
 def looks(records: list[Record]) -> dict[str, Look]:
     """Return a colour and marker for every family of a run, by the family's name."""
     families = sorted({record.family for record in records}, key=lambda family: (family.casefold(), family))
-    return {family: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, family in enumerate(families)}
+    return {family: LOOKS[i % len(LOOKS)] for i, family in enumerate(families)}
 
 
 def by_images(groups: Sequence[Group]) -> dict[str, list[Group]]:

@@ -70,7 +70,8 @@ class Metric:
     @property
     def axis_label(self) -> str:
         """ "inference throughput (images/s)", "training time" """
-        return self.axis or (f"{self.name} ({self.unit})" if self.unit else self.name)
+        name = self.name or self.title
+        return self.axis or (f"{name} ({self.unit})" if self.unit else name)
 
     def of(self, measured: Record | Epoch) -> Any:
         """Return its value in a record; the quality also has one in each epoch."""
@@ -139,11 +140,14 @@ METRICS = [
     Metric(column="test_loss", title="Test loss", quantity="loss", more_is_better=False, where="trials"),
     Metric(column="train_loss", title="Train loss", quantity="loss", more_is_better=False, where="trials"),
     Metric(column="flops", title="FLOPs", under="2 × MACs", quantity="count", more_is_better=False),
-    Metric(column="macs_ptflops", title="MACs", under="ptflops", quantity="count", more_is_better=False),
+    Metric(
+        column="macs_ptflops", title="MACs", under="ptflops", axis="MACs per image, by ptflops", quantity="count",
+        more_is_better=False,
+    ),
     Metric(column="activations", title="Activations", quantity="count", more_is_better=False),
     Metric(
-        column="infer_step_ms_p50", title="Step", under="p5, p50, p95, ms", quantity="milliseconds",
-        more_is_better=False, of_device=True, where="trials",
+        column="infer_step_ms_p50", title="Step", under="p5, p50, p95, ms", axis="Inference step, p50 (ms)",
+        quantity="milliseconds", more_is_better=False, of_device=True, where="trials",
     ),
     *(
         Metric(

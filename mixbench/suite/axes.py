@@ -43,6 +43,10 @@ class Axis:
     implied_by: str = ""
     of_training: bool = False
 
+    @property
+    def full_title(self) -> str:
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
     def held(self, trial: Trial) -> list[Any]:
         """Return the values of the trial's fields that hold it, whole fields even if it is a part of one."""
         return [getattr(trial, path.partition(".")[0]) for path in self.fields]

@@ -177,10 +177,6 @@ function comparison(section) {
     return element("p", { class: "note" }, text);
   }
 
-  function capital(text) {
-    return text.charAt(0).toUpperCase() + text.slice(1);
-  }
-
   // A table in a box that scrolls by itself; after the first column, `numeric` ones are set right.
   function tabled(title, under, heads, lines, numeric = 0) {
     const kind = (at) => (at > 0 && at <= numeric ? { class: "num" } : {});

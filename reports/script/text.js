@@ -4,6 +4,10 @@ function plain(element) {
   return element.textContent.replace(/\s+/g, " ").trim();
 }
 
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 function signed(number, digits) {
   const text = Math.abs(number).toFixed(digits);
   return Number(text) === 0 ? text : (number < 0 ? "−" : "+") + text;

@@ -21,6 +21,7 @@ from mixbench.report.findings import findings
 from mixbench.report.leaderboard import board
 from mixbench.report.models import anchors, models
 from mixbench.report.page_data import page_data
+from mixbench.report.plot_data import plot_data
 from mixbench.report.row_names import looks
 from mixbench.results.metrics import INFERENCE, MACS, MEMORY, OF_TRIALS, PARAMS, QUALITY
 from mixbench.results.tables import Tables
@@ -31,7 +32,6 @@ LONG_NAME = 12  # only longer names may be broken: <wbr> slows a browser down in
 TEMPLATE = "report.html.j2"
 BUDGET = [QUALITY, PARAMS, MACS, INFERENCE, MEMORY]
 """Metrics that a reader can limit."""
-SECTIONS = {"figures": "Figures", "curves": "Learning curves"}
 
 
 def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequence[str] = ()) -> str:
@@ -43,7 +43,7 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
     failed = failures(tables.records)
     numbered = enumerate((record for failure in failed for record in failure.records), start=1)
     found, look, places, by_row = board(tables), looks(tables.records), anchors(tables), evidence(tables)
-    beside_rows = compare_data(found, tables.comparisons, by_row) | copies(tables)
+    told = compare_data(found, tables.comparisons, by_row) | plot_data(found, by_row) | copies(tables)
     return _environment().get_template(TEMPLATE).render(
         tables=tables,
         head=overview.head(tables),
@@ -52,8 +52,9 @@ def html(tables: Tables, drawings: Sequence[Drawing] | None = None, beside: Sequ
         failed_at={(each.run, each.trial_id): f"failure-{number}" for number, each in numbered},
         findings=findings(tables),
         board=found,
-        data=page_data(found, tables.comparisons, places, look, beside_rows),
-        figures=[(title, name, [d for d in drawings if d.section == name]) for name, title in SECTIONS.items()],
+        data=page_data(found, tables.comparisons, places, look, told),
+        drawings=drawings,
+        is_plotted=any(record.status == "done" for record in tables.records),
         communication=communication(tables),
         models=models(tables, by_row),
         quality=QUALITY,
