@@ -1,6 +1,6 @@
-// Columns of the figure: what can be an axis or a colour, how its numbers are written, and the colours and shapes.
+// Columns of the figure: what can be an axis or a colour, how its numbers are written; fronts and sweeps.
 
-const [SMALLEST_LOG, MOST_LISTED] = [5, 10]; // log where values span this factor; colours listed one by one
+const SMALLEST_LOG = 5; // log where values span this factor
 const COUNTED = new Set(["count", "bytes", "rate"]);
 
 // Every column of numbers: { key, label, group, values (undefined: none), quantity, better, timed }.
@@ -54,51 +54,6 @@ function ticksOf(column, scale, room) {
   return { values: scale.ticks(count), format: scale.tickFormat(count, COUNTED.has(column.quantity) ? "~s" : undefined) };
 }
 
-// Colours of marks and lines reach 3:1 on either theme.
-function ink(colour) {
-  return `light-dark(color-mix(in oklab, ${colour}, black 28%), color-mix(in oklab, ${colour}, white 22%))`;
-}
-
-// From 0 to 1 from dark blue over green to brown: ever lighter (in dark mode as well), also to the colour-blind.
-function shade(share) {
-  const at = (low) => `oklch(${(low + 0.28 * share).toFixed(3)} 0.12 ${(280 - 220 * share).toFixed(0)})`;
-  return `light-dark(${at(0.32)}, ${at(0.62)})`;
-}
-
-// How rows are painted by a column: { paint(at) → { colour, marker, text }, legend: [{ colour, marker, text }] }.
-function painting(column, shown) {
-  const none = { colour: "var(--muted)", marker: "o", text: "none" };
-  const marker = (at) => data.rows[at].look.marker;
-  const texts = (places) => [...new Set(places.map((at) => column.texts[at]))];
-  const all = data.rows.map((row, at) => at);
-  let entries;
-  let paint;
-  if (column.values) {
-    const known = [...new Set(column.values.filter((value) => value !== undefined))].sort((a, b) => a - b);
-    const few = known.length <= MOST_LISTED;
-    const [low, high] = [known[0], known.at(-1)];
-    const share = (value) => (few ? known.indexOf(value) / Math.max(1, known.length - 1) : (value - low) / (high - low));
-    paint = (at) => {
-      const value = column.values[at];
-      return value === undefined ? { ...none, marker: marker(at) } : { colour: shade(share(value)), marker: marker(at), text: column.texts[at] };
-    };
-    const listed = few ? known : [0, 1, 2, 3, 4].map((step) => known[Math.round((step * (known.length - 1)) / 4)]);
-    entries = listed.map((value) => ({ ...paint(column.values.indexOf(value)), marker: "o" }));
-    if (shown.some((at) => column.values[at] === undefined)) entries.push(none);
-  } else {
-    const own = texts(all).filter((text) => text !== undefined).sort(collator.compare);
-    const looks = new Map(own.map((text, at) => [text, data.looks[at % data.looks.length]]));
-    paint = (at) => {
-      const text = column.texts[at];
-      const look = column.key === "family" ? data.rows[at].look : looks.get(text);
-      return text === undefined ? none : { colour: ink(look.colour), marker: look.marker, text };
-    };
-    entries = [...new Map(shown.map((at) => [column.texts[at], paint(at)])).values()];
-    entries.sort((a, b) => collator.compare(a.text, b.text));
-  }
-  return { paint, legend: entries };
-}
-
 // Rows that differ in this column alone, in order of its values: lists of places, for lines.
 function sweeps(column, shown) {
   const others = new Map();
@@ -126,19 +81,28 @@ function paretoFront(points, x, y) {
   return sx > 0 ? found : found.reverse();
 }
 
-// Markers of the same size, as paths around 0, 0.
-const corners = (count, turn, far = 1, near = far) => Array.from({ length: count }, (_, at) => {
-  const [angle, radius] = [((at / count) * 2 + turn) * Math.PI, at % 2 ? near : far];
-  return [radius * Math.sin(angle), -radius * Math.cos(angle)];
-});
-const PLUS = [[-1, -3], [1, -3], [1, -1], [3, -1], [3, 1], [1, 1], [1, 3], [-1, 3], [-1, 1], [-3, 1], [-3, -1], [-1, -1]]
-  .map(([x, y]) => [x / 2.7, y / 2.7]);
-const SHAPES = {
-  s: corners(4, 0.25, 1.2), D: corners(4, 0, 1.25), "^": corners(3, 0, 1.3), v: corners(3, 1, 1.3), "<": corners(3, 1.5, 1.3),
-  ">": corners(3, 0.5, 1.3), P: PLUS, X: PLUS.map(([x, y]) => [(x - y) * 0.75, (x + y) * 0.75]), p: corners(5, 0, 1.15), h: corners(6, 0, 1.15),
-};
+// A front for every data set, and where a speed is an axis, for every device: [{ name, points }].
+function frontsOf(points, x, y) {
+  if (x === y || !x.better || !y.better) return [];
+  const group = ({ at }) => data.rows[at].images + (x.timed || y.timed ? ` · ${data.rows[at].device}` : "");
+  return [...Map.groupBy(points, group)].map(([name, inside]) => ({ name, points: paretoFront(inside, x, y) }));
+}
 
-function markerPath(marker, radius) {
-  const points = SHAPES[marker]?.map(([x, y]) => `${(radius * x).toFixed(2)} ${(radius * y).toFixed(2)}`);
-  return points ? `M${points.join("L")}Z` : `M${-radius} 0A${radius} ${radius} 0 1 1 ${radius} 0A${radius} ${radius} 0 1 1 ${-radius} 0Z`;
+// A scale on which the values have some room; a single one is in the middle.
+function scaleOf(values, isLogarithmic, range) {
+  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [1, 10];
+  const isOne = low === high;
+  if (isLogarithmic) {
+    const room = isOne ? 2 : (high / low) ** 0.06;
+    return d3.scaleLog().domain([low / room, high * room]).range(range);
+  }
+  const room = isOne ? 1 : (high - low) * 0.06;
+  return d3.scaleLinear().domain([low - room, high + room]).range(range);
+}
+
+function usualAxes(columns) {
+  const has = (key) => columns.some((column) => column.key === key);
+  const y = ["top1", "throughput"].find(has) ?? columns[0].key;
+  const x = ["throughput", "params", "macs"].find((key) => key !== y && has(key)) ?? columns.find(({ key }) => key !== y).key;
+  return { x, y, colour: new Set(data.rows.map(({ images }) => images)).size > 1 ? "images" : "family" };
 }

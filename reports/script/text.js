@@ -8,6 +8,11 @@ function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+// "MACs" keeps its letters.
+function uncapital(text) {
+  return text.replace(/^[A-Z](?![A-Z])/, (letter) => letter.toLowerCase());
+}
+
 function signed(number, digits) {
   const text = Math.abs(number).toFixed(digits);
   return Number(text) === 0 ? text : (number < 0 ? "−" : "+") + text;
