@@ -113,8 +113,15 @@ function plot(section) {
     said.textContent = inWords(drawn, chosen("colour").label);
   }
 
+  // A mark and its row on the board.
+  function light(key) {
+    layers.point(key);
+    document.querySelector("tr.near")?.classList.remove("near");
+    document.getElementById(`row-${key}`)?.classList.add("near");
+  }
+
   function showCard(at) {
-    layers.point(at === null ? null : data.rows[at].key);
+    light(at === null ? null : data.rows[at].key);
     if (at !== null) return card.replaceChildren(...rowCard(at, columns, [drawn.x, drawn.y], () => toggle(data.rows[at].key)));
     card.replaceChildren(element("p", { class: "muted" }, "Point at a mark, or tap it, to read all of its row."));
   }
@@ -176,6 +183,10 @@ function plot(section) {
       event.preventDefault();
       toggle(key);
     });
+  document.addEventListener("pointerover", ({ target }) => {
+    const row = target.closest?.("#board tr[data-row]");
+    if (row && pinned === null) light(row.dataset.row);
+  });
   roving(svg.node(), "a.mark:not(.out)", "");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", ({ target }) => {

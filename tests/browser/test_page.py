@@ -19,6 +19,7 @@ def row(page: Page, key: str = KEY) -> str:
 
 
 def test_a_mark_that_is_pointed_at_says_its_name_and_lights_its_row(page: Page) -> None:
+    page.locator("#papers > summary").click()
     page.locator(MARKS).first.hover()
     assert page.locator("#tip").inner_text() == "splitmixer_i_256_8: 93.8 ± 0.8 % (2 seeds), 275,834 parameters"
     assert row(page) == "lit"
@@ -28,6 +29,7 @@ def test_a_mark_that_is_pointed_at_says_its_name_and_lights_its_row(page: Page) 
 
 
 def test_a_row_that_is_pointed_at_lights_its_marks(page: Page) -> None:
+    page.locator("#papers > summary").click()
     page.locator(f'#board tr[data-row="{KEY}"] td').first.hover()
     assert page.locator("figure a.lit").count() == page.locator(MARKS).count() == 8
     faint = page.locator("figure a:not(.lit)").first
@@ -36,6 +38,7 @@ def test_a_row_that_is_pointed_at_lights_its_marks(page: Page) -> None:
 
 
 def test_a_mark_of_a_row_that_is_filtered_out_leads_to_its_model(page: Page) -> None:
+    page.locator("#papers > summary").click()
     page.get_by_label("Find").fill("convmixer")
     page.locator(MARKS).first.click()
     expect(page.locator("#model-2")).to_have_attribute("open", "")
@@ -47,6 +50,7 @@ def test_a_finger_reads_a_mark_before_it_is_led_to_its_row(chromium: Browser, re
     with chromium.new_context(viewport={"width": 400, "height": 900}, has_touch=True) as context:
         page = context.new_page()
         page.goto(f"{report.as_uri()}#top?columns=top1,macs")
+        page.locator("#papers > summary").click()
         mark = page.locator(MARKS).first
         mark.scroll_into_view_if_needed()
         before = page.evaluate("scrollY")
@@ -65,6 +69,7 @@ def test_a_keyboard_reads_how_the_papers_macs_are_counted(page: Page) -> None:
 
 
 def test_a_keyboard_reaches_marks_rows_and_controls(page: Page) -> None:
+    page.locator("#papers > summary").click()
     seen = []
     for _ in range(400):
         page.keyboard.press("Tab")
@@ -145,6 +150,7 @@ def test_names_of_any_kind_keep_to_their_place(context: BrowserContext, tmp_path
     for name in (EVIL, labels[2]):
         page.get_by_label("Family").select_option(name)
         assert page.locator("#board tbody tr:visible .name").all_inner_texts() == [name]
+    page.locator("#papers > summary").click()
     page.locator("figure a").first.focus()
     assert page.locator("#tip").inner_text().split(":")[0] in labels
     assert dialogs == []
@@ -161,7 +167,7 @@ def test_paper_has_every_column_on_it_and_nothing_to_click(page: Page) -> None:
         window.printed = document.querySelectorAll("details:not(.menu)[open]").length; })"""
     )
     sheets = page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n")
-    assert page.evaluate("printed") == 1 + 9, "what is folded on the screen, pairs and models, stands on paper"
+    assert page.evaluate("printed") == 1 + 1 + 9, "what is folded on the screen, pairs, figures and models, is on paper"
     assert sheets > 9
     assert not page.locator("figcaption .screen").first.is_visible(), "nobody points at paper"
     assert page.locator("details.model[open]").count() == 0, "and is folded again"
