@@ -173,9 +173,6 @@ function plot(section) {
       showCard(pinned);
       if (byKeyboard) card.querySelector("a").click(); // to its row
     })
-    .on("focusin", ({ target }) => {
-      if (target.matches("a.mark:focus-visible")) showCard(places.get(target.dataset.key));
-    })
     .on("keydown", (event) => {
       const key = event.target.closest("a.mark")?.dataset.key;
       if (event.key === "Escape") showCard(pinned = null);
@@ -187,7 +184,11 @@ function plot(section) {
     const row = target.closest?.("#board tr[data-row]");
     if (row && pinned === null) light(row.dataset.row);
   });
-  roving(svg.node(), "a.mark:not(.out)", "");
+  // not of the drawing itself: Chromium makes one that listens for the focus a tab stop
+  holder.addEventListener("focusin", ({ target }) => {
+    if (target.matches("a.mark:focus-visible")) showCard(places.get(target.dataset.key));
+  });
+  roving(holder, "a.mark:not(.out)", "");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", ({ target }) => {
     if (target.name === "x" || target.name === "y") {

@@ -47,7 +47,7 @@ function spansDecades({ quantity, values }) {
 // The texts of an axis's ticks; an argument's few values are its ticks, written as given: 2/3.
 function ticksOf(column, scale, room) {
   const count = Math.max(2, Math.round(room / 90));
-  const values = [...new Set(column.values.filter((value) => value !== undefined))];
+  const values = [...new Set(column.values.filter((value) => value !== undefined))].sort((a, b) => a - b);
   if (column.group !== "Metrics" && values.length <= count + 2) {
     return { values, format: (value) => column.texts?.[column.values.indexOf(value)] ?? String(value) };
   }
@@ -85,7 +85,7 @@ function paretoFront(points, x, y) {
 function frontsOf(points, x, y) {
   if (x === y || !x.better || !y.better) return [];
   const group = ({ at }) => data.rows[at].images + (x.timed || y.timed ? ` · ${data.rows[at].device}` : "");
-  return [...Map.groupBy(points, group)].map(([name, inside]) => ({ name, points: paretoFront(inside, x, y) }));
+  return [...Map.groupBy([...points].sort((a, b) => a.at - b.at), group)].map(([name, inside]) => ({ name, points: paretoFront(inside, x, y) }));
 }
 
 // A scale on which the values have some room; a single one is in the middle.
