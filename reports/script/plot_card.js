@@ -1,6 +1,6 @@
 // Beside the figure: what its colours mean, and all that is known of one row.
 
-const MOST_EXPLAINED = 24; // colours
+const MOST_EXPLAINED = 40; // colours
 
 function showLegend(legend, title, entries) {
   const items = entries.slice(0, MOST_EXPLAINED).map(({ colour, marker, text }) => {

@@ -17,6 +17,7 @@ function learningCurves(section) {
   const svg = d3.select(holder).append("svg").attr("class", "plot").attr("role", "img");
   const [grid, lines] = ["grid", "lines"].map((name) => svg.append("g").attr("class", name));
   const frame = clipTo(svg, "curves-frame");
+  lines.attr("clip-path", "url(#curves-frame)");
   const dot = svg.append("circle").attr("class", "at").attr("r", 4).attr("hidden", "");
   let paint = () => ({});
   let points = []; // { px, py, text } of all seeds and means
@@ -82,7 +83,8 @@ function learningCurves(section) {
     for (const row of rows) drawRow(row, (value) => x(value / seconds), y, kinds[kind]);
     explain(rows, `${kinds[kind]} by ${OVER[over]}`);
     const without = unknown.length ? ` Steps are not known of ${unknown.map((at) => data.rows[at].name).join(", ")}.` : "";
-    said.textContent = `${which}${without} Thick: the mean over seeds; thin: each seed.`;
+    const seeds = rows.some((row) => row.lines.length > 1) ? " Thick: the mean over seeds; thin: each seed." : "";
+    said.textContent = which + without + seeds;
   }
 
   function drawRow({ at, colour, dash, lines: those }, x, y, title) {
