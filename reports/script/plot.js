@@ -221,6 +221,8 @@ function plot(section) {
     },
   });
   for (const what of ["shown", "selected"]) on(what, later);
+  const papers = document.getElementById("papers"); // unfolded where nothing else shows them
+  if (papers) papers.open = papers.contains(document.getElementById(address()[0]));
   section.hidden = false;
   new ResizeObserver(later).observe(holder);
 }

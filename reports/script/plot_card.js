@@ -47,7 +47,7 @@ function rowCard(at, columns, axes, toggle) {
 }
 
 // How many rows are drawn, why others are not, and what the lines mean.
-function inWords({ x, y, points, why, fronts, joined }, colour) {
+function inWords({ x, y, points, why, fronts, joined, first }, colour) {
   const out = points.filter(({ isIn }) => !isIn).length;
   const parts = out ? [...why, `${out} outside this part of the figure`] : why;
   const ranked = [x, y].some(({ key }) => key === data.metrics[0].key);
@@ -56,7 +56,7 @@ function inWords({ x, y, points, why, fronts, joined }, colour) {
     `${points.length - out} of ${data.rows.length} rows${parts.length ? `: ${parts.join(", ")}` : ""}.`,
     fronts.length ? `Dashed: the Pareto front${groups}.` : "",
     joined.length ? `Lines join rows that differ in ${uncapital(colour)} alone.` : "",
-    ranked && points.length ? "Bars: 95 % intervals, of the front and the selection." : "",
+    ranked && first.some(({ at }) => data.rows[at].interval !== null) ? "Bars: 95 % intervals, of the front and the selection." : "",
     points.some(({ at }) => isUnsure({ x, y }, at)) ? "Hollow: a flag casts doubt on the speed." : "",
   ].filter(Boolean).join(" ");
 }

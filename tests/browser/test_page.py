@@ -69,7 +69,7 @@ def test_a_keyboard_reads_how_the_papers_macs_are_counted(page: Page) -> None:
 
 
 def test_a_keyboard_reaches_marks_rows_and_controls(page: Page) -> None:
-    page.locator("#papers > summary").click()
+    page.locator("#papers").evaluate("part => { part.open = true; }")
     seen = []
     for _ in range(400):
         page.keyboard.press("Tab")
