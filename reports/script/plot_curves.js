@@ -18,7 +18,6 @@ function learningCurves(section) {
   const [grid, lines] = ["grid", "lines"].map((name) => svg.append("g").attr("class", name));
   const frame = clipTo(svg, "curves-frame");
   lines.attr("clip-path", "url(#curves-frame)");
-  lines.attr("clip-path", "url(#curves-frame)");
   const dot = svg.append("circle").attr("class", "at").attr("r", 4).attr("hidden", "");
   let paint = () => ({});
   let points = []; // { px, py, text } of all seeds and means
