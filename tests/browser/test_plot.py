@@ -118,7 +118,8 @@ def test_ticks_say_what_stands_there(plot: Page) -> None:
     millions = [(float(text.rstrip("M")) * 1e6, x) for text, x, y in ticks if y == 0]
     for side, known, name in ((0, millions, "params"), (1, vertical, "top1")):
         assert len(known) >= 3
-        slope, start = np.polyfit(*zip(*known, strict=True), 1)
+        written, pixels = np.transpose(known)
+        slope, start = np.polyfit(written, pixels, 1)
         at = {key: place[side] for key, place in places(plot).items()}
         for key, value in plot.evaluate(VALUES, name).items():
             assert at[key] == pytest.approx(slope * value + start, abs=1)
