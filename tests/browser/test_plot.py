@@ -193,6 +193,7 @@ def test_the_card_says_all_of_the_row_and_leads_to_it(context: BrowserContext, t
     unsure = page.evaluate("data.rows.find(({ unsure }) => unsure)?.label")
     assert unsure == "mixer_s_4"
     assert facts["ratio"] == "2/3" and facts["Precision"] == "fp32" and facts["Family"] == "MlpMixer"
+    assert facts["recipe: optimizer.lr"] == str(RECIPE.optimizer.lr), "that all rows share"
     assert facts["Flags"] and facts["Inference throughput (images/s)"].startswith("≈ 402")
     assert "hollow" in (mark.get_attribute("class") or "")
     assert "hollow" not in (page.get_by_label("resmlp_s12_4:").get_attribute("class") or "")
