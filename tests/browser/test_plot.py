@@ -357,6 +357,20 @@ def test_curves_are_of_the_selection_else_of_the_best_five(plot: Page) -> None:
     expect(plot.locator("#curves svg.plot")).to_have_attribute("aria-label", label.replace("epoch", "step"))
 
 
+def test_speeds_of_two_devices_are_two_fronts_and_parameters_one(context: BrowserContext, tmp_path: Path) -> None:
+    models = ("mixer_s_4", "convmixer_256_8", "splitmixer_i_256_8")
+    records = [
+        done(trial(model, id=f"{model}-{device}", precision=precision), 90.0 + at, device=device)
+        for device, precision in (("GPU", "bf16"), ("CPU", "fp32"))
+        for at, model in enumerate(reversed(models))
+    ]
+    page = opened(context, tmp_path, *records)
+    choose(page, x="throughput", y="top1")
+    assert page.locator("#plot .front").count() == 2
+    choose(page, x="params")
+    assert page.locator("#plot .front").count() == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible_and_fits_any_screen(plot: Page, scheme: Literal["light", "dark"]) -> None:
     plot.emulate_media(color_scheme=scheme)
