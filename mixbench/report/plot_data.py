@@ -23,7 +23,7 @@ def plot_data(board: Board, found: Mapping[str, Evidence]) -> dict[str, Any]:
     """Return `columns`: numbers beside SHOWN, each with a `values` (null: none) for every row of the board, in order.
 
     Also, row by row, `ofSeeds`: values of single trials, by metric, where they differ; `stepsPerEpoch`: of training,
-    null if unknown.  `looks`: colours and markers, for categories.  `recipe`: keys that all rows share, with their texts.
+    null if unknown.  `looks`: colours and markers, for categories.  `recipe`: keys that all rows share.
     """
     lines = board.lines
     return {
