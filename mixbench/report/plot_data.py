@@ -5,6 +5,7 @@ from fractions import Fraction
 from statistics import median
 from typing import Any
 
+from mixbench.report import numbers
 from mixbench.report.compare_data import RECIPE
 from mixbench.report.evidence import Evidence
 from mixbench.report.leaderboard import Board
@@ -22,7 +23,7 @@ def plot_data(board: Board, found: Mapping[str, Evidence]) -> dict[str, Any]:
     """Return `columns`: numbers beside SHOWN, each with a `values` (null: none) for every row of the board, in order.
 
     Also, row by row, `ofSeeds`: values of single trials, by metric, where they differ; `stepsPerEpoch`: of training,
-    null if unknown.  `looks`: colours and markers, for categories.
+    null if unknown.  `looks`: colours and markers, for categories.  `recipe`: keys that all rows share.
     """
     lines = board.lines
     return {
@@ -30,6 +31,7 @@ def plot_data(board: Board, found: Mapping[str, Evidence]) -> dict[str, Any]:
         "ofSeeds": [_of_seeds(line.group) for line in lines],
         "stepsPerEpoch": [_steps_per_epoch(line) for line in lines],
         "looks": [vars(look) for look in LOOKS],
+        "recipe": _shared_recipe(lines),
     }
 
 
@@ -81,6 +83,13 @@ def _settings(lines: list[Line]) -> list[dict[str, Any]]:
         if axis.numeric and axis.name not in ("seed", "image_size")  # the image's size is an argument
         if _vary(values := [_number(axis.value(trial)) for trial in trials])
     ]
+
+
+def _shared_recipe(lines: list[Line]) -> dict[str, str]:
+    """Return what `recipe` in the sides of compare_data leaves out."""
+    recipes = [RECIPE.parts(line.group.records[0].details.trial) for line in lines]
+    shared = set.intersection(*(set(each.items()) for each in recipes)) if recipes else set()
+    return {key: numbers.short(text, 80) for key, text in sorted(shared)}
 
 
 def _vary(values: Iterable[float | None]) -> bool:

@@ -37,7 +37,7 @@ function rowCard(at, columns, axes, toggle) {
     ["Device", row.device],
     ...Object.entries(row.arguments),
     ...Object.entries(row.settings),
-    ...Object.entries(data.sides[at].recipe).map(([key, text]) => [`recipe: ${key}`, text]),
+    ...Object.entries({ ...data.recipe, ...data.sides[at].recipe }).map(([key, text]) => [`recipe: ${key}`, text]),
   ].filter(([, text]) => text);
   return [
     element("p", { class: "head" }, element("a", { class: "ref", href: `#row-${row.key}`, "data-row": row.key }, row.name)),

@@ -84,7 +84,8 @@ function paretoFront(points, x, y) {
 // A front for every data set, and where a speed is an axis, for every device: [{ name, points }].
 function frontsOf(points, x, y) {
   if (x === y || !x.better || !y.better) return [];
-  const group = ({ at }) => data.rows[at].images + (x.timed || y.timed ? ` · ${data.rows[at].device}` : "");
+  const isOfDevice = (x.timed || y.timed) && new Set(data.rows.map(({ device }) => device)).size > 1;
+  const group = ({ at }) => data.rows[at].images + (isOfDevice ? ` · ${data.rows[at].device}` : "");
   return [...Map.groupBy([...points].sort((a, b) => a.at - b.at), group)].map(([name, inside]) => ({ name, points: paretoFront(inside, x, y) }));
 }
 

@@ -193,6 +193,7 @@ def test_the_card_says_all_of_the_row_and_leads_to_it(context: BrowserContext, t
     unsure = page.evaluate("data.rows.find(({ unsure }) => unsure)?.label")
     assert unsure == "mixer_s_4"
     assert facts["ratio"] == "2/3" and facts["Precision"] == "fp32" and facts["Family"] == "MlpMixer"
+    assert facts["recipe: optimizer.lr"] == str(RECIPE.optimizer.lr), "that all rows share"
     assert facts["Flags"] and facts["Inference throughput (images/s)"].startswith("≈ 402")
     assert "hollow" in (mark.get_attribute("class") or "")
     assert "hollow" not in (page.get_by_label("resmlp_s12_4:").get_attribute("class") or "")
@@ -354,6 +355,20 @@ def test_curves_are_of_the_selection_else_of_the_best_five(plot: Page) -> None:
     plot.locator("#plot-over").select_option("step")
     assert plot.evaluate("data.stepsPerEpoch[0]") == 50_000 // RECIPE.global_batch_size
     expect(plot.locator("#curves svg.plot")).to_have_attribute("aria-label", label.replace("epoch", "step"))
+
+
+def test_speeds_of_two_devices_are_two_fronts_and_parameters_one(context: BrowserContext, tmp_path: Path) -> None:
+    models = ("mixer_s_4", "convmixer_256_8", "splitmixer_i_256_8")
+    records = [
+        done(trial(model, id=f"{model}-{device}", precision=precision), 90.0 + at, device=device)
+        for device, precision in (("GPU", "bf16"), ("CPU", "fp32"))
+        for at, model in enumerate(reversed(models))
+    ]
+    page = opened(context, tmp_path, *records)
+    choose(page, x="throughput", y="top1")
+    assert page.locator("#plot .front").count() == 2
+    choose(page, x="params")
+    assert page.locator("#plot .front").count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
