@@ -93,8 +93,8 @@ def table_lines(run: Run) -> dict[str, list[str]]:
     }
     compared = CliRunner().invoke(cli, ["compare", str(run.folder), str(run.folder)], env={"COLUMNS": "400"})
     assert compared.exit_code == 0, compared.output
-    of_cells = [line for line in compared.output.splitlines() if line.startswith("the same")]
-    lines["compare"] = [line for line in of_cells if "top-1" in line]
+    of_cells = compared.output.partition("\nmetric ")[2]  # a heading each, below the table of trials
+    lines["compare"] = [line for line in of_cells.splitlines() if line.startswith("the same")]
     lines["compare's limits"] = [cell.name for cell in side_by_side(run, run).cells]
     return lines
 
@@ -305,18 +305,21 @@ def test_two_image_sizes_of_a_dataset_are_two_rows_of_a_real_run(tmp_path: Path)
     with (folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         top1 = {row["settings"]: float(row["top1_mean"]) for row in csv.DictReader(file)}
     assert top1.keys() == {"8 px", "16 px"}
-    shown = [(size, f"{top1[f'{size} px']:.2f}") for size in ("8", "16")]
+    shown = [(size, round(top1[f"{size} px"])) for size in ("8", "16")]  # no more digits than the interval supports
+
+    def rounded(found: list[tuple[str, str]]) -> list[tuple[str, int]]:
+        return [(size, round(float(text))) for size, text in found]
+
     for out in (ran.output, status):
-        assert re.findall(r"digits +(\d+) +1/1 +([\d.]+) \(1 seed\)", out) == shown
-    markdown_rows = re.findall(
-        r"^\| mixer · (\d+) px +\| +([\d.]+)", (folder / "report.md").read_text(encoding="utf-8"), re.M
-    )
-    assert markdown_rows == sorted(shown, key=lambda row: -float(row[1]))
+        assert rounded(re.findall(r"digits +(\d+) +1/1 +([\d.]+) ± [\d.]+ \(1 seed\)", out)) == shown
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    markdown_rows = rounded(re.findall(r"^\| mixer · (\d+) px +\| +\**([\d.]+)", text, re.M))
+    assert markdown_rows == sorted(shown, key=lambda row: -row[1])
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert all(f"mixer · {size} px" in page for size, _ in shown)
     compared = CliRunner().invoke(cli, ["compare", str(folder), str(folder)], env={"COLUMNS": "400"}).output
-    assert re.findall(r"^mixer +digits +(\d+) +top-1 % +1 +([\d.]+) ", compared, re.M) == shown
+    assert rounded(re.findall(r"^mixer on digits, (\d+) px\n  top-1 % +1 +([\d.]+)", compared, re.M)) == shown
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        assert [(row["image_size"], f"{float(row['top1']):.2f}") for row in csv.DictReader(file)] == shown
+        assert rounded([(row["image_size"], row["top1"]) for row in csv.DictReader(file)]) == shown
     planned = CliRunner().invoke(cli, ["run", str(suite), "--dry-run", "--only", "image_size=16", "--json"]).output
     assert [row["image_size"] for row in json.loads(planned)["trials"]] == [16]
