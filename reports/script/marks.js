@@ -43,7 +43,7 @@ function marks(tip) {
     document.addEventListener(kind, (event) => light(event.target.closest?.("[data-row]")));
   }
   // One tab stop a figure: the arrow keys go from mark to mark.
-  for (const figure of document.querySelectorAll("figure svg")) roving(figure, "a[data-row]", "");
+  for (const figure of document.querySelectorAll("#papers figure, .grid figure")) roving(figure, "a[data-row]", "");
   document.addEventListener("scroll", () => { if (mark) place(); }, { passive: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") light(null); });
   // What a cell says when it is pointed at, it says to a keyboard and a finger too.
