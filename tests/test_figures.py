@@ -3,6 +3,7 @@
 import io
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from PIL import Image
 
 from mixbench.report import sparklines
 from mixbench.report.figures.all import figures
+from mixbench.report.figures.curves import curves
+from mixbench.report.figures.drawing import Drawing, Scene
+from mixbench.report.figures.scaling import batches
+from mixbench.report.figures.scatter import scatter
+from mixbench.report.figures.seeds import strips
+from mixbench.report.figures.svg import STYLE
+from mixbench.report.row_names import looks, names
+from mixbench.results.metrics import PARAMS
 from mixbench.results.tables import tables
 from mixbench.run.record import Record
 from mixbench.suite.trial import Trial
@@ -150,7 +159,7 @@ def test_rows_of_several_devices_have_no_front_in_speed(tmp_path: Path) -> None:
 def test_every_figure_is_a_png_too(tmp_path: Path) -> None:
     for drawing in figures(tables(full_run(tmp_path)))[:1]:
         image = Image.open(io.BytesIO(drawing.png()))
-        assert image.size == (720, 592) and image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert image.size == (704, 572) and image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_every_seed_is_a_mark_on_its_models_strip(tmp_path: Path) -> None:
@@ -217,3 +226,70 @@ def test_a_histogram_counts_every_sample() -> None:
 
 def said(svg: str) -> list[str]:
     return [link[0].text or "" for link in ET.fromstring(svg).iter(f"{SVG}a")]
+
+
+def one(draw: Callable[[Scene], Drawing | None], folder: Path, trials: list[Trial], records: list[Record]) -> Drawing:
+    """One figure alone: all of many rows take long."""
+    found = tables(write_run(folder, trials, records))
+    keys = [group.key for group in found.groups]
+    with matplotlib.rc_context(STYLE):
+        drawing = draw(Scene("1", found.groups, names(found.groups), keys, looks(found.records)))
+    assert drawing
+    return drawing
+
+
+def against_params(scene: Scene) -> Drawing | None:
+    return scatter(scene, PARAMS)
+
+
+def test_what_a_figure_leaves_out_stands_in_its_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixbench.report.figures.curves.MOST_CURVES", 3)  # a panel takes long
+    trials = [trial(f"model_{number}", seed) for number in range(42) for seed in (0, 1)]
+    records = [done(each, 50.0 + int(each.model[6:])) for each in trials]
+    assert "Most accurate 3 of 42 rows shown." in one(curves, tmp_path / "curves", trials, records).caption
+    assert "Most accurate 40 of 42 rows shown." in one(strips, tmp_path / "seeds", trials, records).caption
+    records = [done(each, 50.0, params=1000 if each.model != "model_0" else None) for each in trials[:6]]
+    said = one(against_params, tmp_path / "params", trials[:6], records).caption
+    assert "Left out: 1 of 3 rows, without accuracy or parameters." in said
+
+
+def test_a_caption_counts_the_marks_that_have_labels(tmp_path: Path) -> None:
+    trials = [trial(f"model_{number}") for number in range(30)]
+    records = [done(each, 50.0 + number, params=1000 * 2**number) for number, each in enumerate(trials)]
+    drawing = one(against_params, tmp_path / "many", trials, records)
+    labels = [text for text in drawing.figure.axes[0].texts if text.get_text().startswith("model_")]
+    assert 0 < len(labels) <= 16 and f"Labelled: {len(labels)} of 30 marks." in drawing.caption
+    few = one(against_params, tmp_path / "few", trials[::10], records[::10])
+    assert not re.search("Labelled|Left out|only|shown", few.caption)
+
+
+def test_of_very_many_marks_those_on_the_front_have_bars(tmp_path: Path) -> None:
+    trials = [trial(f"model_{number}", seed) for number in range(61) for seed in (0, 1)]
+    numbers = [int(each.model[6:]) for each in trials]
+    records = [
+        done(each, 90 + 0.1 * each.seed - abs(30 - n), params=1000 + n) for each, n in zip(trials, numbers, strict=True)
+    ]
+    drawing = one(against_params, tmp_path, trials, records)
+    (bars,) = [each for each in drawing.figure.axes[0].collections if isinstance(each, LineCollection)]
+    assert len(bars.get_segments()) == 31 and "Bars only on the front: 31 of 61 marks." in drawing.caption
+
+
+def test_the_fastest_lines_are_drawn_and_the_others_counted(tmp_path: Path) -> None:
+    trials = [trial(f"model_{number}", infer_batch_size=batch) for number in range(26) for batch in (64, 256)][1:]
+    records = [done(each, 90.0, infer_samples_per_sec=100.0 + int(each.model[6:])) for each in trials]
+    drawing = one(batches, tmp_path, trials, records)
+    assert len(drawing.figure.axes[0].lines) == 24 and "Fastest 24 of 25 models shown." in drawing.caption
+    left = "Left out: 1 of 51 rows, on no line: it joins rows that differ in the batch size alone."
+    assert left in drawing.caption
+
+
+def test_a_legend_of_many_families_takes_nothing_from_the_plot(tmp_path: Path) -> None:
+    heights = {}
+    for count in (2, 33):
+        trials = [trial(f"model_{n}", family=f"A family with a long name {n}") for n in range(count)]
+        records = [done(each, 60.0 + number, params=1000 + number) for number, each in enumerate(trials)]
+        figure = one(against_params, tmp_path / str(count), trials, records).figure
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= -1 and box.x1 <= figure.bbox.width + 1
+        heights[count] = figure.axes[0].get_window_extent().height
+    assert heights[33] > 0.95 * heights[2]

@@ -6,7 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
+from mixbench.report.formats.html import html
 from mixbench.report.write import write
+from mixbench.results.tables import tables
 from tests.fake_runs import done, failed, trial, write_run
 from tests.test_report import EVIL, partial_run
 
@@ -194,3 +196,41 @@ def test_axe_finds_no_fault(
     found = response["violations"]
     assert len(response["passes"]) > 25
     assert [(each["id"], each["impact"], each["nodes"][0]["html"][:200]) for each in found] == []
+
+
+def test_text_in_figures_is_legible_and_whole(context: BrowserContext, tmp_path: Path) -> None:
+    names = [f"model {number} {'x' * 30}" for number in range(33)]
+    trials = [trial(f"model_{n}", label=name, family=f"Family {n:02d}") for n, name in enumerate(names)]
+    trials += [trial(f"model_{n}", dataset=name) for name in ("cifar100", "svhn") for n in range(4)]
+    trials += [each.model_copy(update={"processes_per_node": 2, "id": f"{each.id}-two"}) for each in trials[:2]]
+    records = [done(each, 60.0 + number, params=1000 + number) for number, each in enumerate(trials)]
+    for record in records[6:33]:
+        record.details.curve = None  # a panel for each row takes long
+    path = tmp_path / "report.html"
+    path.write_text(html(tables(write_run(tmp_path / "run", trials, records))), encoding="utf-8")
+    page = context.new_page()
+    for width in (1400, 900):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(path.as_uri())
+        page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+        found = page.locator("#papers figure svg").evaluate_all(
+            """all => all.map((svg) => {
+              const frame = svg.getBoundingClientRect();
+              const texts = [...svg.querySelectorAll("text")];
+              const scale = frame.width / svg.viewBox.baseVal.width;
+              const outside = texts.filter((text) => {
+                const box = text.getBoundingClientRect();
+                return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+              });
+              const sizes = texts.map((text) => scale * parseFloat(getComputedStyle(text).fontSize));
+              return [svg.textContent.slice(0, 60), Math.min(...sizes), outside.map((text) => text.textContent)];
+            })"""
+        )
+        assert len(found) == 3 * 6 + 1
+        assert [each for each in found if each[1] < 9 or each[2]] == []
+
+
+def test_a_caption_leads_to_the_files_of_its_figure(page: Page, report: Path) -> None:
+    links = page.locator("figcaption a").evaluate_all("all => all.map((link) => link.getAttribute('href'))")
+    assert sorted(report.parent / link for link in links) == sorted((report.parent / "figures").iterdir())
+    assert len(links) == 2 * page.locator("#papers figure").count() > 10

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mixbench.report import numbers
-from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, left_out
 from mixbench.report.figures.scatter import accuracy
-from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.figures.svg import INK, PAGE_INCHES, SMALL, Mark
 from mixbench.results.metrics import QUALITY
 from mixbench.results.summary import Group
 from mixbench.run.parts import Epoch
@@ -47,7 +47,7 @@ def curves(scene: Scene) -> Drawing | None:
     shown = found[:MOST_CURVES]
     columns = min(4, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure = blank(2.25 * columns + 0.4, 1.55 * lines + 0.4)
+    figure = blank((PAGE_INCHES - 0.4) / 4 * columns + 0.4, 1.55 * lines + 0.4)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     panels[0].set_xlim(0, max(1, far.epochs[-1]) * 1.03)
     panels[0].set_ylim(*_curve_limits([curve for *_, curve in found]))
@@ -61,10 +61,10 @@ def curves(scene: Scene) -> Drawing | None:
         panel.fill_between(near.epochs, near.low, near.high, color=colour, alpha=0.35, linewidth=0)
         dot = "o" if len(near.epochs) == 1 else None  # a line needs two epochs
         panel.plot(near.epochs, near.mean, color=colour, linewidth=1.4, marker=dot, gid=f"curve-{index}")
-        panel.set_title(numbers.middle(name, 30), fontsize=8)
-        panel.text(0.98, 0.06, numbers.quality(row), transform=panel.transAxes, ha="right", fontsize=8)
+        panel.set_title(numbers.middle(name, 30), fontsize=SMALL)
+        panel.text(0.98, 0.06, numbers.quality(row), transform=panel.transAxes, ha="right", fontsize=SMALL)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=8)
+        panel.tick_params(labelbottom=index >= len(shown) - columns, labelsize=SMALL)
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
     figure.supxlabel("epoch", fontsize=9)
@@ -75,7 +75,8 @@ def curves(scene: Scene) -> Drawing | None:
         "with its 95 % interval. Early epochs may lie below the axis."
     ]
     if len(found) > len(shown):
-        notes.append(f"The best {len(shown)} of {len(found)} are shown.")
+        notes.append(f"Most accurate {len(shown)} of {len(found)} rows shown.")
+    notes += left_out(len(found), scene, "without a curve")
     marks = {
         f"panel-{index}": [Mark(f"{name}: {accuracy(row)}", key)] for index, (name, key, row, _) in enumerate(shown)
     }

@@ -11,9 +11,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from mixbench.report import numbers
-from mixbench.report.figures.svg import INK, Mark, svg
+from mixbench.report.figures.svg import INK, SMALL, Mark, svg
 from mixbench.report.row_names import Look
 from mixbench.results.summary import Group
+from mixbench.system.words import plural
 
 PNG_DOTS = 160  # an inch
 
@@ -89,7 +90,7 @@ def fix_layout(figure: Figure) -> None:
 
 
 def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) -> None:
-    """Add a legend of the families, if there are several."""
+    """Add a legend of the families below the figure, which grows by its height, if there are several."""
     if len(families) < 2:
         return
     handles = [
@@ -99,7 +100,21 @@ def legend(figure: Figure, families: Sequence[str], look: Mapping[str, Look]) ->
         )
         for family in families
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(families)), frameon=False, fontsize=8)
+    for columns in range(min(4, len(families)), 0, -1):
+        added = figure.legend(
+            handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL
+        )  # fmt: skip
+        box = added.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        added.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def left_out(shown: int, scene: Scene, why: str) -> list[str]:
+    """Return a sentence on the rows of the scene that a figure does not show, if there are any."""
+    rows = len(scene.groups)
+    return [f"Left out: {rows - shown} of {plural(rows, 'row')}, {why}."] if shown < rows else []
 
 
 def families_of(groups: Sequence[Group], look: Mapping[str, Look]) -> list[str]:

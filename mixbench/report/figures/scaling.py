@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from mixbench.report import numbers
-from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
-from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, left_out, legend
+from mixbench.report.figures.svg import COLUMN_INCHES, INK, Mark
 from mixbench.results.metrics import INFERENCE
 from mixbench.results.summary import Group
 from mixbench.suite.axes import point
@@ -50,7 +50,8 @@ def batches(scene: Scene) -> Drawing | None:
     )
     if not found:
         return None
-    figure = blank(4.5, 3.7)
+    found, omitted = fastest(found, scene, "the batch size alone")
+    figure = blank(COLUMN_INCHES, 3.2)
     axes = figure.subplots()
     marks = draw(axes, found, scene, Quantity("batch", lambda line: line.speeds, _images))
     axis(axes, {x for line in found for x in line.xs}, "batch size")
@@ -58,8 +59,11 @@ def batches(scene: Scene) -> Drawing | None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate_tick(value)))
-    legend(figure, families_of(scene.groups, scene.look), scene.look)
-    notes = ["Median over the trials of a row. Point at a mark to read its name."]
+    legend(figure, families_of([line.groups[0] for line in found], scene.look), scene.look)
+    notes = [
+        "Median over the trials of a row. Colour and shape: the family. Point at a mark to read its name.",
+        *omitted,
+    ]
     return drawing(figure, scene, "batches", "figures", "throughput against batch size", notes, marks)
 
 
@@ -74,7 +78,7 @@ def lines(
     fixed: Callable[[Group], str],
     free: Collection[str] = (),
 ) -> list[Line]:
-    """Return a line for each set of rows that differ only in `axis`, the fastest first, at most MOST_LINES.
+    """Return a line for each set of rows that differ only in `axis`, the fastest first.
 
     `fixed`: returns a text that must be equal too; `free`: further axes in which the rows may differ.
     """
@@ -92,7 +96,14 @@ def lines(
         if len(xs) > 1:
             speeds, keys, groups = zip(*(points[x] for x in xs), strict=True)
             made.append(Line(row.label, row.family, xs, list(speeds), list(keys), list(groups)))
-    return sorted(made, key=lambda line: -max(line.speeds))[:MOST_LINES]
+    return sorted(made, key=lambda line: -max(line.speeds))
+
+
+def fastest(found: list[Line], scene: Scene, what: str) -> tuple[list[Line], list[str]]:
+    """Return the lines that are drawn, and sentences on what is not.  `what`: in what the rows of a line differ."""
+    notes = [f"Fastest {MOST_LINES} of {len(found)} models shown."] if len(found) > MOST_LINES else []
+    joined = sum(len(line.keys) for line in found)
+    return found[:MOST_LINES], notes + left_out(joined, scene, f"on no line: it joins rows that differ in {what}")
 
 
 def draw(axes: Axes, found: list[Line], scene: Scene, quantity: Quantity) -> dict[str, list[Mark]]:
@@ -100,7 +111,7 @@ def draw(axes: Axes, found: list[Line], scene: Scene, quantity: Quantity) -> dic
     marks = {}
     for index, line in enumerate(found):
         look, ys, gid = scene.look[line.family], quantity.values(line), f"{quantity.name}-{index}"
-        axes.plot(line.xs, ys, color=look.colour, linewidth=1.2, alpha=0.7)
+        axes.plot(line.xs, ys, color=look.colour, linewidth=1.2)
         spread = quantity.spread(line) if quantity.spread else [(1.0, 1.0)] * len(ys)
         for at, (x, y, (low, high)) in enumerate(zip(line.xs, ys, spread, strict=True)):
             text = f"{line.name}, {x}: {quantity.text(y)}"

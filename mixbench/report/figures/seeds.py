@@ -3,9 +3,9 @@
 from matplotlib.ticker import MaxNLocator
 
 from mixbench.report import numbers
-from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing
+from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, left_out
 from mixbench.report.figures.scatter import accuracy
-from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.figures.svg import COLUMN_INCHES, INK, SMALL, Mark
 from mixbench.results.metrics import QUALITY
 
 MOST_STRIPS = 40
@@ -22,16 +22,16 @@ def strips(scene: Scene) -> Drawing | None:
         return None
     found.sort(key=lambda item: QUALITY.cost(item[0].row.quality))
     shown = found[:MOST_STRIPS]
-    figure = blank(4.5, 0.9 + 0.24 * len(shown))
+    figure = blank(COLUMN_INCHES, 0.9 + 0.24 * len(shown))
     axes = figure.subplots()
     for index, (group, _, _, values) in enumerate(shown):
         look = scene.look[group.row.family]
         axes.scatter(
-            values, [index] * len(values), s=30, color=look.colour, marker=look.marker, alpha=0.8, linewidth=0.4,
+            values, [index] * len(values), s=30, color=look.colour, marker=look.marker, linewidth=0.4,
             edgecolor=INK, gid=f"strip-{index}", zorder=3,
         )  # fmt: skip
         axes.plot([group.row.quality or 0.0] * 2, [index - 0.36, index + 0.36], color=INK, linewidth=1.2, zorder=2)
-    axes.set_yticks(range(len(shown)), [numbers.middle(name, 26) for _, name, _, _ in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [numbers.middle(name, 26) for _, name, _, _ in shown], fontsize=SMALL)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -39,7 +39,8 @@ def strips(scene: Scene) -> Drawing | None:
     axes.set_xlabel(f"test {QUALITY.axis_label}")
     notes = ["A mark for each seed, a bar at their mean; the most accurate model on top."]
     if len(found) > len(shown):
-        notes.append(f"The best {len(shown)} of {len(found)} are shown.")
+        notes.append(f"Most accurate {len(shown)} of {len(found)} rows shown.")
+    notes += left_out(len(found), scene, "without accuracy")
     marks = {
         f"strip-{index}": [Mark(f"{name}: {accuracy(group.row)}; seeds {', '.join(map(numbers.fixed, values))}", key)]
         for index, (group, name, key, values) in enumerate(shown)

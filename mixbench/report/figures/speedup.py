@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from mixbench.report import numbers
 from mixbench.report.figures.drawing import Drawing, Scene, blank, drawing, families_of, legend
-from mixbench.report.figures.scaling import Line, Quantity, axis, draw, lines
-from mixbench.report.figures.svg import INK, Mark
+from mixbench.report.figures.scaling import Line, Quantity, axis, draw, fastest, lines
+from mixbench.report.figures.svg import INK, PAGE_INCHES, SMALL, Mark
 from mixbench.report.scaling_model import Ring, fit, predict
 from mixbench.report.step_times import samples
 from mixbench.results.summary import Group
@@ -20,6 +20,7 @@ from mixbench.system.words import plural
 Predicted = list[list[tuple[int, float]]]
 DASHED = (0, (4, 3))
 _PERFECT: dict[str, Any] = dict(alpha=0.5, linewidth=0.8, linestyle=":")
+_DIFFERING = ("the number of processes alone", "the number of processes, and in the batch with it")  # strong, weak
 
 
 def strong(scene: Scene) -> Drawing | None:
@@ -55,6 +56,7 @@ def _lines(scene: Scene, fixed: Callable[[Group], str], free: Collection[str] = 
 def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: str, caption: str) -> Drawing | None:
     if not found:
         return None
+    found, omitted = fastest(found, scene, _DIFFERING[growing])
     groups = [group for line in found for group in line.groups]
     rings = {
         device: fit([group for group in groups if group.row.device == device])
@@ -62,7 +64,7 @@ def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: s
     }
     more = [predict(line.groups, rings[line.groups[0].row.device], growing) for line in found]
     xs = {x for line in found for x in line.xs} | {x for points in more for x, _ in points}
-    figure = blank(9.4, 3.7)
+    figure = blank(PAGE_INCHES, 3.2)
     left, right = figure.subplots(1, 2)
     left.plot([min(xs), max(xs)], [1, max(xs) / min(xs)], color=INK, **_PERFECT)
     right.axhline(100, color=INK, **_PERFECT)
@@ -79,7 +81,7 @@ def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: s
     right.set_ylim(bottom=0)
     _legend_of_lines(left, predicted=any(more))
     legend(figure, families_of([line.groups[0] for line in found], scene.look), scene.look)
-    notes = [caption, *_notes(found)] + ([_about_predictions(rings, growing)] if any(more) else [])
+    notes = [caption, *_notes(found), *omitted] + ([_about_predictions(rings, growing)] if any(more) else [])
     return drawing(figure, scene, name, "figures", title, notes, marks, wide=True)
 
 
@@ -121,7 +123,7 @@ def _draw_predictions(
         xs, speeds = xs + [x for x, _ in points], speeds + [speed for _, speed in points]
         ys = quantity.values(Line(line.name, line.family, xs, speeds, line.keys, line.groups))
         look = scene.look[line.family]
-        axes.plot(xs[1:], ys[1:], color=look.colour, linewidth=1, alpha=0.7, linestyle=DASHED)
+        axes.plot(xs[1:], ys[1:], color=look.colour, linewidth=1, linestyle=DASHED)
         for x, y in zip(xs[2:], ys[2:], strict=True):
             gid = f"{quantity.name}-prediction-{index}-{x}"
             axes.scatter([x], [y], s=34, facecolor="none", marker=look.marker, edgecolor=look.colour, zorder=3, gid=gid)
@@ -131,7 +133,10 @@ def _draw_predictions(
 
 def _notes(found: Sequence[Line]) -> list[str]:
     """Sentences that explain the figure, and warn if the number of threads differs between world sizes."""
-    notes = ["Against the fewest processes of the same model, by training throughput. Dotted: a perfect speed-up."]
+    notes = [
+        "Against the fewest processes of the same model, by training throughput. Dotted: a perfect speed-up. "
+        "Colour and shape: the family."
+    ]
     if any(low < high for line in found for low, high in _spread(line)):
         notes.append(
             "Bars: from the slow quartile of the timed steps over the fast one of the fewest processes, to the fast "
@@ -173,4 +178,4 @@ def _legend_of_lines(axes: Axes, predicted: bool) -> None:
         del looks["prediction"]
     handles = [Line2D([], [], color=INK, linewidth=1, markersize=5, label=name, **look) for name, look in looks.items()]
     handles.append(Line2D([], [], color=INK, label="perfect", **_PERFECT))
-    axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=8)
+    axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=SMALL)

@@ -1,6 +1,7 @@
 """Convert a matplotlib figure to SVG text for the page: text in the page's colour, marks that link to their rows."""
 
 import io
+import math
 import re
 import warnings
 import xml.etree.ElementTree as ET
@@ -14,6 +15,11 @@ from matplotlib.figure import Figure
 from mixbench.report import numbers
 
 INK = "#010203"  # replaced by the colour of the page's text (currentColor)
+SMALL = 8
+"""Points of the smallest text in a figure."""
+COLUMN_INCHES, PAGE_INCHES = 4.4, 9.4
+"""Width of a figure in a column of the page, and of one across it: so narrow that SMALL is legible there."""
+_LEGIBLE = 9  # pixels of the smallest text on the page
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _FONTS = "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif"
@@ -130,12 +136,13 @@ def _adapt(element: ET.Element, name: str) -> None:
 
 
 def _describe(root: ET.Element, name: str, title: str, role: str) -> None:
-    """Add a title for screen readers, the role and the largest width on the page."""
+    """Add a title for screen readers, the role, the largest width on the page and the least at which it is legible."""
     title_element = ET.Element(f"{{{_SVG}}}title", {"id": f"{name}-title"})
     title_element.text = numbers.text(title)
     root.insert(0, title_element)
     width = float(root.get("width", "0pt").removesuffix("pt"))
-    root.set("style", f"--width: {1.45 * width:.0f}px")  # one scale for all figures, so that text has the same size
+    least = math.ceil(width * _LEGIBLE / SMALL)
+    root.set("style", f"--width: {1.45 * width:.0f}px; --least: {least}px")  # one scale for all figures
     root.set("role", role)
     root.set("aria-labelledby", f"{name}-title")
     root.set("stroke-linejoin", "round")
