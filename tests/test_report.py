@@ -156,7 +156,7 @@ def test_leaderboard_is_sorted_and_shows_interval_and_published(tmp_path: Path) 
         "Memorypeak": "1.50 GiB",
         "Publishedtop-1, ours − theirs": "93.91 +4 ✗ MACs",
         "Differenceours − published": "+4",
-        "Stepms, p5 to p95": "10.0 10.0 to 12.0",
+        "Stepms, p5 to p95": "10.0 (10.0 to 12.0)",
         "Agreeswith the paper": "not MACs",  # the record's one invented layer does not add up to them
         "Source": "[1]",
         "Publishedparams": "280,000",

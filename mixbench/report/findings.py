@@ -91,7 +91,8 @@ def _of_images(
     images: str, groups: list[Group], ranked: list[Group], refs: dict[str, Ref], compared: Comparisons
 ) -> Findings:
     tested = compared.pairs(ranked[:MOST_COMPARED])
-    points = [("Best accuracy", _best(ranked, tested, refs))]
+    of_best = [compared.of(ranked[0], other) for other in ranked[1:]]
+    points = [("Best accuracy", _best(ranked, of_best, refs))]
     if len(ranked) > 1:
         points.append(("Real differences", _differences(ranked, tested, refs)))
     if papers := _against_papers(groups, refs):
@@ -101,7 +102,7 @@ def _of_images(
         Choice(
             budget=each.words,
             pick=refs[each.pick.key],
-            quality=numbers.quality(each.pick.row),
+            quality=numbers.quality(each.pick.row) + (" (one seed)" if each.pick.row.n_seeds == 1 else ""),
             paid=each.paid,
             next=refs[each.to_next.second.key] if each.to_next else None,
             verdict=each.to_next.verdict if each.to_next else None,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mixbench.report import numbers
 from mixbench.report.step_times import Kind, samples, steps
-from mixbench.results.metrics import INFERENCE, MACS, PARAMS, PRICES, QUALITY, TRAINING, Metric
+from mixbench.results.metrics import INFERENCE, MACS, PARAMS, PRICES, QUALITY, TIME, TRAINING, Metric
 from mixbench.results.summary import Group, SummaryRow
 from mixbench.run.timings import percentile
 from mixbench.suite.axes import AXES, Axis
@@ -62,7 +62,8 @@ class Line:
 class Column:
     """A column.  `kind`: how a cell is compared with the baseline's: by difference in points, by ratio, or not at all.
 
-    `standard`: shown by default; the others can be switched on.
+    `standard`: shown by default; the others can be switched on.  `speed`: compared on the same device only, and ≈ where
+    a flag casts doubt on it.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Column:
     better: Literal["high", "low"] = "high"
     standard: bool = True
     note: str = ""
+    speed: bool = False
 
     @property
     def plain(self) -> str:
@@ -120,7 +122,7 @@ def _macs_published(line: Line) -> Cell:
 
 def _published(line: Line) -> Cell:
     """The published accuracy, our difference to it, and whether accuracy and counts agree with the paper."""
-    row, agrees = line.row, _agrees(line.row)
+    row, agrees = line.row, agreement(line.row)
     if row.top1_published is None and not agrees.shown:
         return Cell(numbers.DASH)
     mark = {"": "", "yes": "✓"}.get(agrees.shown, f"✗ {agrees.shown.removeprefix('not ').replace(' or ', ', ')}")
@@ -129,7 +131,7 @@ def _published(line: Line) -> Cell:
     return Cell(numbers.percent(row.top1_published), row.top1_published, spread, agrees.hover, bool(agrees.hover))
 
 
-def _agrees(row: SummaryRow) -> Cell:
+def agreement(row: SummaryRow) -> Cell:
     """The published figures that ours do not agree with, or yes; empty if there is none to compare with."""
     met = {QUALITY.name: row.top1_agrees, PARAMS.brief: row.params_agrees, MACS.brief: row.macs_agrees}
     if all(agrees is None for agrees in met.values()):
@@ -148,6 +150,11 @@ def _price(line: Line, metric: Metric) -> Cell:
     return _exact(value, numbers.FORMATS[metric.quantity].cell(value))
 
 
+def _time(line: Line) -> Cell:
+    cell = _price(line, TIME)
+    return replace(cell, shown=numbers.roughly(cell.shown, line.row.speed_is_unsure))
+
+
 def _speed(line: Line, metric: Metric, kind: Kind) -> Cell:
     cell = _price(line, metric)
     texts = [cell.hover and f"{cell.hover} {metric.unit}", steps(kind, line.row, line.group.records)]
@@ -162,7 +169,7 @@ def _latency(line: Line) -> Cell:
         return Cell("")
     low, middle, high = (percentile(timed, percent) for percent in (5, 50, 95))
     shown = numbers.roughly(significant(middle), line.row.speed_is_unsure)
-    spread = f"{significant(low)} to {significant(high)}"
+    spread = f"({significant(low)} to {significant(high)})"
     return Cell(shown, middle, spread, steps("infer", line.row, line.group.records), range=(low, middle, high))
 
 
@@ -170,6 +177,7 @@ CELLS: dict[str, Callable[[Line], Cell]] = {
     MACS.key: _macs,
     INFERENCE.key: lambda line: _speed(line, INFERENCE, "infer"),
     TRAINING.key: lambda line: _speed(line, TRAINING, "train"),
+    TIME.key: _time,
 }
 """Metrics whose cells show more than the value."""
 
@@ -201,7 +209,7 @@ COLUMNS = [
         Column(
             metric.key, metric.title, metric.under,
             CELLS.get(metric.key) or partial(_price, metric=metric), "ratio", metric.better,
-            note="Our convention: see Terms" if metric is MACS else "",
+            note="Our convention: see Terms" if metric is MACS else "", speed=metric.of_device,
         )
         for metric in PRICES
     ),
@@ -209,10 +217,11 @@ COLUMNS = [
         "delta", "Difference", "ours − published", lambda x: _exact(x.row.top1_delta, numbers.apart(x.row)), "number",
         "high", False,
     ),
-    Column("agrees", "Agrees", "with the paper", lambda x: _agrees(x.row), "text", "low", False),
+    Column("agrees", "Agrees", "with the paper", lambda x: agreement(x.row), "text", "low", False),
     Column(
         LATENCY, "Step", "ms, p5 to p95", _latency, "ratio", "low",
         note="median time of an inference step of one batch, and the range without its fastest and slowest 5 %",
+        speed=True,
     ),
     Column("source", "Source", "", lambda x: Cell(f"[{x.source}]" if x.source else "", x.source), "number", "low"),
     Column(

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from mixbench.report import numbers
 from mixbench.report.leaderboard import Board
-from mixbench.report.leaderboard_columns import Line
+from mixbench.report.leaderboard_columns import Line, agreement
 from mixbench.report.pair_verdicts import pair_verdicts
 from mixbench.report.row_names import Look
 from mixbench.report.tradeoffs import brief
@@ -59,6 +59,7 @@ def _metric(metric: Metric) -> dict[str, Any]:
         "better": metric.better,
         "quantity": metric.quantity,
         "timed": metric.of_device,
+        "speed": metric.is_speed,
     }
 
 
@@ -88,7 +89,7 @@ def _row(line: Line) -> dict[str, Any]:
         "seeds": [[record.seed, _finite(QUALITY.of(record))] for record in records if record.status == "done"],
         "toBest": numbers.to_best(row) if row.top1_verdict else "",
         "verdict": row.top1_verdict,
-        "agrees": row.top1_agrees,
+        "agrees": agreement(row).shown,
         "curves": [_curve(record) for record in records if record.status == "done" and record.details.curve],
     }
 
@@ -97,9 +98,8 @@ def _text(line: Line, metric: Metric, value: float | None) -> str:
     if value is None:
         return numbers.DASH
     if metric.is_quality:
-        return f"{numbers.quality(line.row)} {metric.unit}"
-    unsure = metric.quantity == "rate" and line.row.speed_is_unsure
-    return numbers.roughly(brief(metric, value), unsure)
+        return f"{numbers.quality(line.row)} {metric.unit}{' (one seed)' if line.row.n_seeds == 1 else ''}"
+    return numbers.roughly(brief(metric, value), metric.is_speed and line.row.speed_is_unsure)
 
 
 def _curve(record: Record) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Metric:
         return self.over_seeds == "mean"
 
     @property
+    def is_speed(self) -> bool:
+        """Whether it is a time, or made of one: what a busy machine falsifies."""
+        return self.of_device and self.quantity in ("rate", "seconds", "milliseconds")
+
+    @property
     def better(self) -> Literal["high", "low"]:
         return "high" if self.more_is_better else "low"
 
@@ -185,9 +190,16 @@ COMPARED = [metric for metric in _IN_ORDER_OF_RESULTS if metric.compared]
 OF_TRIALS = [metric for metric in _IN_ORDER_OF_RESULTS if metric.where != "files" and metric.over_seeds != "first"]
 """The metrics that differ between the trials of one row."""
 _BY_COLUMN = {metric.column: metric for metric in METRICS}
-PARAMS, MACS, INFERENCE, TRAINING, MEMORY = (
+PARAMS, MACS, INFERENCE, TRAINING, TIME, MEMORY = (
     _BY_COLUMN[column]
-    for column in ("params", "macs", "infer_samples_per_sec", "train_samples_per_sec", "peak_memory_bytes")
+    for column in (
+        "params",
+        "macs",
+        "infer_samples_per_sec",
+        "train_samples_per_sec",
+        "train_seconds",
+        "peak_memory_bytes",
+    )
 )
 SPEEDS = (INFERENCE, TRAINING)
 """Images per second, each the median of timed steps."""

@@ -22,6 +22,7 @@ function leaderboard(table, controls) {
   }
   const rows = groups.flatMap((group) => group.rows);
   const shown = document.getElementById("shown");
+  const printed = document.getElementById("printed"); // the view in words, as paper has no controls
   const fields = controls.elements; // controls.dataset would be its data-* where there is no such field
   const fits = rowFilter(controls, fields);
   let sort = { column: "", ascending: true };
@@ -77,6 +78,11 @@ function leaderboard(table, controls) {
     }
     more.hidden = count <= most;
     more.textContent = `Show all ${count.toLocaleString("en")} rows`;
+    const limited = limits(controls).filter((field) => field.value.trim())
+      .map((field) => `${plain(field.parentElement)} ${field.value}`);
+    const chosen = ["text", "dataset", "recipe", "family"].map((name) => fields[name]?.value).filter(Boolean);
+    const base = rows.find(({ key }) => key === fields.base.value);
+    printed.textContent = [`${count} of ${rows.length} rows`, ...limited, ...chosen, ...(base ? [`relative to ${base.facts.name}`] : [])].join("; ");
     shown.textContent = problem || (count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`);
     set("shown", groups.flatMap(({ order }) => order.filter(({ row }) => !row.hidden).map(({ key }) => key)));
   }
@@ -100,6 +106,7 @@ function leaderboard(table, controls) {
   function compare() {
     const base = rows.find(({ key }) => key === fields.base.value);
     document.getElementById("versus").hidden = !base;
+    filterRows();
     for (const line of rows) {
       line.row.classList.toggle("baseline", line === base);
       line.cells.forEach((cell, at) => {
@@ -122,8 +129,9 @@ function leaderboard(table, controls) {
     const [ours, theirs] = [line.values[at], base.values[at]];
     if (line.facts.images !== base.facts.images || ours === null || theirs === null) return { value: "", text: "–" };
     if (kind === "points") return { value: ours - theirs, text: verdict(line.facts, base.facts).text };
-    const unsure = data.metrics.some(({ key, quantity }) => key === heads[at].dataset.column && quantity === "rate")
-      && (line.facts.unsure || base.facts.unsure);
+    const isSpeed = "speed" in heads[at].dataset;
+    if (isSpeed && line.facts.device !== base.facts.device) return { value: "", text: "–" };
+    const unsure = isSpeed && (line.facts.unsure || base.facts.unsure);
     return theirs ? { value: ours / theirs, text: `${unsure ? "≈ " : ""}× ${significant(ours / theirs)}` } : { value: "", text: "–" };
   }
 
@@ -135,9 +143,11 @@ function leaderboard(table, controls) {
       const { column, kind, title } = heads[at].dataset;
       const isRelative = base && (kind === "points" || kind === "ratio");
       if (exact) return isRelative ? column + { points: "_difference", ratio: "_ratio" }[kind] : column;
-      return isRelative ? `${kind === "points" ? "Δ" : "×"} ${title} vs ${base.facts.label}` : title;
+      return isRelative ? `${kind === "points" ? "Δ" : "×"} ${title} vs ${base.facts.name}` : title;
     };
     const cell = (line, at) => {
+      const { kind } = heads[at].dataset;
+      if (line === base && (kind === "points" || kind === "ratio")) return exact ? Number(kind === "ratio") : "baseline";
       if (exact) return line.relative[at] ?? (line.cells[at].dataset.text ?? line.cells[at].dataset.v ?? "");
       return line.cells[at].dataset.text ?? plain(line.cells[at]);
     };
@@ -146,32 +156,22 @@ function leaderboard(table, controls) {
     const table = {
       numeric: columns.map((at) => heads[at].dataset.kind !== "text"),
       lines: [columns.map(title), ...lines.map((line) => columns.map((at) => cell(line, at)))],
-      best: best(lines, columns),
+      best: bestCells(heads, lines, columns),
       caption: data.caption,
       flags,
     };
+    if (exact) withIntervals(table, heads, lines, base);
+    if (flags.length && exact) {
+      table.numeric.push(false);
+      table.lines[0].push("flags");
+      lines.forEach(({ facts }, at) => table.lines[at + 1].push(facts.flags.join("; ")));
+    }
     if (flags.length && !exact) {
       table.numeric.push(true);
       table.lines[0].push("Flags");
       lines.forEach(({ facts }, at) => table.lines[at + 1].push(facts.flags.map((flag) => flags.indexOf(flag) + 1).join(", ")));
     }
     return table;
-  }
-
-  // The best cells of each column and data set, as "row column": all that are equal, none where all rows are.
-  function best(lines, columns) {
-    const found = new Set();
-    for (const [place, at] of columns.entries()) {
-      if (!["points", "ratio"].includes(heads[at].dataset.kind)) continue;
-      const sign = heads[at].dataset.better === "high" ? -1 : 1;
-      for (const images of new Set(lines.map(({ facts }) => facts.images))) {
-        const costs = lines.map(({ facts, values }) => (facts.images === images && values[at] !== null ? sign * values[at] : Infinity));
-        const known = costs.filter(Number.isFinite);
-        if (new Set(known).size < 2) continue;
-        costs.forEach((cost, line) => { if (cost === Math.min(...known)) found.add(`${line} ${place}`); });
-      }
-    }
-    return found;
   }
 
   async function copy(form) {
@@ -204,7 +204,7 @@ function leaderboard(table, controls) {
       const columns = address.get("columns")?.split(",") ?? standard;
       for (const box of controls.querySelectorAll("[name=column]")) box.checked = columns.includes(box.value);
       for (const step of [sortRows, hideColumns, compare]) step();
-      set("selected", (address.get("selected") ?? "").split(",").filter((key) => rowData.has(key)));
+      set("selected", (address.get("selected") ?? "").split(",").filter((key, at, all) => rowData.has(key) && all.indexOf(key) === at));
     },
   });
 

@@ -60,7 +60,7 @@ function comparison(section) {
     const speaks = pair?.note ? ` (${pair.note})` : "";
     const holds = `and holds over all pairs of ${a.images}.`;
     const counts = pair && pair.basis !== "none" ? ` The interval counts ${pair.basis}, ${holds}` : "";
-    const words = `. ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
+    const words = `: ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
     const points = element("strong", {}, found.text);
     return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B in points: `, points, words)];
   }
@@ -76,7 +76,7 @@ function comparison(section) {
 
   function differing(a, b) {
     const facts = [a, b].map((row) => ({
-      Family: row.family, Device: row.device || "–", ...row.settings,
+      "Data set": row.images, Family: row.family, Device: row.device || "–", ...row.settings,
       "Registry name": row.settings["Registry name"].replace(/\[.*/, ""), // its arguments follow
       ...row.arguments,
       ...Object.fromEntries(Object.entries(row.recipe).map(([key, value]) => [`recipe: ${key}`, value])),
@@ -105,10 +105,10 @@ function comparison(section) {
     return !a.device || !b.device || a.device === b.device;
   }
 
-  function ratio(a, b, { key, timed, quantity }) {
+  function ratio(a, b, { key, timed, speed }) {
     const [ours, theirs] = [a, b].map((row) => row.values[key]);
     if (ours === undefined || !theirs || (timed && !sameDevice(a, b))) return "–";
-    return `${quantity === "rate" && (a.unsure || b.unsure) ? "≈ " : ""}× ${significant(ours / theirs)}`;
+    return `${speed && (a.unsure || b.unsure) ? "≈ " : ""}× ${significant(ours / theirs)}`;
   }
 
   function curves(a, b) {

@@ -55,3 +55,40 @@ function bibtex(keys) {
   const cited = new Set(keys.flatMap((key) => data.cited[key]));
   return [...[...cited].map((number) => data.references[number]), data.software].join("\n");
 }
+
+// After the last column, what belongs to the accuracy: half of its 95 % interval, of a difference the verdict too.
+function withIntervals(table, heads, lines, base) {
+  const isShown = ({ dataset }) => dataset.kind === "points";
+  const head = heads.find((each) => isShown(each) && !each.hidden);
+  if (!head) return;
+  const isRelative = (line) => base && line !== base && line.facts.images === base.facts.images && line.relative.some((value) => value !== "");
+  const found = lines.map((line) => (isRelative(line) ? verdict(line.facts, base.facts) : null));
+  const name = base ? `${head.dataset.column}_difference` : head.dataset.column;
+  const columns = [[`${name}_ci95`, true, lines.map(({ facts }, at) => (base ? found[at]?.halfWidth : facts.interval) ?? "")]];
+  if (base) columns.push([`${name}_verdict`, false, found.map((each) => each?.outcome ?? "")]);
+  for (const [title, isNumeric, values] of columns) {
+    table.numeric.push(isNumeric);
+    table.lines[0].push(title);
+    values.forEach((value, at) => table.lines[at + 1].push(value));
+  }
+}
+
+// The best cells of each column and data set, as "row column": all that are equal, none where all rows are.
+function bestCells(heads, lines, columns) {
+  const found = new Set();
+  for (const [place, at] of columns.entries()) {
+    if (!["points", "ratio"].includes(heads[at].dataset.kind)) continue;
+    const sign = heads[at].dataset.better === "high" ? -1 : 1;
+    const alike = ({ facts }) => ("speed" in heads[at].dataset ? `${facts.images} ${facts.device}` : facts.images);
+    for (const group of new Set(lines.map(alike))) {
+      const costs = lines.map((line) => {
+        const shows = line.values[at] !== null && line.relative[at] !== "";
+        return alike(line) === group && shows ? sign * line.values[at] : Infinity;
+      });
+      const known = costs.filter(Number.isFinite);
+      if (new Set(known).size < 2) continue;
+      costs.forEach((cost, line) => { if (cost === Math.min(...known)) found.add(`${line} ${place}`); });
+    }
+  }
+  return found;
+}

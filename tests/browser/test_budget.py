@@ -58,6 +58,8 @@ def test_a_limit_is_dragged_and_written_so_that_the_row_keeps_it(page: Page) -> 
         ("params<300k", lambda name, params, macs: params < 300_000),
         ("params>=508394 macs<=200M", lambda name, params, macs: params >= 508_394 and macs <= 200e6),
         ("resmlp | params<275835", lambda name, params, macs: "resmlp" in name or params < 275_835),
+        ("params < 300 k", lambda name, params, macs: params < 300_000),
+        ('"resmlp_s12" | mixer_s', lambda name, params, macs: "resmlp_s12" in name or "mixer_s" in name),
         ("convmixer|mixer_s", lambda name, params, macs: "convmixer" in name or "mixer_s" in name),
     ],
 )
@@ -74,6 +76,42 @@ def test_find_knows_numbers_and_alternatives(page: Page, text: str, wanted: obje
 def test_what_cannot_be_understood_is_said(page: Page, text: str, said: str) -> None:
     page.get_by_label("Find").fill(text)
     expect(page.locator("#shown")).to_contain_text(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity", "value"),
+    [
+        ("300k", "count", 300_000), ("1.5 M", "count", 1.5e6), ("1e6", "count", 1e6), ("1,200", "rate", 1200),
+        ("1.2k images/s", "rate", 1200), ("2 GiB", "bytes", 2**31), ("2gb", "bytes", 2e9), ("92.5 %", "percent", 92.5),
+        ("5 min", "seconds", 300), ("1,5M", "count", None), ("92,5", "percent", None), ("-5", "count", None),
+        ("5 min", "count", None), ("1.5", "bytes", None), ("3X", "count", None), ("", "count", None),
+    ],
+)  # fmt: skip
+def test_an_amount_has_its_metrics_units_and_a_comma_only_between_thousands(
+    page: Page, text: str, quantity: str, value: float | None
+) -> None:
+    found = page.evaluate("([text, quantity]) => amount(text, quantity)", [text, quantity])
+    assert math.isnan(found) if value is None else found == value
+
+
+def test_a_figure_as_it_is_shown_keeps_its_limit_and_exact_ones_are_exact(page: Page) -> None:
+    keeps = "([value, bound, limit]) => keeps(value, bound, limit)"
+    assert page.evaluate(keeps, [65_219_072, "max", 65.2e6]) and page.evaluate(keeps, [65_160_000, "min", 65.2e6])
+    assert not page.evaluate(keeps, [300_400, "max", 300e3]) and not page.evaluate(keeps, [65_260_000, "max", 65.2e6])
+
+
+def test_speeds_of_two_devices_are_not_set_against_each_other(context: BrowserContext, tmp_path: Path) -> None:
+    trials = [trial(name) for name in ("convmixer_256_8", "splitmixer_i_256_8")]
+    records = [done(trials[0], 91.0, device="H100"), done(trials[1], 90.0, device="EPYC")]
+    path = tmp_path / "report.html"
+    path.write_text(html(tables(write_run(tmp_path / "run", trials, records)), drawings=[]), encoding="utf-8")
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.get_by_label("Relative to").select_option("convmixer_256_8")
+    heads = page.locator("#board thead th").evaluate_all("heads => heads.map(head => head.dataset.column)")
+    cells = page.locator("#board tr[data-row]").nth(1).locator("th, td").all_inner_texts()
+    shown = dict(zip(heads, cells, strict=True))
+    assert shown["throughput"] == shown["time"] == shown["memory"] == "–" and shown["params"].startswith("× ")
 
 
 def test_a_limit_that_is_no_number_is_said_and_limits_nothing(page: Page) -> None:

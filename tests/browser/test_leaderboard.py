@@ -177,6 +177,9 @@ def test_csv_holds_what_is_shown_with_every_digit(page: Page) -> None:
     page.get_by_label("Relative to").select_option("convmixer_256_8")
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(copied(page, "CSV")))}
     assert float(rows["splitmixer_i_256_8"]["macs_ratio"]) == 65219072 / 148113920
+    assert (rows["convmixer_256_8"]["macs_ratio"], rows["convmixer_256_8"]["top1_difference"]) == ("1", "0")
+    assert float(rows["splitmixer_i_256_8"]["top1_difference_ci95"]) > 0
+    assert rows["splitmixer_i_256_8"]["top1_difference_verdict"] in ("worse", "undecided", "not distinguishable")
 
 
 def test_markdown_and_latex_are_tables_with_their_signs_escaped(page: Page) -> None:
