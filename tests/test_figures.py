@@ -53,7 +53,7 @@ def test_every_point_of_a_scatter_says_its_name(tmp_path: Path) -> None:
 
 def test_a_curve_of_one_epoch_is_a_point(tmp_path: Path) -> None:
     short = trial(recipe=RECIPE.model_copy(update={"epochs": 1}))
-    drawing = figures(tables(write_run(tmp_path, [short], [done(short, 75.0)])))[0]
+    drawing = one(curves, tmp_path, [short], [done(short, 75.0)])
     group = next(g for g in ET.fromstring(drawing.svg).iter() if g.get("id", "").endswith("curve-0"))
     assert [mark.tag.split("}")[1] for mark in group.iter()].count("use") == 1
 

@@ -28,7 +28,7 @@ from mixbench.run.record import Details
 from mixbench.run.timings import ThroughputSamples
 from tests.fake_runs import ENVIRONMENT, MODELS, RECIPE, done, failed, full_run, trial, write_run
 
-FIGURES = ("params", "macs", "throughput", "time", "memory", "curves", "seeds", "published")
+FIGURES = ("params", "macs", "throughput", "time", "memory", "seeds", "published", "curves")
 EVIL = "<script>alert(1)</script>"
 
 

@@ -17,7 +17,8 @@ from mixbench.results.metrics import PRICES
 from mixbench.results.tables import Tables
 from mixbench.system.files import file_name
 
-REST: list[Callable[[Scene], Drawing | None]] = [curves, strips, published, batches, strong, weak]
+REST: list[Callable[[Scene], Drawing | None]] = [strips, published, batches, curves, strong, weak]
+"""The narrow ones first, since a wide one takes a row of the page's grid for itself."""
 
 
 def figures(tables: Tables) -> list[Drawing]:

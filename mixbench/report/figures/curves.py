@@ -80,7 +80,7 @@ def curves(scene: Scene) -> Drawing | None:
     marks = {
         f"panel-{index}": [Mark(f"{name}: {accuracy(row)}", key)] for index, (name, key, row, _) in enumerate(shown)
     }
-    return drawing(figure, scene, "curves", "curves", "learning curves", notes, marks, wide=True)
+    return drawing(figure, scene, "curves", "learning curves", notes, marks, wide=True)
 
 
 def _curve(tops: Iterable[Sequence[Epoch]]) -> Curve | None:

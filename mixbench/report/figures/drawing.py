@@ -21,10 +21,9 @@ PNG_DOTS = 160  # an inch
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure.  `name`: of its files, without suffix; `section`: of the page; `wide`: scrolls sideways."""
+    """A finished figure.  `name`: of its files, without suffix; `wide`: goes across the page."""
 
     name: str
-    section: str
     dataset: str
     title: str
     caption: str
@@ -70,7 +69,6 @@ def drawing(
     figure: Figure,
     scene: Scene,
     name: str,
-    section: str,
     title: str,
     notes: Sequence[str],
     marks: Mapping[str, list[Mark]],
@@ -79,7 +77,7 @@ def drawing(
     """Finish a figure: fix its layout and render it as SVG, in which `marks` can be pointed at."""
     name, title = f"{scene.prefix}-{name}", f"{scene.dataset}: {title}"
     fix_layout(figure)
-    return Drawing(name, section, scene.dataset, title, " ".join(notes), svg(figure, name, title, marks), figure, wide)
+    return Drawing(name, scene.dataset, title, " ".join(notes), svg(figure, name, title, marks), figure, wide)
 
 
 def fix_layout(figure: Figure) -> None:

@@ -64,7 +64,7 @@ def batches(scene: Scene) -> Drawing | None:
         "Median over the trials of a row. Colour and shape: the family. Point at a mark to read its name.",
         *omitted,
     ]
-    return drawing(figure, scene, "batches", "figures", "throughput against batch size", notes, marks)
+    return drawing(figure, scene, "batches", "throughput against batch size", notes, marks)
 
 
 def _images(value: float) -> str:

@@ -83,7 +83,7 @@ def scatter(scene: Scene, price: Metric) -> Drawing | None:
         Mark(f"{point.name}: {accuracy(point.row)}, {whole(point.x)} {price.behind}", point.key) for point in points
     ]
     return drawing(
-        figure, scene, price.key, "figures", f"accuracy against {price.axis_label}", notes, {"points": hover}
+        figure, scene, price.key, f"accuracy against {price.axis_label}", notes, {"points": hover}
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def published(scene: Scene) -> Drawing | None:
         *labelled,
         *left_out(len(points), scene, "without accuracy or a published one"),
     ]
-    return drawing(figure, scene, "published", "figures", "ours against published", notes, {"points": hover})
+    return drawing(figure, scene, "published", "ours against published", notes, {"points": hover})
 
 
 def accuracy(row: SummaryRow) -> str:
@@ -239,7 +239,7 @@ def _label_points(
         corners = axes.transData.transform(lines)
         ends = np.stack([corners[:-1], corners[1:]])
         taken = np.concatenate([taken, np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])])
-    room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
+    room = Bbox.from_extents(axes.bbox.x0 + 2, axes.bbox.y0, figure.bbox.x1 - 3, figure.bbox.y1)
     kept, labelled = {id(group) for group in best}, 0
     for point in sorted(points, key=lambda point: (id(point.group) not in kept, -point.quality))[:MOST_LABELS]:
         for dx, dy, ha, va in LABEL_PLACES:

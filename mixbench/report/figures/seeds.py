@@ -45,4 +45,4 @@ def strips(scene: Scene) -> Drawing | None:
         f"strip-{index}": [Mark(f"{name}: {accuracy(group.row)}; seeds {', '.join(map(numbers.fixed, values))}", key)]
         for index, (group, name, key, values) in enumerate(shown)
     }
-    return drawing(figure, scene, "seeds", "figures", "every seed", notes, marks)
+    return drawing(figure, scene, "seeds", "every seed", notes, marks)

@@ -82,7 +82,7 @@ def _drawing(scene: Scene, found: list[Line], growing: bool, name: str, title: s
     _legend_of_lines(left, predicted=any(more))
     legend(figure, families_of([line.groups[0] for line in found], scene.look), scene.look)
     notes = [caption, *_notes(found), *omitted] + ([_about_predictions(rings, growing)] if any(more) else [])
-    return drawing(figure, scene, name, "figures", title, notes, marks, wide=True)
+    return drawing(figure, scene, name, title, notes, marks, wide=True)
 
 
 def _speed_up(line: Line) -> list[float]:
