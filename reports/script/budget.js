@@ -5,7 +5,7 @@ const BYTES = Object.fromEntries([...["k", "M", "G", "T"].entries()].flatMap(([a
   [`${letter}B`, 1000 ** (at + 1)], [`${letter}iB`, 1024 ** (at + 1)], [letter.toUpperCase() + "iB", 1024 ** (at + 1)],
 ]));
 const UNITS = {
-  count: { ...COUNTS, "": 1 }, rate: { ...COUNTS, "": 1, "images/s": 1, "img/s": 1 }, percent: { "": 1, "%": 1 }, bytes: BYTES,
+  count: { ...COUNTS, "": 1 }, rate: { ...COUNTS, "": 1 }, percent: { "": 1, "%": 1 }, bytes: BYTES,
   seconds: { "": 1, ms: 1e-3, s: 1, min: 60, h: 3600 },
 };
 const EXAMPLES = { count: "300k or 1.5M", rate: "1.2k", percent: "92.5", bytes: "2 GiB", seconds: "90 s or 5 min" };
@@ -16,7 +16,7 @@ const OPERATORS = {
 
 // "300k", "1.5 M", "2 GiB", "90 %", "5 min", "1e6", "1,200" as a number in the unit of this quantity; NaN if it is none.
 function amount(text, quantity) {
-  const found = text.trim().match(/^(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+(?:e[+-]?\d+)?)\s*([a-z/%]*)$/i);
+  const found = text.trim().replace(/\s*(?:images|img)\/s$/i, "").match(/^(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+(?:e[+-]?\d+)?)\s*([a-z/%]*)$/i);
   const units = UNITS[quantity] ?? UNITS.count;
   if (!found) return NaN;
   const unit = found[2] in units ? found[2] : Object.keys(units).find((each) => each.toLowerCase() === found[2].toLowerCase());

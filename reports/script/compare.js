@@ -60,7 +60,7 @@ function comparison(section) {
     const speaks = pair?.note ? ` (${pair.note})` : "";
     const holds = `and holds over all pairs of ${a.images}.`;
     const counts = pair && pair.basis !== "none" ? ` The interval counts ${pair.basis}, ${holds}` : "";
-    const words = `: ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
+    const words = `${found.text.endsWith(".") ? "" : "."} ${OUTCOMES[found.outcome] ?? capital(found.outcome)}${speaks}.${counts}`;
     const points = element("strong", {}, found.text);
     return [element("p", { class: "verdict" }, `${capital(quality.name)}, A − B in points: `, points, words)];
   }
