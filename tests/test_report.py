@@ -18,6 +18,7 @@ from mixbench.report import numbers
 from mixbench.report.failures import failures
 from mixbench.report.formats.csv import csv
 from mixbench.report.formats.html import html
+from mixbench.report.formats.markdown import markdown
 from mixbench.report.leaderboard import board
 from mixbench.report.write import write
 from mixbench.results.tables import tables
@@ -205,6 +206,14 @@ def test_a_speed_without_timed_steps_says_nothing_of_them(tmp_path: Path) -> Non
     ]
     step = "1 timed step, p5 to p95: 10.0 ms to 10.0 ms"
     assert said == [f"1,430.5 images/s; {step}", step, step]  # the speed, the step's time, the trial
+
+
+def test_equal_seeds_have_no_interval_of_nothing(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in (0, 1)]
+    run = write_run(tmp_path, trials, [done(each, 98.61) for each in trials])
+    found = page(run)
+    assert "98.61 equal seeds" in " ".join(found.text.split()) and "± 0.00" not in found.text
+    assert "± 0.00" not in markdown(tables(run))
 
 
 def test_a_single_seed_is_shown_as_one(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ LEAST_VERDICT = 20
 NOTE = (
     "change: B - A with its 95 % interval. By images: by each image's predictions in both runs; by timed rounds: by "
     "those of both runs, which can't show what differs between the runs as a whole; both simultaneous over these "
-    "models. By seeds: a t-test, p Holm-corrected. ≈: a flag casts doubt on it."
+    "models. By seeds: a t-test, paired by seed, p Holm-corrected. ≈: a flag casts doubt on it."
 )
 _STYLES = {"better": "green", "worse": "red", "not distinguishable": "", "": "yellow"}
 

@@ -94,7 +94,7 @@ def _quality(line: Line) -> Cell:
     found = [QUALITY.of(record) for record in line.group.records if record.status == "done"]
     values = ", ".join(numbers.FORMATS[QUALITY.quantity].cell(value) for value in found if value is not None)
     hover = f"mean {row.quality:.4f}, standard deviation {row.quality_std:.4f}, {row.n_seeds} seeds: {values}"
-    return Cell(shown, row.quality, f"± {width}", f"{hover}; {numbers.counted(row)}")
+    return Cell(shown, row.quality, f"± {width}" if width else "equal seeds", f"{hover}; {numbers.counted(row)}")
 
 
 def _seeds(line: Line) -> Cell:

@@ -89,10 +89,13 @@ class Metric:
         return -value if self.more_is_better else value
 
     def shown(self, value: float | None, half_width: float | None = None, sign: Literal["", "+"] = "") -> str:
-        """Format a value for a comparison, with the digits that the interval supports; "" if there is none."""
+        """Format a value for a comparison, with the digits that the interval supports; "" if there is none.
+
+        Equal seeds have no spread to tell an interval by: a width of 0 is not shown.
+        """
         if value is None:
             return ""
-        width = None if half_width is None else half_width / self.scale
+        width = half_width / self.scale if half_width else None
         return plus_minus(value / self.scale, width, self.decimals, sign)
 
     def summed_up(self, records: Iterable[Record]) -> Any:
