@@ -83,7 +83,8 @@ def _environment() -> Environment:
         numbers.size, numbers.duration, numbers.moment, numbers.signs,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
-    style = "\n".join(file.read_text() for file in [folder / "style.css", *sorted((folder / "style").glob("*.css"))])
+    sheets = [folder / "style.css", *sorted((folder / "style").glob("*.css"))]
+    style = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     script = _script(folder / "script")
     environment.globals.update(
         style=Markup(style),
