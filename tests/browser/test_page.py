@@ -12,6 +12,7 @@ from mixbench.results.tables import tables
 from tests.fake_runs import done, failed, trial, write_run
 from tests.test_report import EVIL, partial_run
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "reports/examples/fashion_mnist/report.html"
 KEY = "splitmixer_i_256_8-cifar10-s0-fp32-b256-25"
 MARKS = f'figure a[data-row="{KEY}"]'
 
@@ -234,3 +235,15 @@ def test_a_caption_leads_to_the_files_of_its_figure(page: Page, report: Path) ->
     links = page.locator("figcaption a").evaluate_all("all => all.map((link) => link.getAttribute('href'))")
     assert sorted(report.parent / link for link in links) == sorted((report.parent / "figures").iterdir())
     assert len(links) == 2 * page.locator("#papers figure").count() > 10
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_in_the_example(context: BrowserContext, scheme: str) -> None:
+    """The page of a real run that the repository shows, with two of its rows compared."""
+    page = context.new_page()
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(EXAMPLE.as_uri())
+    page.evaluate("set('selected', data.rows.slice(0, 2).map(row => row.key))")
+    page.locator("details").evaluate_all("all => all.slice(0, 12).forEach(each => each.open = true)")
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
