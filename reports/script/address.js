@@ -33,5 +33,10 @@ function restore() {
   for (const part of kept) part.read(new URLSearchParams(said));
   isReading = false;
   kept.wasRead = true;
-  if (said !== undefined) document.getElementById(place)?.scrollIntoView({ behavior: "instant" });
+  if (said === undefined) return;
+  const target = document.getElementById(place);
+  target?.scrollIntoView({ behavior: "instant" });
+  if (target?.hidden && target.dataset.row) {
+    document.getElementById("shown").textContent = `${rowData.get(target.dataset.row).name} does not fit what is chosen here.`;
+  }
 }

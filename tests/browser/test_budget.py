@@ -182,6 +182,12 @@ def test_rows_are_selected_by_box_and_by_key_and_the_address_keeps_it(page: Page
     assert other.locator("tr.selected").count() == 2
 
 
+def test_a_link_to_a_row_that_is_filtered_out_says_so(context: BrowserContext, report: Path) -> None:
+    page = context.new_page()
+    page.goto(f"{report.as_uri()}#row-splitmixer_i_256_8-cifar10-s0-fp32-b256-25?text=resmlp")
+    expect(page.locator("#shown")).to_have_text("splitmixer_i_256_8 does not fit what is chosen here.")
+
+
 def test_the_board_is_one_tab_stop(page: Page) -> None:
     reachable = page.locator("#board tbody").evaluate(
         'body => body.querySelectorAll(\'a:not([tabindex="-1"]), [tabindex="0"]\').length'
