@@ -89,7 +89,8 @@ def test_what_the_queue_has_no_room_for_is_submitted_by_the_jobs_that_end(slurm:
         assert done.returncode == 0, done.stderr
         said = "2 trials submitted, SLURM's queue has no room for 1 trial now (AssocMaxSubmitJobLimit)"
         assert said in done.stdout and "sbatch: error" not in done.stderr
-        until((run.folder / "report.html").exists, bool, 150)
+        page = run.folder / "report.html"  # of two trials, where the third waits for room yet
+        until(lambda: page.exists() and "3 of 3 trials done" in page.read_text(encoding="utf-8"), bool, 150)
     finally:
         slurm.run(*limit, "MaxSubmitJobs=-1")
     assert status(slurm, run)["counts"]["done"] == 3

@@ -17,6 +17,8 @@ from mixbench.system.polling import polls
 
 LAST_SECONDS = 120
 """The time for which the last job tries to submit others: those that ended just before it soon leave the queue."""
+LOOKS = 3
+"""Looks at the queue, 5 seconds apart, for which a job stays that is not the last in order."""
 REPORT_MINUTES = 30
 REPORT_SIGNAL_SECONDS = 60
 
@@ -49,19 +51,19 @@ def _printed_errors() -> Iterator[None]:
 def _submit_waiting(job: SlurmJob) -> None:
     """Submit what waits for room.  The last of the run's jobs tries for a while, as nobody does after it.
 
-    Raises Unavailable, RequestError.
+    Of those that end together one stays, so that the others' room is free: the last in order.  The others leave only
+    after a few looks, as it may have left when they had not ended.  Raises Unavailable, RequestError.
     """
-    for _ in polls(5, LAST_SECONDS):
-        if not is_waiting(job.run) or top_up(job.run) or not _is_last(job):
+    for look, _ in enumerate(polls(5, LAST_SECONDS)):
+        if not is_waiting(job.run) or top_up(job.run):
             return
-
-
-def _is_last(job: SlurmJob) -> bool:
-    """True for one job alone of those that end together."""
-    found = list(jobs(job.run))
-    queue = queued(each.array for each in found)
-    there = [each for each in found if each.key in queue]
-    return not any(each for each in there if not each.state().ended) and (not there or there[-1].key == job.key)
+        found = list(jobs(job.run))
+        queue = queued(each.array for each in found)
+        there = [each for each in found if each.key in queue]
+        if any(not each.state().ended for each in there):
+            return
+        if there and there[-1].key != job.key and look >= LOOKS:
+            return
 
 
 def _others(job: SlurmJob) -> list[SlurmJob]:
