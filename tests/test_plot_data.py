@@ -1,4 +1,4 @@
-"""What the page's figure is told: numbers of every column, as results.csv and the trainings have them."""
+"""Data of the page's figure: numbers of every column, as results.csv and the trainings have them."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What tables and page say of a run equals scikit-learn and statsmodels on its predictions, to 1e-9."""
+"""The figures of tables and page equal scikit-learn and statsmodels on its predictions, to 1e-9."""
 
 from pathlib import Path
 

@@ -48,7 +48,7 @@ def by_device(groups: Sequence[Group], price: Metric) -> list[tuple[str, list[Gr
 
 
 def _limited(price: Metric, where: str, groups: Sequence[Group], compared: Comparisons) -> list[Budget]:
-    """Of rows on the Pareto front, except its best, the smallest round limit that allows each of them."""
+    """Return the smallest round limit that allows each row of the Pareto front but its best."""
     found: dict[str, Budget] = {}
     sign = "≥" if price.more_is_better else "≤"
     for limit in _round_limits([value for group in front(groups, price)[:-1] if (value := group.value(price))], price):

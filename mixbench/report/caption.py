@@ -1,4 +1,4 @@
-"""What a table's figures were measured with, in words, as a paper's caption says it."""
+"""The facts of a table's caption: device, settings, seeds, test images, versions."""
 
 from collections.abc import Sequence
 

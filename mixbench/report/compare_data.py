@@ -1,4 +1,4 @@
-"""What the page's script is told of two rows on the same images, to set them side by side when both are selected."""
+"""Data for the page's script on two rows on the same images, to set them side by side when both are selected."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is known of a row image by image, from its trials' predictions: accuracy by class, confusions, calibration."""
+"""Results of a row image by image, from its trials' predictions: accuracy by class, confusions, calibration."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False)
 class OfImages:
-    """What is kept of a row to compare it with another one: N test images, a network for each of S seeds."""
+    """A row's predictions, kept to compare it with another one: N test images, a network for each of S seeds."""
 
     labels: NDArray[np.unsignedinteger]  # N
     predicted: NDArray[np.unsignedinteger]  # S N

@@ -79,7 +79,7 @@ def quality(row: "SummaryRow") -> str:
 
 
 def counted(row: "SummaryRow") -> str:
-    """What the interval of a row's quality counts: "± counts the seeds and the test images"."""
+    """Say what the interval of a row's quality counts: "± counts the seeds and the test images"."""
     if row.top1_ci95_images is None:
         no_interval = row.n_seeds < 2 or not row.top1_ci95
         return "no interval can be given" if no_interval else "± counts the seeds, not the test images"

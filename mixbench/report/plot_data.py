@@ -1,4 +1,4 @@
-"""What the page's script is told for its figure, beyond the board's rows: more columns of numbers, seeds, steps."""
+"""Data for the page's figure, beyond the board's rows: more columns of numbers, seeds, steps."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Whether a model's probabilities can be believed: of the images of which it is 80 % sure, 80 % should be right."""
+"""Calibration, how far a model's probabilities can be believed: of the images of which it is 80 % sure, 80 % should be right."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What changed between two runs: a trial's records in both, a metric's change over the seeds, and its verdict."""
+"""Changes between two runs: a trial's records in both, a metric's change over the seeds, and its verdict."""
 
 import math
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Pair:
 
     @property
     def devices(self) -> tuple[str, str]:
-        """Of A and B; empty for a trial that has not run."""
+        """The devices of A and B; empty for a trial that has not run."""
         places = (record.details.environment.get("throughput") for record in (self.a, self.b))
         in_a, in_b = (
             place.device if place else record.device for place, record in zip(places, (self.a, self.b), strict=True)
@@ -147,7 +147,7 @@ class Change:
 
     @property
     def significant(self) -> bool | None:
-        """Whether a and b differ; None if that is not testable, undecided, or a flag casts doubt on a speed."""
+        """True if a and b differ; None if that is not testable, undecided, or a flag casts doubt on a speed."""
         if self.unsure:
             return None
         if self.log_width is not None and self.ends is not None:
@@ -156,7 +156,7 @@ class Change:
 
     @property
     def outcome(self) -> Literal["better", "worse", "not distinguishable", ""]:
-        """Whether b is better or worse than a; "" where `significant` is None."""
+        """Say whether b is better or worse than a; "" where `significant` is None."""
         if self.significant is None:
             return ""
         if not self.significant:

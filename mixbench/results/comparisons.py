@@ -28,7 +28,7 @@ class Comparison:
 
     @property
     def significant(self) -> bool | None:
-        """Whether the two differ, at 5 % over all pairs of rows on these images; None if undecided or not testable."""
+        """True if the two differ, at 5 % over all pairs of rows on these images; None if undecided or not testable."""
         return self.verdict.significant
 
 

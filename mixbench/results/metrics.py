@@ -60,7 +60,7 @@ class Metric:
 
     @property
     def is_speed(self) -> bool:
-        """Whether it is a time, or made of one: what a busy machine falsifies."""
+        """True of times, and of rates made of them: a busy machine falsifies them."""
         return self.of_device and self.quantity in ("rate", "seconds", "milliseconds")
 
     @property

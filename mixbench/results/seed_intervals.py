@@ -61,7 +61,7 @@ def games_howell(samples: Sequence[Floats], alpha: float) -> Floats:
 
 
 def are_equal(samples: Sequence[Floats]) -> bool:
-    """Whether Bartlett's test at PRE_TEST finds the variances equal; not if some are 0 and others not."""
+    """True if Bartlett's test at PRE_TEST finds the variances equal; not if some are 0 and others not."""
     from scipy.stats import bartlett
 
     variance = _variances(samples)

@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def significant(self) -> bool | None:
-        """Whether the two differ; None if that is undecided or not testable."""
+        """True if the two differ; None if that is undecided or not testable."""
         return {"better": True, "worse": True, "not distinguishable": False}.get(self.outcome)
 
     @property

@@ -96,7 +96,7 @@ class SummaryRow(BaseModel):
 
     @property
     def speed_is_unsure(self) -> bool:
-        """Whether any trial has a flag by which its speeds may be wrong."""
+        """True if any trial has a flag by which its speeds may be wrong."""
         return has_unsure_speed(Flag.read(text) for text in self.flags.split(";"))
 
     @property

@@ -23,7 +23,7 @@ class Limit:
     text: str
 
     def answer(self, change: Change) -> Literal["kept", "crossed", "inconclusive"]:
-        """Whether the change is worse than the limit; one that is equal to it is allowed.
+        """Say whether the change is worse than the limit; one that is equal to it is allowed.
 
         Inconclusive if the change's 95 % interval spans the limit, or a flag casts doubt on a speed.  Without an
         interval the change itself counts.
