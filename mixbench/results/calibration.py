@@ -1,4 +1,4 @@
-"""Calibration, how far a model's probabilities can be believed: of the images of which it is 80 % sure, 80 % should be right."""
+"""Calibration of a model's probabilities: of the images of which it is 80 % sure, 80 % should be right."""
 
 from dataclasses import dataclass
 
